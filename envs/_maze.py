@@ -1,0 +1,172 @@
+"""Mazes: drawn as text, turned into a few wall boxes, start cells and goal cells."""
+
+import dataclasses
+from typing import NamedTuple
+
+
+# `#` wall, `R` start cell, `G` goal cell, `.` free. The first index (downwards) is world x, the
+# second (rightwards) world y. An `_eval` layout keeps the far goals of the maze it is named after.
+MAZES: dict[str, tuple[str, ...]] = {
+    "u_maze": ("#####", "#RGG#", "###G#", "#GGG#", "#####"),
+    "u_maze_eval": ("#####", "#R..#", "###.#", "#GGG#", "#####"),
+    "u_maze_single_eval": ("#####", "#R..#", "###.#", "#G..#", "#####"),
+    "u2_maze": ("######", "#RGGG#", "####G#", "#GGGG#", "######"),
+    "u2_maze_eval": ("######", "#R...#", "####.#", "#GGGG#", "######"),
+    "u3_maze": ("#######", "#RGGGG#", "#####G#", "#GGGGG#", "#######"),
+    "u3_maze_eval": ("#######", "#R....#", "#####.#", "#GGGGG#", "#######"),
+    "u3_maze_single_eval": ("#######", "#R....#", "#####.#", "#G....#", "#######"),
+    "u4_maze": ("#####", "#GGG#", "#R#G#", "###G#", "#G#G#", "#GGG#", "#####"),
+    "u4_maze_eval": ("#####", "#...#", "#R#.#", "###.#", "#G#.#", "#GGG#", "#####"),
+    "u5_maze": (
+        "########",
+        "#GGGGGG#",
+        "#R####G#",
+        "######G#",
+        "#G####G#",
+        "#GGGGGG#",
+        "########",
+    ),
+    "u5_maze_eval": (
+        "########",
+        "#......#",
+        "#R####.#",
+        "######.#",
+        "#G####G#",
+        "#GGGGGG#",
+        "########",
+    ),
+    "u5_maze_single_eval": (
+        "########",
+        "#......#",
+        "#R####.#",
+        "######.#",
+        "#G####.#",
+        "#......#",
+        "########",
+    ),
+    "u6_maze": ("#######", "#GGGGG#", "#R###G#", "#####G#", "#G###G#", "#GGGGG#", "#######"),
+    "u6_maze_eval": ("#######", "#.....#", "#R###.#", "#####.#", "#G###G#", "#GGGGG#", "#######"),
+    "u7_maze": ("######", "#GGGG#", "#R##G#", "####G#", "#G##G#", "#GGGG#", "######"),
+    "u7_maze_eval": ("######", "#....#", "#R##.#", "####.#", "#G##G#", "#GGGG#", "######"),
+    "big_maze": (
+        "########",
+        "#RG##GG#",
+        "#GG#GGG#",
+        "##GGG###",
+        "#GG#GGG#",
+        "#G#GG#G#",
+        "#GGG#GG#",
+        "########",
+    ),
+    "big_maze_eval": (
+        "########",
+        "#R.##GG#",
+        "#..#.GG#",
+        "##...###",
+        "#..#...#",
+        "#.#G.#G#",
+        "#.GG#GG#",
+        "########",
+    ),
+    "hardest_maze": (
+        "############",
+        "#RGGG#GGGGG#",
+        "#G##G#G#G#G#",
+        "#GGGGGG#GGG#",
+        "#G####G###G#",
+        "#GG#G#GGGGG#",
+        "##G#G#G#G###",
+        "#GG#GGG#GGG#",
+        "############",
+    ),
+}
+
+Cell = tuple[int, int]
+
+
+class Box(NamedTuple):
+    """A block of wall, in world units."""
+
+    centre: tuple[float, float]
+    half_size: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Maze:
+    """A layout at a scale. Cell (i, j) is the square of side `scale` around (i·scale, j·scale)."""
+
+    rows: tuple[str, ...]
+    scale: float
+
+    def cells(self, kinds: str) -> tuple[Cell, ...]:
+        """The cells drawn with one of the letters `kinds`, row by row."""
+        return tuple(
+            (i, j) for i, row in enumerate(self.rows) for j, kind in enumerate(row) if kind in kinds
+        )
+
+    def centre(self, cell: Cell) -> tuple[float, float]:
+        """World x, y of a cell's middle."""
+        return cell[0] * self.scale, cell[1] * self.scale
+
+    @property
+    def starts(self) -> tuple[tuple[float, float], ...]:
+        """World x, y of the start cells."""
+        return tuple(map(self.centre, self.cells("R")))
+
+    @property
+    def goals(self) -> tuple[tuple[float, float], ...]:
+        """World x, y of the goal cells."""
+        return tuple(map(self.centre, self.cells("G")))
+
+    @property
+    def walls(self) -> tuple[Box, ...]:
+        """The wall cells merged into few boxes: contact pairs are what physics pays for."""
+        return tuple(_box(block, self.scale) for block in _blocks(set(self.cells("#"))))
+
+    def without_goal(self, cell: Cell) -> "Maze":
+        """The same maze, that cell no longer being a goal."""
+        i, j = cell
+        row = self.rows[i][:j] + "." + self.rows[i][j + 1 :]
+        return dataclasses.replace(self, rows=(*self.rows[:i], row, *self.rows[i + 1 :]))
+
+
+def _blocks(cells: set[Cell]) -> list[tuple[Cell, Cell]]:
+    """Covers `cells` by disjoint rectangles (first and last cell), the largest one first."""
+    blocks = []
+    while cells:
+        largest = max((_grow(cell, cells) for cell in sorted(cells)), key=_area)
+        blocks.append(largest)
+        cells = cells - set(_inside(largest))
+    return blocks
+
+
+def _grow(corner: Cell, cells: set[Cell]) -> tuple[Cell, Cell]:
+    """The largest rectangle of `cells` whose first cell is `corner`."""
+    i, j = corner
+    best, width, height = (corner, corner), float("inf"), 0
+    while (i + height, j) in cells and width > 0:
+        run = 0
+        while run < width and (i + height, j + run) in cells:
+            run += 1
+        width = run
+        height += 1
+        best = max(best, (corner, (i + height - 1, j + width - 1)), key=_area)
+    return best
+
+
+def _area(block: tuple[Cell, Cell]) -> int:
+    (i0, j0), (i1, j1) = block
+    return (i1 - i0 + 1) * (j1 - j0 + 1)
+
+
+def _inside(block: tuple[Cell, Cell]) -> list[Cell]:
+    (i0, j0), (i1, j1) = block
+    return [(i, j) for i in range(i0, i1 + 1) for j in range(j0, j1 + 1)]
+
+
+def _box(block: tuple[Cell, Cell], scale: float) -> Box:
+    (i0, j0), (i1, j1) = block
+    return Box(
+        centre=(scale * (i0 + i1) / 2, scale * (j0 + j1) / 2),
+        half_size=(scale * (i1 - i0 + 1) / 2, scale * (j1 - j0 + 1) / 2),
+    )

@@ -1,0 +1,116 @@
+"""What all MuJoCo tasks have in common."""
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import mujoco
+from jaxtyping import Array, Bool, Float
+
+from .._env import AbstractGoalEnv, EnvState
+from .._types import Action, Flag, Goal, PRNGKey, State
+from ._maze import Maze
+from ._physics import AbstractPhysics, PhysicsState
+
+
+class Part(NamedTuple):
+    """One line of a state's layout."""
+
+    at: slice
+    unit: str
+
+
+class Draw(NamedTuple):
+    """How an episode begins."""
+
+    qpos: Float[Array, " nq"]
+    qvel: Float[Array, " nv"]
+    goal: Float[Array, " goal"]
+
+
+class AbstractMujocoEnv(AbstractGoalEnv):
+    """A goal environment on a MuJoCo model.
+
+    Actions are clipped to [-1, 1], numbers that are not finite count as 0, and the result is
+    spread over each actuator's control range. Success is `distance(state, goal) < threshold`.
+    A step whose physics fails keeps the physics from before it, and ends the episode.
+    """
+
+    physics: eqx.AbstractVar[AbstractPhysics]
+    threshold: eqx.AbstractVar[float]
+    """The distance below which a goal is reached, in the goal's units."""
+    levels: eqx.AbstractVar[tuple[tuple[str, float], ...]]
+    """Further thresholds by name."""
+    maze: eqx.AbstractVar[Maze | None]
+
+    @abc.abstractmethod
+    def draw(self, key: PRNGKey) -> Draw:
+        """A start and a goal, both fresh."""
+
+    @abc.abstractmethod
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        """What the agent perceives."""
+
+    @abc.abstractmethod
+    def fallen(self, state: State) -> Flag:
+        """Whether this state ends the episode. Acts on any leading axes."""
+
+    @abc.abstractmethod
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        """World x, y of the agent, for pictures. Acts on any leading axes."""
+
+    @abc.abstractmethod
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        """World x, y, z of the body `target`, for pictures. Acts on any leading axes."""
+
+    @property
+    def action_size(self) -> int:
+        return self.model.nu
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        """The MuJoCo model, which draws the goal as the mocap body `target`."""
+        return self.physics.model
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds per step."""
+        return self.physics.control_dt
+
+    def qpos(self, env_state: EnvState) -> Float[Array, "*batch nq"]:
+        """MuJoCo's positions, for pictures. Acts on any leading axes."""
+        return env_state.physics.qpos
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        qpos, qvel, goal = self.draw(key)
+        physics_state = self.physics.init(qpos, qvel)
+        return EnvState(physics_state, self.observe(physics_state), goal)
+
+    def step(self, env_state: EnvState, action: Action) -> EnvState:
+        ctrl = _controls(self.model, action)
+        physics_state, failed = self.physics.advance(env_state.physics, ctrl)
+        state = self.observe(physics_state)
+        terminated = failed | self.fallen(state)
+        return EnvState(physics_state, state, env_state.goal, terminated, failed)
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        return self.distance(state, goal) < self.threshold
+
+    def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
+        distance = self.distance(state, goal)
+        return {name: distance < threshold for name, threshold in self.levels}
+
+
+def never(state: State) -> Bool[Array, "*batch"]:
+    """A task in which nobody can fall."""
+    return jnp.zeros(state.shape[:-1], bool)
+
+
+def _controls(model: mujoco.MjModel, action: Action) -> Float[Array, " nu"]:
+    action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
+    ranges = model.actuator_ctrlrange.astype("float32")
+    limited = model.actuator_ctrllimited.astype(bool)
+    low = jnp.where(limited, ranges[:, 0], -1.0)
+    high = jnp.where(limited, ranges[:, 1], 1.0)
+    return (low + high) / 2 + action * (high - low) / 2

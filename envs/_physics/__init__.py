@@ -1,0 +1,5 @@
+"""Physics engines behind one interface; the tasks know nothing of them."""
+
+from ._base import AbstractPhysics as AbstractPhysics, PhysicsState as PhysicsState
+from ._native import NativePhysics as NativePhysics
+from ._select import PHYSICS as PHYSICS, select_physics as select_physics

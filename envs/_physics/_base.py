@@ -1,0 +1,79 @@
+import abc
+import copy
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import mujoco
+from jaxtyping import Array, Bool, Float
+
+from ..._errors import UserError
+
+
+LARGEST = 1e10
+"""Beyond this a number counts as not finite: MuJoCo's own limit (mjMAXVAL)."""
+
+
+class PhysicsState(eqx.Module):
+    """All that an engine needs to go on, in MuJoCo's own order and units."""
+
+    qpos: Float[Array, "*batch nq"]
+    qvel: Float[Array, "*batch nv"]
+    sensordata: Float[Array, "*batch nsensordata"]
+    """Empty if the model has no sensors. As in MuJoCo, sensors are read before the last of the
+    substeps is integrated; right after `init` they belong to the state itself."""
+
+
+class AbstractPhysics(eqx.Module):
+    """Advances a MuJoCo model by one control step = `substeps` physics steps.
+
+    The result depends on `PhysicsState` and the controls alone: the constraint solver starts cold
+    at every control step, so a run that is resumed goes on exactly as if it had not stopped.
+    Everything here is static: an engine has no leaves and may be closed over, hashed and compared
+    (by identity).
+    """
+
+    model: eqx.AbstractVar[mujoco.MjModel]
+    substeps: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
+        """The state at rest in time, sensors filled."""
+
+    @abc.abstractmethod
+    def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
+        """One control step with constant controls. The result may be not finite."""
+
+    @property
+    def control_dt(self) -> float:
+        """Seconds per control step."""
+        return self.model.opt.timestep * self.substeps
+
+    def advance(
+        self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]
+    ) -> tuple[PhysicsState, Bool[Array, ""]]:
+        """`step`, and whether it failed; a failed step returns the state that it was given."""
+        stepped = self.step(physics_state, ctrl)
+        failed = ~_all_finite(stepped)
+        keep = lambda new, old: jnp.where(failed, old, new)
+        return jax.tree.map(keep, stepped, physics_state), failed
+
+
+def _all_finite(physics_state: PhysicsState) -> Bool[Array, ""]:
+    return jnp.all(
+        jnp.stack([jnp.all(jnp.abs(x) < LARGEST) for x in jax.tree.leaves(physics_state)])
+    )
+
+
+def own_model(model: mujoco.MjModel, substeps: int) -> mujoco.MjModel:
+    """A copy for an engine alone, which does not silently reset itself when it fails."""
+    if model.na > 0:
+        raise UserError(
+            f"The model has {model.na} actuator activations, which `PhysicsState` does not hold: "
+            "use actuators without activation dynamics, such as <motor> or <position>."
+        )
+    if substeps < 1:
+        raise UserError(f"`substeps={substeps}` must be at least 1.")
+    model = copy.copy(model)
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    return model

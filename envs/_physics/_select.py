@@ -1,0 +1,25 @@
+import jax
+import mujoco
+
+from ..._errors import UserError
+from ._base import AbstractPhysics
+from ._native import NativePhysics
+
+
+PHYSICS = ("native", "mjx")
+
+
+def select_physics(physics: str | None, model: mujoco.MjModel, substeps: int) -> AbstractPhysics:
+    """The engine of that name; None picks `native` where JAX runs on a CPU, else `mjx`.
+
+    **Raises** `UserError` if there is no such engine.
+    """
+    if physics is None:
+        physics = "native" if jax.default_backend() == "cpu" else "mjx"
+    if physics == "native":
+        return NativePhysics(model, substeps)
+    if physics == "mjx":
+        from ._mjx import MjxPhysics  # takes seconds to import
+
+        return MjxPhysics(model, substeps)
+    raise UserError(f"`physics={physics!r}`: no such physics. Choose one of {', '.join(PHYSICS)}.")

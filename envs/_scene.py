@@ -1,0 +1,44 @@
+"""Builds MuJoCo models: an asset of ours, a marker for the goal, walls where there is a maze."""
+
+import importlib.resources
+from collections.abc import Sequence
+
+import mujoco
+
+from ._maze import Maze
+
+
+def load_asset(name: str) -> mujoco.MjSpec:
+    """The model file `assets/<name>.xml`, also from an installed package."""
+    file = importlib.resources.files(__package__) / "assets" / f"{name}.xml"
+    return mujoco.MjSpec.from_string(file.read_text())
+
+
+def add_target(spec: mujoco.MjSpec, radius: float) -> None:
+    """A body named `target` for pictures of the goal: no mass, no contact, no degree of freedom."""
+    target = spec.worldbody.add_body(name="target", mocap=True)
+    target.add_site(name="target", size=[radius, radius, radius], rgba=[0.9, 0.25, 0.2, 0.6])
+
+
+def add_walls(
+    spec: mujoco.MjSpec, maze: Maze, touching: Sequence[str], *, height: float, friction: float
+) -> None:
+    """One box per wall of `maze`, each of which collides with the geoms `touching` only."""
+    for number, box in enumerate(maze.walls):
+        name = f"wall_{number}"
+        spec.worldbody.add_geom(
+            name=name,
+            type=mujoco.mjtGeom.mjGEOM_BOX,
+            pos=[*box.centre, height / 2],
+            size=[*box.half_size, height / 2],
+            rgba=[0.55, 0.6, 0.65, 1],
+            contype=0,
+            conaffinity=0,
+        )
+        for geom in touching:
+            spec.add_pair(
+                geomname1=geom,
+                geomname2=name,
+                condim=3,
+                friction=[friction, friction, 0.005, 0.0001, 0.0001],
+            )

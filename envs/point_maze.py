@@ -1,0 +1,86 @@
+"""A point finds its way through a maze: the smallest task for which one has to plan."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Flag, Goal, PRNGKey, State
+from ._maze import Maze, MAZES
+from ._mujoco import AbstractMujocoEnv, Draw, never, Part
+from ._names import qpos_indices, qvel_indices
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._scene import add_target, add_walls, load_asset
+
+
+SCALE = 2.0  # m
+SPREAD = 0.5  # m
+FRICTION = 1.5
+
+
+class PointState(NamedTuple):
+    """The layout of the state."""
+
+    position: Part = Part(slice(0, 2), "m")
+    velocity: Part = Part(slice(2, 4), "m/s")
+
+
+LAYOUT = PointState()
+
+
+class PointMaze(AbstractMujocoEnv):
+    """A ball of 0.33 kg and radius 0.2 m on two slides, pushed by up to 3 N along x and along y.
+
+    It gathers speed within a third of a second, up to 3 m/s along each axis. Cells are 2 m wide
+    and walls are rough (friction 1.5): who pushes into one sticks to it instead of sliding along.
+
+    **Start:** U(±0.5 m) around the middle of the start cell, at rest. **Goal:** the middle of a
+    goal cell, all equally likely. **Success:** closer than 0.25 m (`easy`: 1 m), the field's
+    0.5 and 2 at a scale of 4, in proportion. **Time:** 5 physics steps of 0.02 s per control step.
+
+    The field has no common scale, dynamics or episode length for this task; these are ours.
+    """
+
+    physics: AbstractPhysics
+    maze: Maze = eqx.field(static=True)
+    episode_length: int = eqx.field(static=True)
+    state_size: int = eqx.field(static=True, default=4)
+    goal_size: int = eqx.field(static=True, default=2)
+    threshold: float = eqx.field(static=True, default=SCALE / 8)
+    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", SCALE / 2),))
+
+    def __init__(self, layout: str, *, episode_length: int, physics: str | None = None):
+        """`layout` is a key of `MAZES`."""
+        self.maze = Maze(MAZES[layout], SCALE)
+        self.episode_length = episode_length
+        spec = load_asset("point")
+        add_target(spec, self.threshold)
+        add_walls(spec, self.maze, ["point"], height=SCALE / 4, friction=FRICTION)
+        self.physics = select_physics(physics, spec.compile(), substeps=5)
+
+    def draw(self, key: PRNGKey) -> Draw:
+        start_key, spread_key, goal_key = jax.random.split(key, 3)
+        start = jax.random.choice(start_key, jnp.asarray(self.maze.starts))
+        spread = jax.random.uniform(spread_key, (2,), minval=-SPREAD, maxval=SPREAD)
+        goal = jax.random.choice(goal_key, jnp.asarray(self.maze.goals))
+        qpos = jnp.zeros(self.model.nq).at[qpos_indices(self.model, "x", "y")].set(start + spread)
+        return Draw(qpos, jnp.zeros(self.model.nv), goal)
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        position = physics_state.qpos[qpos_indices(self.model, "x", "y")]
+        velocity = physics_state.qvel[qvel_indices(self.model, "x", "y")]
+        return jnp.concatenate([position, velocity])
+
+    def achieved_goal(self, state: State) -> Goal:
+        return state[..., LAYOUT.position.at]
+
+    def fallen(self, state: State) -> Flag:
+        return never(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return state[..., LAYOUT.position.at]
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return jnp.concatenate([goal, jnp.full((*goal.shape[:-1], 1), 0.2)], axis=-1)
