@@ -1,3 +1,28 @@
 """Deep contrastive reinforcement learning in JAX and Equinox."""
 
+from . import energy as energy, losses as losses, nn as nn, objectives as objectives
+from ._agent import Agent as Agent
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
+from ._errors import UserError as UserError
+from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, play as play
+from ._replay import (
+    Batch as Batch,
+    BufferState as BufferState,
+    Step as Step,
+    TrajectoryBuffer as TrajectoryBuffer,
+)
+from ._rollout import collect as collect, Episodes as Episodes, Policy as Policy, start as start
+from ._step import (
+    adam as adam,
+    adams as adams,
+    init_optimizers as init_optimizers,
+    update as update,
+)
+from ._train import (
+    best_of as best_of,
+    deterministic as deterministic,
+    stochastic as stochastic,
+    TrainState as TrainState,
+    TrainStep as TrainStep,
+)
+from .relabel import relabel as relabel

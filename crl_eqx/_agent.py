@@ -1,0 +1,120 @@
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._env import AbstractGoalEnv
+from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
+from .energy import AbstractEnergy, NegL2
+from .nn import Actor, Encoder, Normalizer
+
+
+class Agent(eqx.Module):
+    """A policy and the critic f(s, a, g) = energy(φ(s, a), ψ(g)) that teaches it.
+
+    ```python
+    agent = crl_eqx.Agent.create(env, depth=16, key=key)
+    action = agent.act(state, goal)                  # deterministic
+    action = agent.act(state, goal, key=key)         # a sample of the policy
+    energy = agent.critic(state, action, goal)       # the larger, the nearer
+    ```
+
+    Any module that maps the same inputs will do for `actor`, `sa_encoder` and `g_encoder`.
+    """
+
+    actor: Any
+    sa_encoder: Any
+    g_encoder: Any
+    energy: AbstractEnergy
+    log_alpha: Scalar
+    """Logarithm of the entropy temperature α."""
+    state_normalizer: Normalizer | None = None
+    goal_normalizer: Normalizer | None = None
+
+    @classmethod
+    def create(
+        cls,
+        env: AbstractGoalEnv,
+        *,
+        depth: int = 16,
+        actor_depth: int | None = None,
+        critic_depth: int | None = None,
+        repr_size: int = 64,
+        energy: AbstractEnergy | None = None,
+        normalize: bool = False,
+        key: PRNGKey,
+        **network,
+    ) -> "Agent":
+        """An untrained agent of the paper's shape for `env` (only its sizes are read).
+
+        **Arguments:**
+
+        - `depth`: Dense layers in the residual blocks of all three networks, a multiple of 4;
+            `actor_depth` and `critic_depth` override it.
+        - `repr_size`: numbers in a representation.
+        - `energy`: how representations are compared, default [`crl_eqx.energy.NegL2`][].
+        - `normalize`: whether states and goals are normalised by their running moments.
+        - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
+        """
+        actor_key, sa_key, g_key = jax.random.split(key, 3)
+        critic = dict(repr_size=repr_size, depth=critic_depth or depth, **network)
+        sizes = env.state_size, env.goal_size, env.action_size
+        return cls(
+            actor=Actor(*sizes, depth=actor_depth or depth, key=actor_key, **network),
+            sa_encoder=Encoder(env.state_size + env.action_size, key=sa_key, **critic),
+            g_encoder=Encoder(env.goal_size, key=g_key, **critic),
+            energy=NegL2() if energy is None else energy,
+            log_alpha=jnp.zeros(()),
+            state_normalizer=Normalizer(env.state_size) if normalize else None,
+            goal_normalizer=Normalizer(env.goal_size) if normalize else None,
+        )
+
+    def _seen(self, state: State) -> State:
+        return state if self.state_normalizer is None else self.state_normalizer(state)
+
+    def _wanted(self, goal: Goal) -> Goal:
+        return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
+
+    def policy(self, state: State, goal: Goal):
+        """The law of the action, a [`crl_eqx.nn.TanhNormal`][]."""
+        return self.actor(self._seen(state), self._wanted(goal))
+
+    def sa_repr(self, state: State, action: Action) -> Repr:
+        """φ(s, a)."""
+        return self.sa_encoder(self._seen(state), action)
+
+    def g_repr(self, goal: Goal) -> Repr:
+        """ψ(g)."""
+        return self.g_encoder(self._wanted(goal))
+
+    def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
+        """The energy f(s, a, g): up to a constant, how likely g is in the future of (s, a)."""
+        return self.energy(self.sa_repr(state, action), self.g_repr(goal))
+
+    def act(
+        self, state: State, goal: Goal, *, key: PRNGKey | None = None, candidates: int = 1
+    ) -> Action:
+        """What to do in `state` to reach `goal`.
+
+        Without `key` the deterministic action; with it a sample of the policy, or, with
+        `candidates` > 1, the one among so many samples that the critic likes best.
+        """
+        policy = self.policy(state, goal)
+        if key is None:
+            return policy.mode()
+        if candidates == 1:
+            return policy.sample(key=key)
+        actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))
+        g_repr = self.g_repr(goal)
+        value = lambda action: self.energy(self.sa_repr(state, action), g_repr)
+        best = jnp.argmax(jax.vmap(value)(actions), axis=0)
+        return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
+
+    def observe(self, state: State, goal: Goal) -> "Agent":
+        """Takes states and the goals that they achieve into the running moments, if it has any."""
+        if self.state_normalizer is None or self.goal_normalizer is None:
+            return self
+        new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)
+        return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)

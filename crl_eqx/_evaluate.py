@@ -1,0 +1,112 @@
+"""How often, how long and how closely a policy reaches its goals."""
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from ._env import AbstractGoalEnv, EnvState
+from ._rollout import Policy, select, start
+from ._types import PRNGKey
+
+
+class Evaluation(eqx.Module):
+    """Every metric for every episode, `[episodes]`; `summary` gives means and standard errors."""
+
+    per_episode: dict[str, Float[Array, " episodes"]]
+
+    def summary(self) -> dict[str, Float[Array, ""]]:
+        """`name` (the mean) and `name_se` (its standard error) of each metric."""
+        rows = {}
+        for name, values in self.per_episode.items():
+            rows[name] = jnp.mean(values)
+            rows[f"{name}_se"] = jnp.std(values) / max(values.shape[0] - 1, 1) ** 0.5
+        return rows
+
+
+class _Tally(eqx.Module):
+    """Sums over the steps that an episode lived."""
+
+    alive: Float[Array, " episodes"]
+    length: Float[Array, " episodes"]
+    time_at: dict[str, Float[Array, " episodes"]]
+    final_distance: Float[Array, " episodes"]
+
+
+def _rules(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Float[Array, " episodes"]]:
+    """Every success rule of the task as 0 or 1; the task's own has the empty name."""
+
+    def one(state, goal):
+        return {"": env.success(state, goal), **env.success_levels(state, goal)}
+
+    flags = jax.vmap(one)(env_state.state, env_state.goal)
+    return {name: flag.astype(jnp.float32) for name, flag in flags.items()}
+
+
+def play(
+    policy: Policy,
+    env: AbstractGoalEnv,
+    num_episodes: int,
+    *,
+    trace: Callable[[EnvState], PyTree[Any]] = lambda env_state: None,
+    key: PRNGKey,
+) -> tuple[Evaluation, PyTree[Any]]:
+    """Plays fresh episodes once, to their end, and keeps `trace(env_state)` of every moment.
+
+    Each step draws from a key of its own. An episode that has terminated stands still, and what it
+    would still do counts for nothing.
+
+    **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
+    """
+    start_key, key = jax.random.split(key)
+    first = start(env, num_episodes, key=start_key).env_state
+    zeros = jnp.zeros(num_episodes)
+    rules = {name: zeros for name in jax.eval_shape(lambda: _rules(env, first))}
+    tally = _Tally(jnp.ones(num_episodes), zeros, rules, zeros)
+
+    def body(carry, key):
+        env_state, tally = carry
+        action = policy(env_state.state, env_state.goal, key)
+        was_alive = tally.alive
+        env_state = select(was_alive > 0, jax.vmap(env.step)(env_state, action), env_state)
+        distance = jax.vmap(env.distance)(env_state.state, env_state.goal)
+        rules = _rules(env, env_state)
+        tally = _Tally(
+            alive=was_alive * (~env_state.terminated).astype(jnp.float32),
+            length=tally.length + was_alive,
+            time_at={name: tally.time_at[name] + was_alive * rules[name] for name in rules},
+            final_distance=jnp.where(was_alive > 0, distance, tally.final_distance),
+        )
+        return (env_state, tally), trace(env_state)
+
+    keys = jax.random.split(key, env.episode_length)
+    (_, tally), traces = jax.lax.scan(body, (first, tally), keys)
+    moments = jax.tree.map(
+        lambda first, rest: jnp.concatenate([first[None], rest]), trace(first), traces
+    )
+    return Evaluation(_metrics(tally)), moments
+
+
+def _metrics(tally: _Tally) -> dict[str, Float[Array, " episodes"]]:
+    rows = {"final_distance": tally.final_distance, "episode_length": tally.length}
+    for name, steps in tally.time_at.items():
+        suffix = f"_{name}" if name else ""
+        rows[f"time_at_goal{suffix}"] = steps
+        rows[f"success_rate{suffix}"] = (steps > 0).astype(jnp.float32)
+    return rows
+
+
+def evaluate(
+    policy: Policy, env: AbstractGoalEnv, num_episodes: int = 128, *, key: PRNGKey
+) -> Evaluation:
+    """Plays `num_episodes` fresh episodes of `env`, with fresh starts and goals.
+
+    ```python
+    policy = lambda state, goal, key: agent.act(state, goal)
+    crl_eqx.evaluate(policy, env, key=key).summary()["success_rate"]
+    ```
+    """
+    return play(policy, env, num_episodes, key=key)[0]

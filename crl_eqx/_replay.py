@@ -1,0 +1,178 @@
+"""The replay buffer: a ring of whole trajectories that draws futures in O(batch)."""
+
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from ._errors import UserError
+from ._types import Action, Count, Goal, PRNGKey, State
+from .relabel import future_offset
+
+
+class Step(eqx.Module):
+    """What one environment step leaves behind: the moment *before* `action` acted.
+
+    `episode` numbers the episodes of one environment 0, 1, 2, … without gaps.
+    """
+
+    state: State
+    action: Action
+    goal: Goal
+    episode: Int[Array, "*batch"]
+
+
+class Batch(eqx.Module):
+    """Training data: steps, and for each a state of its own future."""
+
+    state: State
+    action: Action
+    goal: Goal
+    """The goal that was commanded, not the one to relabel with."""
+    future_state: State
+
+
+class Place(eqx.Module):
+    """Where samples lie in the ring: row, environment, and the row of the future state."""
+
+    row: Int[Array, "*batch"]
+    env: Int[Array, "*batch"]
+    future_row: Int[Array, "*batch"]
+
+
+class BufferState(eqx.Module):
+    """The ring's contents; donate it to whoever returns the next one."""
+
+    steps: Step
+    """`[capacity, num_envs, ...]`; the step of time t lies in row t mod capacity."""
+    last_time: Int[Array, "capacity num_envs"]
+    """Time of the last stored step of episode e, in row e mod capacity. At most `capacity`
+    episodes are stored at a time, so no two of them share a row."""
+    inserted: Count
+    """Steps ever inserted per environment: the time of the next one."""
+
+
+Time: TypeAlias = Int[Array, "*batch"]
+
+
+class TrajectoryBuffer(eqx.Module):
+    """Holds the last `capacity` steps of each of `num_envs` environments.
+
+    Storage is written in place when its state is donated; nothing is rolled, copied or scanned.
+
+    ```python
+    buffer = TrajectoryBuffer(capacity=10_000, num_envs=512)
+    state = buffer.init(step)                     # any one `Step`, for its shapes
+    state = buffer.insert(state, steps)           # a `Step` with axes [time, num_envs, ...]
+    batch = buffer.sample(state, (256,), discount=0.99, key=key)
+    ```
+
+    **Arguments:**
+
+    - `capacity`: steps per environment.
+    - `num_envs`: how many environments write at once.
+    """
+
+    capacity: int = eqx.field(static=True)
+    num_envs: int = eqx.field(static=True)
+
+    def init(self, example: Step) -> BufferState:
+        """An empty buffer for steps shaped like `example`, which has no batch axes."""
+        shape = self.capacity, self.num_envs
+        empty = lambda leaf: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
+        return BufferState(
+            jax.tree.map(empty, jax.eval_shape(lambda: example)),
+            jnp.full(shape, -1, jnp.int32),
+            jnp.zeros((), jnp.int32),
+        )
+
+    def insert(self, state: BufferState, steps: Step) -> BufferState:
+        """Appends `steps`, `[time, num_envs, ...]`, in place of the oldest ones."""
+        length = steps.episode.shape[0]
+        if length > self.capacity:
+            raise UserError(
+                f"`TrajectoryBuffer(capacity={self.capacity}).insert` was given {length} steps at "
+                f"once: at most `capacity` fit."
+            )
+        times = state.inserted + jnp.arange(length, dtype=jnp.int32)
+        rows = times % self.capacity
+        write = lambda ring, new: ring.at[rows].set(new)
+        episode_rows = steps.episode % self.capacity
+        envs = jnp.arange(self.num_envs)[None, :]
+        episode_times = jnp.broadcast_to(times[:, None], steps.episode.shape)
+        return BufferState(
+            jax.tree.map(write, state.steps, steps),
+            state.last_time.at[episode_rows, envs].max(episode_times),
+            state.inserted + length,
+        )
+
+    def size(self, state: BufferState) -> Count:
+        """Steps stored per environment."""
+        return jnp.minimum(state.inserted, self.capacity)
+
+    def num_samples(self, state: BufferState) -> Count:
+        """Stored steps that have a stored future: all but the last of every stored episode."""
+        size = self.size(state)
+        newest = (state.inserted - 1) % self.capacity
+        oldest = (state.inserted - size) % self.capacity
+        episodes = state.steps.episode[newest] - state.steps.episode[oldest] + 1
+        return jnp.where(size > 0, jnp.sum(size - episodes), 0)
+
+    def can_sample(self, state: BufferState) -> Bool[Array, ""]:
+        """Whether any stored step has a stored future."""
+        return self.num_samples(state) > 0
+
+    def _horizon(self, state: BufferState, time: Time, env: Int[Array, "*batch"]) -> Time:
+        """Stored steps left in the episode after the one at `time`."""
+        episode = state.steps.episode[time % self.capacity, env]
+        return state.last_time[episode % self.capacity, env] - time
+
+    def places(
+        self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
+    ) -> Place:
+        """Draws where samples come from; `gather` reads them.
+
+        Environment and time are uniform over the stored steps that have a future. Steps without
+        one are drawn again, which takes a few rounds over single numbers: the loop ends, because
+        it is entered only if there is a step to find.
+        """
+        size, findable = self.size(state), self.can_sample(state)
+
+        def draw(key):
+            env_key, time_key = jax.random.split(key)
+            env = jax.random.randint(env_key, shape, 0, self.num_envs)
+            return state.inserted - 1 - jax.random.randint(time_key, shape, 0, size), env
+
+        def again(carry):
+            key, time, env = carry
+            key, draw_key = jax.random.split(key)
+            new_time, new_env = draw(draw_key)
+            keep = self._horizon(state, time, env) > 0
+            return key, jnp.where(keep, time, new_time), jnp.where(keep, env, new_env)
+
+        def unfinished(carry):
+            _, time, env = carry
+            return findable & jnp.any(self._horizon(state, time, env) <= 0)
+
+        first_key, loop_key, offset_key = jax.random.split(key, 3)
+        _, time, env = jax.lax.while_loop(unfinished, again, (loop_key, *draw(first_key)))
+        uniform = jax.random.uniform(offset_key, shape)
+        offset = future_offset(uniform, self._horizon(state, time, env), discount)
+        return Place(time % self.capacity, env, (time + offset) % self.capacity)
+
+    def gather(self, state: BufferState, place: Place) -> Batch:
+        """Reads the samples at `place`."""
+        steps = jax.tree.map(lambda leaf: leaf[place.row, place.env], state.steps)
+        future = state.steps.state[place.future_row, place.env]
+        return Batch(steps.state, steps.action, steps.goal, future)
+
+    def sample(
+        self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
+    ) -> Batch:
+        """`shape` samples, each with a state of its own future.
+
+        Meaningless until `can_sample`.
+        """
+        return self.gather(state, self.places(state, shape, discount=discount, key=key))

@@ -1,0 +1,92 @@
+"""Playing a policy in many environments at once; episodes end and begin here."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Int
+
+from ._env import AbstractGoalEnv, EnvState
+from ._replay import Step
+from ._types import Action, Count, Goal, PRNGKey, State
+
+
+Policy: TypeAlias = Callable[[State, Goal, PRNGKey], Action]
+"""`policy(state, goal, key)` for a whole batch."""
+
+
+class Episodes(eqx.Module):
+    """Environments under way, each with the age and the number of its episode."""
+
+    env_state: EnvState
+    age: Int[Array, " envs"]
+    """Control steps since the last reset."""
+    number: Int[Array, " envs"]
+
+    @property
+    def num_envs(self) -> int:
+        return self.age.shape[0]
+
+
+class RolloutCounts(eqx.Module):
+    """What happened during a rollout."""
+
+    episodes: Count
+    """Episodes that ended, for whatever reason."""
+    failures: Count
+    """Those among them whose physics left the finite numbers."""
+
+
+def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
+    """Fresh episodes number 0."""
+    env_state = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, num_envs))
+    zeros = jnp.zeros(num_envs, jnp.int32)
+    return Episodes(env_state, zeros, zeros)
+
+
+def select(mask: Bool[Array, " envs"], new, old):
+    """`new` where `mask`, leaf by leaf, whatever follows the first axis."""
+
+    def pick(new, old):
+        return jnp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(pick, new, old)
+
+
+def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
+    """One control step; what ended begins anew, with a fresh start and a fresh goal."""
+    env_state = jax.vmap(env.step)(episodes.env_state, action)
+    age = episodes.age + 1
+    done = env_state.terminated | (age >= env.episode_length)
+    counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed))
+    # Resets are the exception: skip their work in the steps in which nothing ends.
+    env_state = jax.lax.cond(
+        jnp.any(done),
+        lambda: select(done, start(env, episodes.num_envs, key=key).env_state, env_state),
+        lambda: env_state,
+    )
+    number = episodes.number + done.astype(jnp.int32)
+    return Episodes(env_state, jnp.where(done, 0, age), number), counts
+
+
+def collect(
+    policy: Policy, env: AbstractGoalEnv, episodes: Episodes, *, length: int, key: PRNGKey
+) -> tuple[Episodes, Step, RolloutCounts]:
+    """Plays `length` control steps in every environment.
+
+    **Returns:** the episodes under way afterwards, the steps `[length, num_envs, ...]` for a
+    [`crl_eqx.TrajectoryBuffer`][], and what happened.
+    """
+
+    def body(episodes, key):
+        action_key, reset_key = jax.random.split(key)
+        now = episodes.env_state
+        action = policy(now.state, now.goal, action_key)
+        step = Step(now.state, action, now.goal, episodes.number)
+        episodes, counts = _advance(env, episodes, action, reset_key)
+        return episodes, (step, counts)
+
+    episodes, (steps, counts) = jax.lax.scan(body, episodes, jax.random.split(key, length))
+    return episodes, steps, jax.tree.map(jnp.sum, counts)

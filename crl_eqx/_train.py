@@ -1,0 +1,254 @@
+"""A training run as pure functions: collect, draw, update, all in one compiled step."""
+
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from ._agent import Agent
+from ._env import AbstractGoalEnv
+from ._errors import UserError
+from ._replay import BufferState, Step, TrajectoryBuffer
+from ._rollout import collect, Episodes, Policy, RolloutCounts, start
+from ._step import adams, init_optimizers, Optimizers, OptState, update
+from ._types import Count, PRNGKey
+from .objectives import AbstractObjective, CRL
+from .objectives._base import Metrics
+
+
+Acting: TypeAlias = Callable[[Agent], Policy]
+
+
+def stochastic(agent: Agent) -> Policy:
+    """Samples of the policy."""
+    return lambda state, goal, key: agent.act(state, goal, key=key)
+
+
+def deterministic(agent: Agent) -> Policy:
+    """tanh of the policy's mean."""
+    return lambda state, goal, key: agent.act(state, goal)
+
+
+def best_of(candidates: int) -> Acting:
+    """The sample, among `candidates`, that the critic gives the highest energy."""
+    return lambda agent: (
+        lambda state, goal, key: agent.act(state, goal, key=key, candidates=candidates)
+    )
+
+
+class TrainState(eqx.Module):
+    """All that a run is: from it the rest of the run follows, bit by bit."""
+
+    agent: Agent
+    opt_state: OptState
+    buffer: BufferState
+    episodes: Episodes
+    key: PRNGKey
+    env_steps: Count
+    """Over all environments, the prefill included."""
+    gradient_steps: Count
+    update_debt: Count
+    """Updates that are owed, in units of 1/denominator of updates per unroll: what keeps the
+    ratio of updates to environment steps exact when it is not a whole number per unroll."""
+
+
+class TrainStep(eqx.Module):
+    """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then its updates.
+
+    ```python
+    step = crl_eqx.TrainStep(env, num_envs=64)
+    state = step.init(agent, key=key)
+    state = step.prefill(state)
+    state, metrics = step(state)            # wrap in eqx.filter_jit(..., donate="all")
+    ```
+
+    **Arguments:**
+
+    - `env`: what to learn.
+    - `objective`: default [`crl_eqx.objectives.CRL`][].
+    - `optimizers`: default Adam 3e-4 for each group.
+
+    **Other arguments:** (the paper's values are the defaults)
+
+    - `num_envs`, `unroll_length`: environments, and control steps of each between updates.
+    - `prefill_length`: control steps of each environment before the first update, rounded up to
+        whole unrolls.
+    - `batch_size`: transitions per update.
+    - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next step.
+    - `replay_capacity`: steps kept per environment.
+    - `discount`: of the distribution of future goals.
+    - `acting`: how the policy collects, default [`crl_eqx.stochastic`][].
+    """
+
+    env: AbstractGoalEnv
+    objective: AbstractObjective
+    buffer: TrajectoryBuffer
+    optimizers: Optimizers = eqx.field(static=True)
+    acting: Acting = eqx.field(static=True)
+    num_envs: int = eqx.field(static=True)
+    unroll_length: int = eqx.field(static=True)
+    prefill_unrolls: int = eqx.field(static=True)
+    batch_size: int = eqx.field(static=True)
+    updates_per_unroll: Fraction = eqx.field(static=True)
+    discount: float = eqx.field(static=True)
+
+    def __init__(
+        self,
+        env: AbstractGoalEnv,
+        objective: AbstractObjective | None = None,
+        optimizers: Optimizers | None = None,
+        *,
+        num_envs: int = 512,
+        unroll_length: int = 62,
+        prefill_length: int = 1000,
+        batch_size: int = 512,
+        updates_per_env_step: float | Fraction = Fraction(800, 512 * 62),
+        replay_capacity: int = 10_000,
+        discount: float = 0.99,
+        acting: Acting = stochastic,
+    ):
+        self.env = env
+        self.objective = CRL() if objective is None else objective
+        self.optimizers = adams() if optimizers is None else optimizers
+        self.acting = acting
+        self.buffer = TrajectoryBuffer(replay_capacity, num_envs)
+        self.num_envs = num_envs
+        self.unroll_length = unroll_length
+        self.prefill_unrolls = -(-prefill_length // unroll_length)
+        self.batch_size = batch_size
+        ratio = Fraction(updates_per_env_step).limit_denominator(100_000)
+        self.updates_per_unroll = ratio * self.env_steps_per_unroll
+        self.discount = discount
+        self._check(prefill_length)
+
+    def _check(self, prefill_length: int) -> None:
+        stored = min(self.prefill_unrolls * self.unroll_length, self.buffer.capacity)
+        if self.unroll_length > self.buffer.capacity:
+            raise UserError(
+                f"`TrainStep(replay_capacity={self.buffer.capacity})` is less than "
+                f"`unroll_length={self.unroll_length}`: the replay must hold at least one unroll."
+            )
+        if not 2 <= self.batch_size <= stored * self.num_envs:
+            raise UserError(
+                f"`TrainStep(batch_size={self.batch_size})` must lie between 2 and the "
+                f"{stored * self.num_envs} steps that the prefill stores: lower `batch_size` or "
+                f"raise `prefill_length={prefill_length}` or `num_envs={self.num_envs}`."
+            )
+
+    @property
+    def env_steps_per_unroll(self) -> int:
+        return self.unroll_length * self.num_envs
+
+    @property
+    def prefill_env_steps(self) -> int:
+        return self.prefill_unrolls * self.env_steps_per_unroll
+
+    def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
+        """A run that has not begun: fresh episodes and an empty buffer."""
+        start_key, key = jax.random.split(key)
+        episodes = start(self.env, self.num_envs, key=start_key)
+        one = jax.tree.map(lambda leaf: leaf[0], episodes.env_state)
+        action = jnp.zeros(self.env.action_size)
+        example = Step(one.state, action, one.goal, jnp.zeros((), jnp.int32))
+        zero = jnp.zeros((), jnp.int32)
+        opt_state = init_optimizers(self.optimizers, agent)
+        # Copies, so that donating the run's state neither consumes the caller's agent nor meets
+        # one array in two places.
+        agent, opt_state, episodes, key, *counters = jax.tree.map(
+            lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf,
+            (agent, opt_state, episodes, key, zero, zero, zero),
+        )
+        return TrainState(agent, opt_state, self.buffer.init(example), episodes, key, *counters)
+
+    def collect(self, state: TrainState) -> tuple[TrainState, RolloutCounts]:
+        """One unroll into the buffer, without an update."""
+        key, rollout_key = jax.random.split(state.key)
+        policy = self.acting(state.agent)
+        episodes, steps, counts = collect(
+            policy, self.env, state.episodes, length=self.unroll_length, key=rollout_key
+        )
+        agent = state.agent.observe(steps.state, self.env.achieved_goal(steps.state))
+        state = eqx.tree_at(
+            lambda s: (s.agent, s.buffer, s.episodes, s.key, s.env_steps),
+            state,
+            (
+                agent,
+                self.buffer.insert(state.buffer, steps),
+                episodes,
+                key,
+                state.env_steps + self.env_steps_per_unroll,
+            ),
+        )
+        return state, counts
+
+    def prefill(self, state: TrainState) -> TrainState:
+        """The unrolls before the first update, by the initial policy."""
+        arrays, static = eqx.partition(state, eqx.is_array)
+
+        def body(arrays, _):
+            state, _ = self.collect(eqx.combine(arrays, static))
+            return eqx.filter(state, eqx.is_array), None
+
+        arrays, _ = jax.lax.scan(body, arrays, length=self.prefill_unrolls)
+        return eqx.combine(arrays, static)
+
+    def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
+        state, counts = self.collect(state)
+        whole, part = divmod(self.updates_per_unroll, 1)
+        debt = state.update_debt + part.numerator
+        one_more = debt >= part.denominator
+        state, metrics = self._updates(state, whole + (part > 0), whole + one_more)
+        state = eqx.tree_at(
+            lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
+        )
+        return state, metrics | {"episodes": counts.episodes, "failures": counts.failures}
+
+    def _updates(
+        self, state: TrainState, slots: int, due: Int[Array, ""]
+    ) -> tuple[TrainState, Metrics]:
+        """Scans over `slots` updates, of which the first `due` are made."""
+        if slots == 0:
+            return state, {}
+        key, place_key, update_key = jax.random.split(state.key, 3)
+        places = self.buffer.places(
+            state.buffer, (slots, self.batch_size), discount=self.discount, key=place_key
+        )
+        arrays, static = eqx.partition((state.agent, state.opt_state), eqx.is_array)
+
+        def make(arrays, place, key):
+            agent, opt_state = eqx.combine(arrays, static)
+            *new, metrics = update(
+                agent,
+                opt_state,
+                self.buffer.gather(state.buffer, place),
+                objective=self.objective,
+                optimizers=self.optimizers,
+                achieved_goal=self.env.achieved_goal,
+                key=key,
+            )
+            return eqx.filter(tuple(new), eqx.is_array), metrics
+
+        def body(arrays, slot):
+            index, place, key = slot
+            if slots == self.updates_per_unroll:
+                return make(arrays, place, key)
+            like = jax.eval_shape(make, arrays, place, key)[1]
+            nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+            skip = lambda: (arrays, nothing)
+            return jax.lax.cond(index < due, lambda: make(arrays, place, key), skip)
+
+        index = jnp.arange(slots)
+        xs = index, places, jax.random.split(update_key, slots)
+        arrays, metrics = jax.lax.scan(body, arrays, xs)
+        made = jnp.maximum(due, 1).astype(jnp.float32)
+        agent, opt_state = eqx.combine(arrays, static)
+        state = eqx.tree_at(
+            lambda s: (s.agent, s.opt_state, s.key, s.gradient_steps),
+            state,
+            (agent, opt_state, key, state.gradient_steps + due),
+        )
+        return state, jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)

@@ -1,0 +1,153 @@
+"""Energies f(s, a, g) between representations: the larger, the likelier that g lies ahead.
+
+Each is an [`crl_eqx.energy.AbstractEnergy`][] with two faces: row by row, and all pairs of two
+batches. The pairwise face never builds a `[n, m, repr]` array, but for `MRN`'s maximum, which XLA
+fuses.
+"""
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._types import Repr, Scalar
+
+
+class AbstractEnergy(eqx.Module):
+    """f as a function of φ(s, a) and ψ(g)."""
+
+    @abc.abstractmethod
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        """The energy of every row."""
+
+    @abc.abstractmethod
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        """`logits[i, j]`: the energy of state-action i and goal j."""
+
+
+def _squared_norm(x: Float[Array, "*batch repr"]) -> Float[Array, "*batch"]:
+    return jnp.sum(jnp.square(x), axis=-1)
+
+
+def _dots(x: Float[Array, "n repr"], y: Float[Array, "m repr"]) -> Float[Array, "n m"]:
+    # Full precision: ‖x‖² + ‖y‖² - 2 x·y cancels, and TF32 would leave only noise.
+    return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
+
+
+def _with_diagonal(matrix: Float[Array, "n m"], diagonal: Float[Array, " k"]):
+    i = jnp.arange(diagonal.shape[0])
+    return matrix.at[i, i].set(diagonal)
+
+
+def _pairwise_squared_l2(
+    x: Float[Array, "n repr"], y: Float[Array, "m repr"]
+) -> Float[Array, "n m"]:
+    """‖xᵢ - yⱼ‖² as ‖x‖² + ‖y‖² - 2 x·y, clamped at 0.
+
+    Both are first moved by the mean of y, which shortens the vectors whose squares cancel. The
+    diagonal (in a batch: the positives, which are close) is taken from the differences directly.
+    """
+    centre = jax.lax.stop_gradient(jnp.mean(y, axis=0, keepdims=True))
+    x_, y_ = x - centre, y - centre
+    squares = _squared_norm(x_)[:, None] + _squared_norm(y_)[None, :] - 2 * _dots(x_, y_)
+    k = min(x.shape[0], y.shape[0])
+    return _with_diagonal(jnp.where(squares > 0, squares, 0.0), _squared_norm(x[:k] - y[:k]))
+
+
+class NegL2(AbstractEnergy):
+    """-√(‖φ - ψ‖² + ε), the default. ε keeps the gradient at distance 0 finite (it is 0 there)."""
+
+    epsilon: float = eqx.field(static=True, default=1e-12)
+
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        return -jnp.sqrt(_squared_norm(sa_repr - g_repr) + self.epsilon)
+
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        return -jnp.sqrt(_pairwise_squared_l2(sa_repr, g_repr) + self.epsilon)
+
+
+class NegSquaredL2(AbstractEnergy):
+    """-‖φ - ψ‖²."""
+
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        return -_squared_norm(sa_repr - g_repr)
+
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        return -_pairwise_squared_l2(sa_repr, g_repr)
+
+
+class Dot(AbstractEnergy):
+    """φ·ψ."""
+
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        return jnp.sum(sa_repr * g_repr, axis=-1)
+
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        return _dots(sa_repr, g_repr)
+
+
+def _unit(x: Float[Array, "*batch repr"]) -> Float[Array, "*batch repr"]:
+    return x * jax.lax.rsqrt(_squared_norm(x) + 1e-12)[..., None]
+
+
+class Cosine(AbstractEnergy):
+    """cos(φ, ψ) / temperature, every row normalised by its own length.
+
+    **Arguments:**
+
+    - `temperature`: where it starts.
+    - `learned`: whether training moves it (through its logarithm, so that it stays positive).
+    """
+
+    log_temperature: Scalar
+    learned: bool = eqx.field(static=True)
+
+    def __init__(self, temperature: float = 0.1, *, learned: bool = True):
+        self.log_temperature = jnp.log(jnp.asarray(temperature, jnp.float32))
+        self.learned = learned
+
+    def _scale(self) -> Scalar:
+        log = self.log_temperature if self.learned else jax.lax.stop_gradient(self.log_temperature)
+        return jnp.exp(-log)
+
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        return self._scale() * jnp.sum(_unit(sa_repr) * _unit(g_repr), axis=-1)
+
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        return self._scale() * _dots(_unit(sa_repr), _unit(g_repr))
+
+
+class MRN(AbstractEnergy):
+    """-[max relu(φ₁ - ψ₁) + √(‖φ₂ - ψ₂‖² + ε)] on the two halves: minus a quasimetric.
+
+    ??? cite
+        [Metric Residual Networks for Sample Efficient Goal-Conditioned RL](https://arxiv.org/abs/2208.08133)
+    """
+
+    epsilon: float = eqx.field(static=True, default=1e-12)
+
+    def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        x1, x2 = jnp.split(sa_repr, 2, axis=-1)
+        y1, y2 = jnp.split(g_repr, 2, axis=-1)
+        asymmetric = jnp.max(jax.nn.relu(x1 - y1), axis=-1)
+        return -(asymmetric + jnp.sqrt(_squared_norm(x2 - y2) + self.epsilon))
+
+    def pairwise(
+        self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
+    ) -> Float[Array, "n m"]:
+        x1, x2 = jnp.split(sa_repr, 2, axis=-1)
+        y1, y2 = jnp.split(g_repr, 2, axis=-1)
+        asymmetric = jnp.max(jax.nn.relu(x1[:, None, :] - y1[None, :, :]), axis=-1)
+        return -(asymmetric + jnp.sqrt(_pairwise_squared_l2(x2, y2) + self.epsilon))

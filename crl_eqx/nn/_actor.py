@@ -1,0 +1,65 @@
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Action, Goal, PRNGKey, State
+from ._residual_mlp import check_depth, ResidualMLP
+
+
+LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
+
+
+class TanhNormal(eqx.Module):
+    """The law of tanh(u), u normal with independent components: a squashed Gaussian policy."""
+
+    mean: Float[Array, "*batch action"]
+    log_std: Float[Array, "*batch action"]
+
+    def mode(self) -> Action:
+        """tanh(mean), the deterministic action."""
+        return jnp.tanh(self.mean)
+
+    def sample(self, *, key: PRNGKey) -> Action:
+        return self.sample_and_log_prob(key=key)[0]
+
+    def sample_and_log_prob(self, *, key: PRNGKey) -> tuple[Action, Float[Array, "*batch"]]:
+        """A reparametrised action and its log-density.
+
+        The density is taken at u, before squashing, so that it stays finite where tanh saturates:
+        log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)).
+        """
+        noise = jax.random.normal(key, self.mean.shape)
+        u = self.mean + jnp.exp(self.log_std) * noise
+        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
+        log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
+        return jnp.tanh(u), jnp.sum(log_normal - log_slope, axis=-1)
+
+
+class Actor(eqx.Module):
+    """The policy π(s, g): a [`crl_eqx.nn.ResidualMLP`][] that gives a `TanhNormal`.
+
+    Its `2 · action_size` outputs are the mean and, through -5 + 3.5 (tanh(·) + 1), the log-std
+    in [-5, 2]. `**network` are the keywords of [`crl_eqx.nn.ResidualMLP`][].
+    """
+
+    network: ResidualMLP
+
+    def __init__(
+        self,
+        state_size: int,
+        goal_size: int,
+        action_size: int,
+        *,
+        depth: int = 16,
+        key: PRNGKey,
+        **network,
+    ):
+        check_depth(depth, f"Actor(depth={depth})")
+        sizes = state_size + goal_size, 2 * action_size
+        self.network = ResidualMLP(*sizes, depth=depth, key=key, **network)
+
+    def __call__(self, state: State, goal: Goal) -> TanhNormal:
+        mean, raw = jnp.split(self.network(state, goal), 2, axis=-1)
+        half_range = 0.5 * (LOG_STD_MAX - LOG_STD_MIN)
+        return TanhNormal(mean, LOG_STD_MIN + half_range * (jnp.tanh(raw) + 1))

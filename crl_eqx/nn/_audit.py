@@ -1,0 +1,136 @@
+"""Is the network what the paper says makes depth work, and what does it cost?"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import equinox as eqx
+import jax
+
+from ._layers import Linear
+from ._residual import ResidualBlock
+from ._residual_mlp import ResidualMLP
+from ._stacked import Stacked
+
+
+def _activation_name(activation: Any) -> str:
+    name = getattr(activation, "__name__", "custom")
+    return "swish" if name == "silu" else name  # JAX knows it under both names
+
+
+class NetworkAudit(eqx.Module):
+    """One network's row. `flops` is of one forward pass per sample, `activation_bytes` what its
+    backward pass keeps per sample."""
+
+    name: str
+    depth: int
+    width: int
+    residual: bool
+    layer_norm: bool
+    activation: str
+    parameters: int
+    flops: int
+    activation_bytes: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether residual, LayerNorm and swish are all active."""
+        return self.residual and self.layer_norm and self.activation == "swish"
+
+    def missing(self) -> list[str]:
+        """The stabilisers that are switched off."""
+        rows = {"residual": self.residual, "LayerNorm": self.layer_norm}
+        rows["swish"] = self.activation == "swish"
+        return [name for name, active in rows.items() if not active]
+
+
+class Audit(eqx.Module):
+    """All networks of an agent; printing it gives a table."""
+
+    networks: tuple[NetworkAudit, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every network has all three stabilisers."""
+        return all(network.complete for network in self.networks)
+
+    @property
+    def parameters(self) -> int:
+        return sum(network.parameters for network in self.networks)
+
+    def flops_per_update(self, batch_size: int) -> int:
+        """Floating-point operations of one CRL update: three forward and backward passes, and one
+        more forward and input-gradient pass of φ for the policy."""
+        by_name = {network.name: network.flops for network in self.networks}
+        return batch_size * (3 * sum(by_name.values()) + 2 * by_name.get("sa_encoder", 0))
+
+    def bytes_per_update(self, batch_size: int) -> int:
+        """Parameters, gradients, Adam's two moments, and the activations kept, in f32."""
+        kept = sum(network.activation_bytes for network in self.networks)
+        return 4 * 4 * self.parameters + batch_size * kept
+
+    def __str__(self) -> str:
+        head = f"{'network':<12}{'depth':>6}{'width':>7}{'residual':>10}{'LayerNorm':>11}"
+        head += f"{'activation':>12}{'parameters':>13}{'MFLOP/sample':>14}"
+        yes = lambda flag: "yes" if flag else "NO"
+        rows = [
+            f"{n.name:<12}{n.depth:>6}{n.width:>7}{yes(n.residual):>10}{yes(n.layer_norm):>11}"
+            f"{n.activation:>12}{n.parameters:>13,}{n.flops / 1e6:>14.2f}"
+            for n in self.networks
+        ]
+        return "\n".join([head, *rows, self.verdict()])
+
+    def verdict(self) -> str:
+        """One sentence."""
+        gaps = {n.name: n.missing() for n in self.networks if not n.complete}
+        if not gaps:
+            return "residual, LayerNorm and swish are active in every network"
+        listed = "; ".join(f"{name} lacks {' and '.join(parts)}" for name, parts in gaps.items())
+        return f"ablation: {listed} (without all three, depth is not expected to help)"
+
+
+def _find(module: Any, kind: type) -> Iterator[Any]:
+    leaves = jax.tree.leaves(module, is_leaf=lambda node: isinstance(node, kind))
+    return (leaf for leaf in leaves if isinstance(leaf, kind))
+
+
+def _parameters(module: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array)))
+
+
+def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
+    """Numbers that the scan's backward pass keeps per sample, by `remat`."""
+    layers = len(trunk.blocks.layers)
+    # "none" keeps about six arrays a layer: product, centred, unit, normalised, gate and output.
+    per_block = {"none": 6 * layers, "dots": 1 + layers}.get(trunk.remat, 1)
+    return trunk.num_blocks * per_block * width
+
+
+def _audit_network(name: str, network: ResidualMLP) -> NetworkAudit:
+    block = network.trunk.blocks
+    matrices = sum(linear.weight.size for linear in _find(network, Linear))
+    return NetworkAudit(
+        name=name,
+        depth=network.depth,
+        width=network.width,
+        residual=block.residual,
+        layer_norm=all(layer.norm is not None for layer in (network.first, *block.layers)),
+        activation=_activation_name(block.layers[0].activation),
+        parameters=_parameters(network),
+        flops=2 * matrices,
+        activation_bytes=4 * _kept_per_sample(network.trunk, network.width),
+    )
+
+
+def audit(agent: Any) -> Audit:
+    """Looks at every [`crl_eqx.nn.ResidualMLP`][] of an agent (or of any module).
+
+    ```python
+    print(crl_eqx.nn.audit(agent))
+    ```
+    """
+    found = [
+        _audit_network(name, network)
+        for name, part in vars(agent).items()
+        for network in _find(part, ResidualMLP)
+    ]
+    return Audit(tuple(found))

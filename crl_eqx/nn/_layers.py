@@ -1,0 +1,80 @@
+"""The two layers everything is built of, initialised as the paper does."""
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import PRNGKey
+
+
+class Linear(eqx.Module):
+    """x ↦ x W + b on `[*batch, in]`, W uniform in ±1/√in, b zero.
+
+    Acts on whole batches, so that a kernel sees them; W is stored `[in, out]`.
+    """
+
+    weight: Float[Array, "in out"]
+    bias: Float[Array, " out"]
+
+    def __init__(self, in_size: int, out_size: int, *, key: PRNGKey):
+        bound = in_size**-0.5
+        self.weight = jax.random.uniform(key, (in_size, out_size), minval=-bound, maxval=bound)
+        self.bias = jnp.zeros(out_size)
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        y = x @ self.weight
+        return y + jnp.broadcast_to(self.bias, y.shape)
+
+
+class LayerNorm(eqx.Module):
+    """Zero mean, unit variance over the last axis, then a learned scale and offset (ε = 1e-6).
+
+    ??? cite
+        [Layer Normalization](https://arxiv.org/abs/1607.06450)
+    """
+
+    scale: Float[Array, " width"]
+    offset: Float[Array, " width"]
+    epsilon: float = eqx.field(static=True)
+
+    def __init__(self, width: int, *, epsilon: float = 1e-6):
+        self.scale = jnp.ones(width)
+        self.offset = jnp.zeros(width)
+        self.epsilon = epsilon
+
+    def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+        centred = x - jnp.mean(x, axis=-1, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+        unit = centred * jax.lax.rsqrt(variance + self.epsilon)
+        return unit * jnp.broadcast_to(self.scale, x.shape) + jnp.broadcast_to(self.offset, x.shape)
+
+
+class Layer(eqx.Module):
+    """f(x) = activation(LayerNorm(Linear(x))), the paper's one hidden layer.
+
+    `layer_norm=False` leaves the normalisation out: an ablation, not a choice.
+    """
+
+    linear: Linear
+    norm: LayerNorm | None
+    activation: Callable[[Array], Array] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        layer_norm: bool = True,
+        activation: Callable[[Array], Array] = jax.nn.swish,
+        key: PRNGKey,
+    ):
+        self.linear = Linear(in_size, out_size, key=key)
+        self.norm = LayerNorm(out_size) if layer_norm else None
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        z = self.linear(x)
+        return self.activation(z if self.norm is None else self.norm(z))

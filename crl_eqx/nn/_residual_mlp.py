@@ -1,0 +1,86 @@
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._errors import UserError
+from .._types import PRNGKey
+from ._layers import Layer, Linear
+from ._residual import LAYERS_PER_BLOCK, ResidualBlock
+from ._stacked import Remat, Stacked
+
+
+def check_depth(depth: int, call: str) -> None:
+    """`depth` is never rounded: `call` names what the user wrote, such as `Encoder(depth=6)`."""
+    if depth >= LAYERS_PER_BLOCK and depth % LAYERS_PER_BLOCK == 0:
+        return
+    below = max(depth // LAYERS_PER_BLOCK * LAYERS_PER_BLOCK, LAYERS_PER_BLOCK)
+    above = below if depth < LAYERS_PER_BLOCK else below + LAYERS_PER_BLOCK
+    nearest = f"{below}" if below == above else f"{below} or {above}"
+    raise UserError(
+        f"`{call}` must be a positive multiple of {LAYERS_PER_BLOCK}: each residual block holds "
+        f"{LAYERS_PER_BLOCK} Dense layers. Did you mean {nearest}?"
+    )
+
+
+class ResidualMLP(eqx.Module):
+    """A first layer, `depth / 4` residual blocks scanned over, and a linear head.
+
+    **Arguments:**
+
+    - `in_size`, `out_size`: numbers in and out; inputs are concatenated along the last axis.
+    - `depth`: Dense layers inside the residual blocks, a multiple of 4.
+    - `width`: of every hidden layer.
+
+    **Other arguments:**
+
+    - `residual`, `layer_norm`, `activation`: the three stabilisers that make depth work, to be
+        switched off one by one for ablations.
+    - `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
+
+    **Raises:** `UserError` when `depth` is not a positive multiple of 4.
+    """
+
+    first: Layer
+    trunk: Stacked[ResidualBlock]
+    head: Linear
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        depth: int = 16,
+        width: int = 256,
+        residual: bool = True,
+        layer_norm: bool = True,
+        activation: Callable[[Array], Array] = jax.nn.swish,
+        remat: Remat = "auto",
+        unroll: int = 1,
+        key: PRNGKey,
+    ):
+        check_depth(depth, f"{type(self).__name__}(depth={depth})")
+        first_key, trunk_key, head_key = jax.random.split(key, 3)
+        parts = dict(layer_norm=layer_norm, activation=activation)
+        self.first = Layer(in_size, width, **parts, key=first_key)
+        self.trunk = Stacked(
+            lambda key: ResidualBlock(width, residual=residual, **parts, key=key),
+            depth // LAYERS_PER_BLOCK,
+            remat=remat,
+            unroll=unroll,
+            key=trunk_key,
+        )
+        self.head = Linear(width, out_size, key=head_key)
+
+    @property
+    def depth(self) -> int:
+        return self.trunk.num_blocks * LAYERS_PER_BLOCK
+
+    @property
+    def width(self) -> int:
+        return self.head.weight.shape[0]
+
+    def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch out"]:
+        return self.head(self.trunk(self.first(jnp.concatenate(inputs, axis=-1))))

@@ -1,0 +1,62 @@
+"""Hindsight goals: states that really lie ahead, at a geometrically distributed distance."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Shaped
+
+from ._types import PRNGKey
+
+
+def future_offset(
+    uniform: Float[Array, "*batch"], horizon: Int[Array, "*batch"], discount: float
+) -> Int[Array, "*batch"]:
+    r"""How many steps ahead the goal lies: $P(k) \propto \gamma^k$ for $1 \le k \le H$.
+
+    The inverse distribution function
+    $k = \min(H, 1 + \lfloor \log(1 - u(1 - \gamma^H)) / \log\gamma \rfloor)$, written with
+    `log1p` and `expm1` so that it is exact for a discount near 1. The minimum is needed: in single
+    precision the quotient rounds up to H now and then, which would cross into the next episode.
+
+    **Arguments:**
+
+    - `uniform`: u, uniform in [0, 1).
+    - `horizon`: H, the steps that are left, at least 1.
+    - `discount`: γ in (0, 1]; 1 is the uniform distribution.
+    """
+    left = horizon.astype(uniform.dtype)
+    if discount == 1:
+        steps = jnp.floor(uniform * left)
+    else:
+        log_discount = jnp.log(jnp.asarray(discount, uniform.dtype))
+        steps = jnp.floor(jnp.log1p(uniform * jnp.expm1(left * log_discount)) / log_discount)
+    return jnp.clip(1 + steps.astype(horizon.dtype), 1, horizon)
+
+
+def future_index(
+    lengths: Int[Array, "*batch"],
+    time: Int[Array, "*batch"],
+    *,
+    discount: float,
+    key: PRNGKey,
+) -> Int[Array, "*batch"]:
+    """For step `time` of an episode of `lengths` steps, the index of the state to relabel with.
+
+    The last step has no future; its own index comes back, and must not be trained on.
+    """
+    horizon = lengths - 1 - time
+    offset = future_offset(jax.random.uniform(key, time.shape), horizon, discount)
+    return time + jnp.where(horizon > 0, offset, 0)
+
+
+def relabel(
+    trajectory: Shaped[Array, "time *features"], *, discount: float = 0.99, key: PRNGKey
+) -> Shaped[Array, "steps *features"]:
+    """A future state for every step of one episode but the last, `time - 1` in all.
+
+    ```python
+    goals = relabel(states, key=key)      # goals[t] = states[t + k], k >= 1
+    ```
+    """
+    time = jnp.arange(trajectory.shape[0] - 1)
+    lengths = jnp.full_like(time, trajectory.shape[0])
+    return trajectory[future_index(lengths, time, discount=discount, key=key)]
