@@ -1,7 +1,15 @@
 """Mazes: drawn as text, turned into a few wall boxes, start cells and goal cells."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._errors import UserError
+from .._types import PRNGKey
 
 
 # `#` wall, `R` start cell, `G` goal cell, `.` free. The first index (downwards) is world x, the
@@ -98,6 +106,22 @@ class Maze:
     rows: tuple[str, ...]
     scale: float
 
+    @classmethod
+    def named(cls, layout: str, scale: float, without_goals: Sequence[Cell] = ()) -> "Maze":
+        """The layout of that name in `MAZES`, those cells no longer being goals.
+
+        **Raises** `UserError` if one of them is none.
+        """
+        maze = cls(MAZES[layout], scale)
+        for cell in without_goals:
+            if tuple(cell) not in maze.cells("G"):
+                raise UserError(
+                    f"`without_goals`: {tuple(cell)} is no goal cell of {layout}; "
+                    f"those are {', '.join(map(str, maze.cells('G')))}."
+                )
+            maze = maze._without_goal(cell)
+        return maze
+
     def cells(self, kinds: str) -> tuple[Cell, ...]:
         """The cells drawn with one of the letters `kinds`, row by row."""
         return tuple(
@@ -123,8 +147,15 @@ class Maze:
         """The wall cells merged into few boxes: contact pairs are what physics pays for."""
         return tuple(_box(block, self.scale) for block in _blocks(set(self.cells("#"))))
 
-    def without_goal(self, cell: Cell) -> "Maze":
-        """The same maze, that cell no longer being a goal."""
+    def draw_start(self, key: PRNGKey) -> Float[Array, "2"]:
+        """World x, y of a start cell, all equally likely."""
+        return jax.random.choice(key, jnp.asarray(self.starts))
+
+    def draw_goal(self, key: PRNGKey) -> Float[Array, "2"]:
+        """World x, y of a goal cell, all equally likely."""
+        return jax.random.choice(key, jnp.asarray(self.goals))
+
+    def _without_goal(self, cell: Cell) -> "Maze":
         i, j = cell
         row = self.rows[i][:j] + "." + self.rows[i][j + 1 :]
         return dataclasses.replace(self, rows=(*self.rows[:i], row, *self.rows[i + 1 :]))

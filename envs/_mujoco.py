@@ -107,6 +107,11 @@ def never(state: State) -> Bool[Array, "*batch"]:
     return jnp.zeros(state.shape[:-1], bool)
 
 
+def with_height(xy: Float[Array, "*batch 2"], height: float) -> Float[Array, "*batch 3"]:
+    """x, y, z of a goal in the plane."""
+    return jnp.concatenate([xy, jnp.full((*xy.shape[:-1], 1), height, xy.dtype)], axis=-1)
+
+
 def _controls(model: mujoco.MjModel, action: Action) -> Float[Array, " nu"]:
     action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
     ranges = model.actuator_ctrlrange.astype("float32")

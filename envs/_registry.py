@@ -1,27 +1,56 @@
 """Tasks by name."""
 
+import dataclasses
 import difflib
 import functools
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 from .._errors import UserError
 from ._mujoco import AbstractMujocoEnv
+from .ant import Ant
+from .ant_maze import AntMaze
 from .point_maze import PointMaze
+from .reacher import Reacher
 
 
-_EVAL = "_eval"
+_MAZES = ("u", "u4", "big", "hardest")
+_WITH_SPLIT = ("u", "u4", "big")
+_LAYOUTS = [f"{maze}_maze" for maze in _MAZES] + [f"{maze}_maze_eval" for maze in _WITH_SPLIT]
 
 # Control steps per episode: about twice what the longest path takes.
 _POINT_STEPS = {"u": 100, "u4": 150, "big": 200, "hardest": 250}
 
-_BUILDERS = {
-    f"point_{maze}_maze{split}": functools.partial(
-        PointMaze, f"{maze}_maze{split}", episode_length=steps
-    )
-    for maze, steps in _POINT_STEPS.items()
-    for split in ("", _EVAL)
-    if (maze, split) != ("hardest", _EVAL)
+
+def _point_maze(layout: str) -> Callable[..., AbstractMujocoEnv]:
+    steps = _POINT_STEPS[layout.split("_")[0]]
+    return functools.partial(PointMaze, layout, episode_length=steps)
+
+
+_BUILDERS: dict[str, Callable[..., AbstractMujocoEnv]] = {
+    **{f"point_{layout}": _point_maze(layout) for layout in _LAYOUTS},
+    "reacher": Reacher,
+    "ant": Ant,
+    **{f"ant_{layout}": functools.partial(AntMaze, layout) for layout in _LAYOUTS},
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One line of the table of tasks."""
+
+    name: str
+    description: str
+    state_size: int
+    action_size: int
+    goal_size: int
+    episode_length: int
+    control_dt: float
+    """Seconds per step."""
+    threshold: float
+    """Success is a distance below this, in the goal's units."""
+    eval_split: str | None
 
 
 def names() -> tuple[str, ...]:
@@ -30,14 +59,51 @@ def names() -> tuple[str, ...]:
 
 
 def eval_split(name: str) -> str | None:
-    """The task with the far goals of task `name`, if it has one."""
-    return name + _EVAL if name + _EVAL in _BUILDERS else None
+    """The task that has only the far goals of task `name`, if there is one."""
+    split = f"{name}_eval"
+    return split if split in _BUILDERS else None
 
 
 def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMujocoEnv:
-    """Builds the task `name`."""
+    """Builds a task.
+
+    **Arguments:**
+
+    - `name`: one of `names()`.
+    - `physics`: `"native"` (MuJoCo's C engine on threads) or `"mjx"` (MuJoCo in JAX); by default
+        `"native"` where JAX runs on a CPU, else `"mjx"`.
+    - `options`: the task's own, such as `episode_length`; each task's class documents them.
+
+    **Raises** `UserError` if there is no such task, physics or option.
+    """
     if name not in _BUILDERS:
         near = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`names()` lists all of them."
         raise UserError(f"`make({name!r})`: no such task. {hint}")
+    known = [*inspect.signature(_BUILDERS[name]).parameters]
+    for option in set(options) - set(known):
+        raise UserError(
+            f"`make({name!r}, {option}={options[option]!r})`: no such option. "
+            f"This task knows {', '.join(known)}."
+        )
     return _BUILDERS[name](physics=physics, **options)
+
+
+def tasks() -> tuple[Task, ...]:
+    """All tasks with their sizes, for tables."""
+    return tuple(_task(name, make(name, physics="native")) for name in names())
+
+
+def _task(name: str, env: AbstractMujocoEnv) -> Task:
+    module = inspect.getmodule(type(env))
+    return Task(
+        name=name,
+        description=(module.__doc__ or "").strip() if module else "",
+        state_size=env.state_size,
+        action_size=env.action_size,
+        goal_size=env.goal_size,
+        episode_length=env.episode_length,
+        control_dt=env.control_dt,
+        threshold=env.threshold,
+        eval_split=eval_split(name),
+    )

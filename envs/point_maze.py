@@ -1,5 +1,6 @@
 """A point finds its way through a maze: the smallest task for which one has to plan."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -8,8 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._maze import Maze, MAZES
-from ._mujoco import AbstractMujocoEnv, Draw, never, Part
+from ._maze import Cell, Maze
+from ._mujoco import AbstractMujocoEnv, Draw, never, Part, with_height
 from ._names import qpos_indices, qvel_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 from ._scene import add_target, add_walls, load_asset
@@ -51,9 +52,16 @@ class PointMaze(AbstractMujocoEnv):
     threshold: float = eqx.field(static=True, default=SCALE / 8)
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", SCALE / 2),))
 
-    def __init__(self, layout: str, *, episode_length: int, physics: str | None = None):
-        """`layout` is a key of `MAZES`."""
-        self.maze = Maze(MAZES[layout], SCALE)
+    def __init__(
+        self,
+        layout: str,
+        *,
+        episode_length: int,
+        without_goals: Sequence[Cell] = (),
+        physics: str | None = None,
+    ):
+        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals."""
+        self.maze = Maze.named(layout, SCALE, without_goals)
         self.episode_length = episode_length
         spec = load_asset("point")
         add_target(spec, self.threshold)
@@ -62,11 +70,10 @@ class PointMaze(AbstractMujocoEnv):
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, spread_key, goal_key = jax.random.split(key, 3)
-        start = jax.random.choice(start_key, jnp.asarray(self.maze.starts))
         spread = jax.random.uniform(spread_key, (2,), minval=-SPREAD, maxval=SPREAD)
-        goal = jax.random.choice(goal_key, jnp.asarray(self.maze.goals))
-        qpos = jnp.zeros(self.model.nq).at[qpos_indices(self.model, "x", "y")].set(start + spread)
-        return Draw(qpos, jnp.zeros(self.model.nv), goal)
+        start = self.maze.draw_start(start_key) + spread
+        qpos = jnp.zeros(self.model.nq).at[qpos_indices(self.model, "x", "y")].set(start)
+        return Draw(qpos, jnp.zeros(self.model.nv), self.maze.draw_goal(goal_key))
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         position = physics_state.qpos[qpos_indices(self.model, "x", "y")]
@@ -83,4 +90,4 @@ class PointMaze(AbstractMujocoEnv):
         return state[..., LAYOUT.position.at]
 
     def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return jnp.concatenate([goal, jnp.full((*goal.shape[:-1], 1), 0.2)], axis=-1)
+        return with_height(goal, 0.2)

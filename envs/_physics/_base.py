@@ -20,8 +20,7 @@ class PhysicsState(eqx.Module):
     qpos: Float[Array, "*batch nq"]
     qvel: Float[Array, "*batch nv"]
     sensordata: Float[Array, "*batch nsensordata"]
-    """Empty if the model has no sensors. As in MuJoCo, sensors are read before the last of the
-    substeps is integrated; right after `init` they belong to the state itself."""
+    """Belongs to this very qpos and qvel; empty if the model has no sensors."""
 
 
 class AbstractPhysics(eqx.Module):
@@ -38,7 +37,7 @@ class AbstractPhysics(eqx.Module):
 
     @abc.abstractmethod
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
-        """The state at rest in time, sensors filled."""
+        """The state of these positions and velocities, sensors filled as under zero controls."""
 
     @abc.abstractmethod
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:

@@ -1,4 +1,6 @@
-"""MuJoCo MJX: the same physics in JAX. Slow to import and to compile, so only used when asked for."""
+"""MuJoCo MJX: the same physics in JAX. Slow to import and compile, so used only when asked for."""
+
+import contextlib
 
 import equinox as eqx
 import jax
@@ -22,29 +24,34 @@ class MjxPhysics(AbstractPhysics):
         self._device = _DeviceModel(self.model)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
-        data = self._data(qpos, qvel)
-        if self.model.nsensordata > 0:
-            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-                data = mjx.forward(self._device.model, data)
-        return PhysicsState(qpos, qvel, data.sensordata)
+        with _relaxed():
+            data = mjx.make_data(self.model).replace(qpos=qpos, qvel=qvel)
+            return self._seen(data)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
-        data = self._data(physics_state.qpos, physics_state.qvel).replace(ctrl=ctrl)
-        # MJX's own code mixes dtypes and ranks freely.
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-            step = lambda _, d: mjx.step(self._device.model, d)
-            data = jax.lax.fori_loop(0, self.substeps, step, data)
-        return PhysicsState(data.qpos, data.qvel, data.sensordata)
-
-    def _data(self, qpos, qvel) -> mjx.Data:
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with _relaxed():
             data = mjx.make_data(self.model)
-        return data.replace(qpos=qpos, qvel=qvel)
+            data = data.replace(qpos=physics_state.qpos, qvel=physics_state.qvel, ctrl=ctrl)
+            step = lambda _, data: mjx.step(self._device.model, data)
+            return self._seen(jax.lax.fori_loop(0, self.substeps, step, data))
+
+    def _seen(self, data: mjx.Data) -> PhysicsState:
+        # MuJoCo reads sensors where a step begins; here they belong to its end.
+        has_sensors = self.model.nsensordata > 0
+        seen = mjx.forward(self._device.model, data) if has_sensors else data
+        return PhysicsState(data.qpos, data.qvel, seen.sensordata)
 
 
 class _DeviceModel:
     """Gives MJX's model, a pytree of arrays, the identity of an object."""
 
     def __init__(self, model: mujoco.MjModel):
-        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        with _relaxed():
             self.model = mjx.put_model(model)
+
+
+@contextlib.contextmanager
+def _relaxed():
+    """MJX's own code mixes dtypes and ranks."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield

@@ -1,6 +1,5 @@
 """MuJoCo's C engine, which steps a whole batch on threads, reached from JAX by a callback."""
 
-import math
 import os
 import threading
 from collections.abc import Callable
@@ -35,7 +34,8 @@ class NativePhysics(AbstractPhysics):
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         if self.model.nsensordata == 0:
             return PhysicsState(qpos, qvel, jnp.zeros((0,), qpos.dtype))
-        sensordata = _call(self._engine.sense, self.model.nsensordata, qpos, qvel)
+        ctrl = jnp.zeros(self.model.nu, qpos.dtype)
+        sensordata = _call(self._engine.sense, self.model.nsensordata, qpos, qvel, ctrl)
         return PhysicsState(qpos, qvel, sensordata)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
@@ -68,46 +68,43 @@ class _Engine:
 
     def advance(self, packed) -> np.ndarray:
         """`[*batch, qpos + qvel + ctrl] -> [*batch, qpos + qvel + sensordata]`; NaN on failure."""
-        packed = np.asarray(packed)
-        lead, flat = packed.shape[:-1], packed.reshape(math.prod(packed.shape[:-1]), -1)
-        n, moving = len(flat), self._model.nq + self._model.nv
+        states, sensors = self._rollout(np.asarray(packed), self._substeps)
+        return np.concatenate([states, sensors], axis=-1)
+
+    def sense(self, packed) -> np.ndarray:
+        """`[*batch, qpos + qvel + ctrl] -> [*batch, sensordata]`, without moving."""
+        return self._rollout(np.asarray(packed), 0)[1]
+
+    def _rollout(self, packed: np.ndarray, substeps: int) -> tuple[np.ndarray, np.ndarray]:
+        model = self._model
+        lead, flat = packed.shape[:-1], packed.reshape(-1, packed.shape[-1])
+        n, moving = len(flat), model.nq + model.nv
+        # MuJoCo reads sensors where a step begins, so one more step tells those of its end.
+        steps = substeps + (model.nsensordata > 0)
         start = np.zeros((n, self._state_size))  # time, qpos, qvel
         start[:, 1 : 1 + moving] = flat[:, :moving]
-        ctrl = np.repeat(flat[:, None, moving:].astype(np.float64), self._substeps, axis=1)
-        states = np.empty((n, self._substeps, self._state_size))
-        sensors = np.empty((n, self._substeps, self._model.nsensordata))
+        ctrl = np.repeat(flat[:, None, moving:].astype(np.float64), steps, axis=1)
+        states = np.empty((n, steps, self._state_size))
+        sensors = np.empty((n, steps, model.nsensordata))
         with self._lock:  # two runs may share an engine, and its scratch memory
             rollout, data = self._started()
+            chunk = max(1, n // (4 * len(data)))
             rollout.rollout(
-                [self._model] * n,
+                [model] * n,
                 data,
                 start,
                 ctrl,
                 skip_checks=True,
-                nstep=self._substeps,
+                nstep=steps,
                 state=states,
                 sensordata=sensors,
-                chunk_size=max(1, n // (4 * len(data))),
+                chunk_size=chunk,
             )
-        end = np.concatenate([states[:, -1, 1 : 1 + moving], sensors[:, -1]], axis=1)
         # MuJoCo stops a trajectory at its first warning: its clock then stands still.
-        finished = states[:, -1, 0] > (self._substeps - 0.5) * self._model.opt.timestep
-        end = np.where(finished[:, None] & (np.abs(end) < np.finfo(np.float32).max), end, np.nan)
-        return end.astype(np.float32).reshape(*lead, -1)
-
-    def sense(self, packed) -> np.ndarray:
-        """`[*batch, qpos + qvel] -> [*batch, sensordata]`, without moving."""
-        packed = np.asarray(packed)
-        flat = packed.reshape(math.prod(packed.shape[:-1]), -1)
-        out = np.empty((len(flat), self._model.nsensordata), np.float32)
-        with self._lock:
-            data = self._started()[1][0]
-            for row, result in zip(flat, out, strict=True):
-                mujoco.mj_resetData(self._model, data)
-                data.qpos[:], data.qvel[:] = np.split(row, [self._model.nq])
-                mujoco.mj_forward(self._model, data)
-                result[:] = data.sensordata
-        return out.reshape(*packed.shape[:-1], -1)
+        stopped = states[:, -1, :1] < (steps - 0.5) * model.opt.timestep
+        end = states[:, max(substeps, 1) - 1, 1 : 1 + moving]
+        results = end, sensors[:, -1]
+        return tuple(_to_float32(np.where(stopped, np.nan, x), lead) for x in results)
 
     def _started(self) -> tuple[Rollout, list[mujoco.MjData]]:
         if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
@@ -116,3 +113,8 @@ class _Engine:
             data = [mujoco.MjData(self._model) for _ in range(threads)]
             self._pool, self._process = (Rollout(nthread=threads), data), os.getpid()
         return self._pool
+
+
+def _to_float32(x: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
+        return x.astype(np.float32).reshape(*lead, x.shape[-1])

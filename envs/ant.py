@@ -1,0 +1,67 @@
+"""An ant walks to a point on a circle around it."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Flag, Goal, PRNGKey, State
+from ._ant_body import AntBody, STATE_SIZE
+from ._maze import Maze
+from ._mujoco import AbstractMujocoEnv, Draw, with_height
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._scene import add_target, load_asset
+
+
+RADIUS = 10.0  # m
+
+
+class Ant(AbstractMujocoEnv):
+    """An `AntBody` on an endless floor; its state is laid out in `AntState`.
+
+    **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed. **Goal:** on the
+    circle of radius 10 m around the origin, at a uniform angle. **Ends** when the torso's height
+    leaves [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane.
+    **Time:** 5 physics steps of 0.01 s per control step.
+
+    Published versions keep one start and one goal per environment for a whole run and carry the
+    target as an extra body with joints; here both are drawn at every reset and the target is a
+    mark in pictures.
+    """
+
+    physics: AbstractPhysics
+    body: AntBody
+    episode_length: int = eqx.field(static=True)
+    state_size: int = eqx.field(static=True, default=STATE_SIZE)
+    goal_size: int = eqx.field(static=True, default=2)
+    threshold: float = eqx.field(static=True, default=0.5)
+    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
+    maze: Maze | None = eqx.field(static=True, default=None)
+
+    def __init__(self, *, episode_length: int = 1000, physics: str | None = None):
+        self.episode_length = episode_length
+        spec = load_asset("ant")
+        add_target(spec, self.threshold)
+        self.physics = select_physics(physics, spec.compile(), substeps=5)
+        self.body = AntBody(self.physics.model)
+
+    def draw(self, key: PRNGKey) -> Draw:
+        start_key, goal_key = jax.random.split(key)
+        angle = jax.random.uniform(goal_key, maxval=2 * jnp.pi)
+        goal = RADIUS * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+        return Draw(*self.body.start(start_key, jnp.zeros(2)), goal)
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        return self.body.observe(physics_state)
+
+    def achieved_goal(self, state: State) -> Goal:
+        return self.body.position(state)
+
+    def fallen(self, state: State) -> Flag:
+        return self.body.fallen(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.body.position(state)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return with_height(goal, 0.5)
