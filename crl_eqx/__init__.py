@@ -1,10 +1,16 @@
-"""Deep contrastive reinforcement learning in JAX and Equinox."""
+"""Deep contrastive reinforcement learning in JAX and Equinox.
+
+`crl_eqx.envs` (MuJoCo tasks), `crl_eqx.kernels` and `crl_eqx.run` (the loop behind the command
+line) are imported by their own names, so that `import crl_eqx` stays light.
+"""
 
 from . import energy as energy, losses as losses, nn as nn, objectives as objectives
 from ._agent import Agent as Agent
+from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, play as play
+from ._offline import Critic as Critic, fit as fit, Trajectories as Trajectories
 from ._replay import (
     Batch as Batch,
     BufferState as BufferState,

@@ -56,6 +56,12 @@ class TrainState(eqx.Module):
     ratio of updates to environment steps exact when it is not a whole number per unroll."""
 
 
+def _first_nonfinite(metrics: Metrics, before: Count) -> Count:
+    """The gradient step at which a metric was first not finite, or -1; `before` were made."""
+    bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
+    return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
+
+
 class TrainStep(eqx.Module):
     """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then its updates.
 
@@ -246,9 +252,11 @@ class TrainStep(eqx.Module):
         arrays, metrics = jax.lax.scan(body, arrays, xs)
         made = jnp.maximum(due, 1).astype(jnp.float32)
         agent, opt_state = eqx.combine(arrays, static)
+        before = state.gradient_steps
         state = eqx.tree_at(
             lambda s: (s.agent, s.opt_state, s.key, s.gradient_steps),
             state,
-            (agent, opt_state, key, state.gradient_steps + due),
+            (agent, opt_state, key, before + due),
         )
-        return state, jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)
+        means = jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)
+        return state, means | {"nonfinite_from": _first_nonfinite(metrics, before)}

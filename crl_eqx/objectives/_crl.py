@@ -1,4 +1,4 @@
-from typing import final, Literal, TypeAlias
+from typing import Any, final, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -73,8 +73,11 @@ class CRL(AbstractObjective):
             "entropy": -jnp.mean(log_prob),
         }
 
-    def critic_loss(self, agent: Agent, batch: Batch, g_repr: Repr) -> tuple[Scalar, Metrics]:
-        """The contrastive loss and its penalty; moves φ, ψ and what the energy learns."""
+    def critic_loss(self, agent: Any, batch: Batch, g_repr: Repr) -> tuple[Scalar, Metrics]:
+        """The contrastive loss and its penalty; moves φ, ψ and what the energy learns.
+
+        `agent` is anything with `sa_repr` and `energy`: an `Agent` or a `Critic`.
+        """
         logits = agent.energy.pairwise(agent.sa_repr(batch.state, batch.action), g_repr)
         penalty = losses.logsumexp_penalty(logits, self.loss)
         return self.loss(logits) + self.logsumexp_penalty * penalty, _logit_metrics(logits)

@@ -1,0 +1,121 @@
+"""Is a deep network healthy? Cheap numbers that tell before the return does."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float
+
+from ._agent import Agent
+from ._replay import Batch
+from ._step import trainable
+from ._types import PRNGKey, Repr, Scalar
+from .nn import ResidualMLP
+from .objectives import AbstractObjective
+from .objectives._base import AchievedGoal
+
+
+VERDICTS = ("healthy", "collapsing", "vanishing", "exploding")
+"""What `verdict` counts: index 0 is healthy."""
+
+EXPLODING_NORM = 1e4
+VANISHING_RATIO = 1e-4
+COLLAPSED_COSINE = 0.99
+COLLAPSED_RANK = 2.0
+
+
+def effective_rank(representations: Float[Array, "batch repr"]) -> Scalar:
+    """exp(entropy of the normalised singular values) of the centred batch.
+
+    ??? cite
+        [The Effective Rank](https://doi.org/10.5281/zenodo.40605)
+    """
+    centred = representations - jnp.mean(representations, axis=0, keepdims=True)
+    values = jnp.linalg.svd(centred, compute_uv=False)
+    p = values / jnp.maximum(jnp.sum(values), 1e-12)
+    return jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p, p)))
+
+
+def mean_cosine(representations: Float[Array, "batch repr"]) -> Scalar:
+    """Mean cosine similarity between different rows; near 1 the representation has collapsed."""
+    n = representations.shape[0]
+    lengths = jnp.linalg.norm(representations, axis=-1, keepdims=True)
+    total = jnp.sum(representations / jnp.maximum(lengths, 1e-12), axis=0)
+    return (jnp.sum(jnp.square(total)) - n) / (n * (n - 1))
+
+
+def block_norms(network_grads: ResidualMLP) -> Float[Array, " blocks"]:
+    """Norm of the gradient of every residual block, from the first to the last."""
+    leaves = jax.tree.leaves(eqx.filter(network_grads.trunk.blocks, eqx.is_inexact_array))
+    squares = [jnp.sum(jnp.square(leaf).reshape(leaf.shape[0], -1), axis=1) for leaf in leaves]
+    return jnp.sqrt(jnp.sum(jnp.stack(squares), axis=0))
+
+
+def dead_fraction(network: ResidualMLP, *inputs: Float[Array, "batch _"]) -> Scalar:
+    """Share of the features before the head that do not move with the input at all."""
+    features = network.trunk(network.first(jnp.concatenate(inputs, axis=-1)))
+    return jnp.mean((jnp.std(features, axis=0) < 1e-6).astype(jnp.float32))
+
+
+def _verdict(norms: list[Array], cosines: list[Scalar], ranks: list[Scalar]) -> Scalar:
+    """The gravest that applies: exploding, then vanishing, then collapsing."""
+    exploding: Bool[Array, ""] = jnp.any(
+        jnp.stack([~jnp.isfinite(n).all() | (n.max() > EXPLODING_NORM) for n in norms])
+    )
+    vanishing = jnp.any(jnp.stack([n.min() < VANISHING_RATIO * n.max() for n in norms]))
+    collapsed = [c > COLLAPSED_COSINE for c in cosines] + [r < COLLAPSED_RANK for r in ranks]
+    collapsing = jnp.any(jnp.stack(collapsed))
+    index = jnp.where(exploding, 3, jnp.where(vanishing, 2, jnp.where(collapsing, 1, 0)))
+    return index.astype(jnp.float32)
+
+
+def _networks(agent: Any) -> dict[str, ResidualMLP]:
+    parts = {"actor": agent.actor, "sa_encoder": agent.sa_encoder, "g_encoder": agent.g_encoder}
+    found = {name: getattr(part, "network", None) for name, part in parts.items()}
+    return {name: net for name, net in found.items() if isinstance(net, ResidualMLP)}
+
+
+def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
+    return {f"{name}_rank": effective_rank(rows), f"{name}_mean_cosine": mean_cosine(rows)}
+
+
+def diagnose(
+    agent: Agent,
+    batch: Batch,
+    *,
+    objective: AbstractObjective,
+    achieved_goal: AchievedGoal,
+    key: PRNGKey,
+) -> dict[str, Array]:
+    """Gradient norms per block, representation rank and collapse, dead and saturated fractions.
+
+    **Returns:** scalars by name, `*_block_grad_norms` with one number per residual block, and
+    `verdict`, an index into [`crl_eqx.VERDICTS`][].
+    """
+    grads, _ = eqx.filter_grad(
+        lambda agent: objective(agent, batch, achieved_goal, key=key), has_aux=True
+    )(agent)
+    norms = {name: block_norms(network) for name, network in _networks(grads).items()}
+    rows: dict[str, Array] = {f"{name}_block_grad_norms": norm for name, norm in norms.items()}
+    rows |= {f"{name}_param_norm": optax.global_norm(g) for name, g in trainable(agent).items()}
+
+    goal = achieved_goal(batch.future_state)
+    sa_repr, g_repr = agent.sa_repr(batch.state, batch.action), agent.g_repr(goal)
+    rows |= _representation_rows("sa_repr", sa_repr) | _representation_rows("g_repr", g_repr)
+    saturated = jnp.abs(agent.policy(batch.state, goal).mode()) > 0.99
+    rows["action_saturated_fraction"] = jnp.mean(saturated.astype(jnp.float32))
+    inputs = {
+        "actor": (batch.state, goal),
+        "sa_encoder": (batch.state, batch.action),
+        "g_encoder": (goal,),
+    }
+    for name, network in _networks(agent).items():
+        rows[f"{name}_dead_fraction"] = dead_fraction(network, *inputs[name])
+    rows["verdict"] = _verdict(
+        list(norms.values()) or [jnp.ones(1)],
+        [rows["sa_repr_mean_cosine"], rows["g_repr_mean_cosine"]],
+        [rows["sa_repr_rank"], rows["g_repr_rank"]],
+    )
+    return rows

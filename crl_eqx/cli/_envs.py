@@ -1,0 +1,58 @@
+"""`crl-eqx envs`."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from .. import envs as suite
+from .._errors import UserError
+from ..run import still
+
+
+@dataclasses.dataclass(frozen=True)
+class Envs:
+    """Lists the tasks, or shows one."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """A task; default all."""
+    picture: Path | None = None
+    """Draw a fresh start of the task, goal included, as a PNG."""
+    seed: int = 0
+    """Seed of the start that is drawn."""
+
+
+def envs(arguments: Sequence[str], console: Console) -> int:
+    options = tyro.cli(Envs, prog="crl-eqx envs", args=list(arguments))
+    if options.picture is not None and options.name is None:
+        raise UserError("`crl-eqx envs --picture` needs a task's name first.")
+    if options.name is None:
+        console.print(_table(suite.tasks()))
+        return 0
+    env = suite.make(options.name)
+    console.print(_table([task for task in suite.tasks() if task.name == options.name]))
+    console.print(type(env).__doc__ or "", highlight=False, markup=False)
+    if options.picture is not None:
+        console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
+    return 0
+
+
+def _table(tasks: Sequence[suite.Task]) -> Table:
+    columns = "task", "state", "action", "goal", "steps", "control dt", "success", "held-out goals"
+    table = Table(*columns)
+    for task in tasks:
+        table.add_row(
+            task.name,
+            f"{task.state_size}",
+            f"{task.action_size}",
+            f"{task.goal_size}",
+            f"{task.episode_length}",
+            f"{task.control_dt:g} s",
+            f"< {task.threshold:g}",
+            task.eval_split or "",
+        )
+    return table

@@ -1,0 +1,70 @@
+"""`crl-eqx evaluate RUN`."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from .. import envs
+from .._evaluate import evaluate as play_episodes
+from ..run import ActingName, load_run, make_acting, make_env
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Plays fresh episodes with a run's newest agent."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's directory."""
+    episodes: int = 128
+    """Fresh episodes."""
+    acting: ActingName = "deterministic"
+    """How the policy acts."""
+    candidates: int = 16
+    """Samples that best-of chooses from."""
+    env: str | None = None
+    """Another task with the same sizes; default the run's own, and its held-out goals."""
+    seed: int = 1
+    """Seed of the episodes."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def evaluate(arguments: Sequence[str], console: Console) -> int:
+    options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
+    run, agent = load_run(options.run)
+    names = [options.env or run.config.env]
+    held_out = envs.eval_split(run.config.env)
+    if options.env is None and held_out is not None:
+        names.append(held_out)
+    policy = make_acting(options.acting, options.candidates)
+    rows = {}
+    for name in names:
+        env = make_env(run.config, name)
+
+        def summary(agent, key, env=env):
+            return play_episodes(policy(agent), env, options.episodes, key=key).summary()
+
+        metrics = eqx.filter_jit(summary)(agent, jax.random.key(options.seed))
+        rows[name] = {metric: float(value) for metric, value in metrics.items()}
+    if options.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        console.print(_table(rows, f"{options.run}: {options.episodes} episodes, {options.acting}"))
+    return 0
+
+
+def _table(rows: dict[str, dict[str, float]], title: str) -> Table:
+    """Metrics down, tasks across, as mean ± standard error."""
+    table = Table("metric", *rows, title=title)
+    names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
+    for name in sorted(names):
+        cells = [f"{row[name]:.3f} ± {row[f'{name}_se']:.3f}" for row in rows.values()]
+        table.add_row(name, *cells)
+    return table

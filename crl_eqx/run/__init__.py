@@ -1,0 +1,26 @@
+"""The loop that a person starts: configuration, progress, metrics, checkpoints, pictures."""
+
+from ._build import check as check, make_acting as make_acting, make_env as make_env
+from ._checkpoint import (
+    CheckpointStore as CheckpointStore,
+    load_agent as load_agent,
+    save_agent as save_agent,
+)
+from ._config import (
+    ActingName as ActingName,
+    Config as Config,
+    load_config as load_config,
+    PRESETS as PRESETS,
+    save_config as save_config,
+)
+from ._loop import (
+    default_run_dir as default_run_dir,
+    load_run as load_run,
+    Outcome as Outcome,
+    resumed_config as resumed_config,
+    Run as Run,
+    train as train,
+    TrainingError as TrainingError,
+)
+from ._pictures import draw_curve as draw_curve, draw_pictures as draw_pictures, still as still
+from ._writers import read_metrics as read_metrics

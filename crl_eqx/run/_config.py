@@ -1,0 +1,261 @@
+"""Every choice of a run, in groups; the defaults are the paper's hyper-parameters."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from .._errors import UserError
+from ..nn import Remat
+from ..objectives import PolicyGoals
+
+
+EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]
+LossName: TypeAlias = Literal[
+    "infonce",
+    "infonce_backward",
+    "infonce_symmetric",
+    "binary_nce",
+    "flatnce",
+    "dpo",
+    "ipo",
+    "sppo",
+    "forward_backward",
+]
+ActingName: TypeAlias = Literal["stochastic", "deterministic", "best-of"]
+PresetName: TypeAlias = Literal["paper", "laptop", "cpu-demo"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The three networks."""
+
+    depth: int = 16
+    """Dense layers in the residual blocks of every network, a multiple of 4."""
+    actor_depth: int | None = None
+    """Depth of the policy, where it differs."""
+    critic_depth: int | None = None
+    """Depth of both encoders, where it differs."""
+    width: int = 256
+    """Width of every hidden layer."""
+    repr_size: int = 64
+    """Numbers in a representation."""
+    residual: bool = True
+    """Skip connections; off is an ablation."""
+    layer_norm: bool = True
+    """Layer normalisation; off is an ablation."""
+    activation: Literal["swish", "relu", "gelu", "tanh"] = "swish"
+    """Activation of every hidden layer; any but swish is an ablation."""
+    normalize_observations: bool = False
+    """Normalise states and goals by their running mean and variance (off in the paper)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """What is optimised, and how."""
+
+    energy: EnergyName = "neg_l2"
+    """How representations are compared."""
+    energy_epsilon: float = 1e-12
+    """What neg_l2 and mrn add under the square root."""
+    temperature: float = 0.1
+    """Where the temperature of the cosine energy starts."""
+    learned_temperature: bool = True
+    """Whether training moves the temperature of the cosine energy."""
+    contrastive_loss: LossName = "infonce"
+    """What the critic minimises."""
+    logsumexp_penalty: float = 0.1
+    """Weight of the mean squared logsumexp."""
+    target_entropy_per_action: float = -0.5
+    """Entropy that the temperature alpha holds the policy at, nats per action number."""
+    policy_goals: PolicyGoals = "future"
+    """Goals the policy trains on: each step's own future, the batch's goals rolled by one (with
+    --rolled-probability), or the commanded ones."""
+    rolled_probability: float = 0.5
+    """How often a goal is exchanged under --policy-goals rolled."""
+    discount: float = 0.99
+    """Discount of the geometric distribution of future goals; 1 is uniform."""
+    batch_size: int = 512
+    """Transitions per update."""
+    optimizer: str = "adam"
+    """Any optimiser of Optax by its name."""
+    actor_learning_rate: float = 3e-4
+    """Learning rate of the policy."""
+    critic_learning_rate: float = 3e-4
+    """Learning rate of both encoders."""
+    alpha_learning_rate: float = 3e-4
+    """Learning rate of the entropy temperature."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """Cosine decays the learning rates to zero at --schedule-updates."""
+    schedule_updates: int = 1_000_000
+    """Gradient steps that the cosine schedule takes."""
+    warmup_updates: int = 0
+    """Gradient steps over which the learning rates rise from zero."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (makes adam an adamw)."""
+    max_grad_norm: float | None = None
+    """Clips each network's gradient to this norm."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """How experience is collected and kept."""
+
+    num_envs: int = 512
+    """Environments that are stepped at once."""
+    unroll_length: int = 62
+    """Control steps of every environment between two rounds of updates."""
+    prefill_length: int = 1000
+    """Control steps of every environment before the first update, rounded up to whole unrolls."""
+    updates_per_env_step: float = 800 / (512 * 62)
+    """Gradient steps per environment step, kept exactly."""
+    replay_capacity: int = 10_000
+    """Steps kept per environment."""
+    collect_acting: ActingName = "stochastic"
+    """How the policy acts while collecting; best-of takes the best of --candidates samples by the
+    critic."""
+    candidates: int = 16
+    """Samples that best-of chooses from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How progress is measured. May change on resuming."""
+
+    eval_every: int = 1_000_000
+    """Environment steps between evaluations."""
+    eval_episodes: int = 128
+    """Fresh episodes per evaluation."""
+    eval_acting: ActingName = "deterministic"
+    """How the policy acts while it is evaluated."""
+    eval_split: bool = True
+    """Also evaluate on the task's held-out goals, where it has them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Logging:
+    """What is written, and how often. May change on resuming."""
+
+    log_every: int = 50_000
+    """Environment steps between rows of metrics.jsonl."""
+    diagnostics: bool = True
+    """Add gradient norms per block, representation rank and a verdict to every row."""
+    checkpoint_every: int = 1_000_000
+    """Environment steps between checkpoints."""
+    keep_checkpoints: int = 3
+    """Checkpoints kept."""
+    save_replay: bool = True
+    """Keep the replay in the checkpoints, so that resuming is exact."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+    wandb: bool = False
+    """Report to Weights & Biases (needs the extra `wandb`)."""
+    pictures: bool = True
+    """Draw trajectories and a video when training ends."""
+    remat: Remat = "auto"
+    """What the backward pass recomputes: less memory against more arithmetic."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A training run."""
+
+    env: str = "point_u_maze"
+    """The task; `crl-eqx envs` lists them."""
+    physics: Literal["auto", "native", "mjx"] = "auto"
+    """MuJoCo's C engine (native), or MuJoCo in JAX (mjx); auto is native on CPUs, else mjx."""
+    total_env_steps: int = 100_000_000
+    """At least so many environment steps are taken, prefill included."""
+    seed: tuple[int, ...] = (0,)
+    """Seed of the run; several seeds are run one after the other."""
+    run_dir: Path | None = None
+    """Where everything is written; default runs/ENV_depthDEPTH, with seeds below it."""
+    preset: PresetName = "paper"
+    """The set of defaults that the other flags change: paper (a GPU, hours), laptop (two cores,
+    half an hour), cpu-demo (two cores, minutes)."""
+    network: Network = Network()
+    learning: Learning = Learning()
+    data: Data = Data()
+    evaluation: Evaluation = Evaluation()
+    logging: Logging = Logging()
+
+
+PRESETS: dict[PresetName, Config] = {
+    "paper": Config(),
+    "laptop": Config(
+        preset="laptop",
+        env="ant",
+        total_env_steps=2_000_000,
+        network=Network(depth=4),
+        learning=Learning(batch_size=256),
+        data=Data(
+            num_envs=128, unroll_length=50, updates_per_env_step=1 / 80, replay_capacity=5_000
+        ),
+        evaluation=Evaluation(eval_every=200_000),
+        logging=Logging(checkpoint_every=200_000),
+    ),
+    "cpu-demo": Config(
+        preset="cpu-demo",
+        total_env_steps=500_000,
+        network=Network(depth=8, width=128),
+        learning=Learning(batch_size=256),
+        data=Data(
+            num_envs=128,
+            unroll_length=50,
+            prefill_length=100,
+            updates_per_env_step=1 / 50,
+            replay_capacity=2_000,
+        ),
+        evaluation=Evaluation(eval_every=50_000),
+        logging=Logging(log_every=12_800, checkpoint_every=100_000),
+    ),
+}
+
+CHANGEABLE = frozenset({"total_env_steps", "run_dir", "evaluation", "logging"})
+"""What a resumed run may change: its budget, what is measured and written, and how it is computed.
+Everything else is the experiment."""
+
+
+def _flat(config: Config) -> Iterator[tuple[str, str, object]]:
+    """Every choice as (group, name, value); a group of its own is its own group."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            for inner in dataclasses.fields(value):
+                yield field.name, inner.name, getattr(value, inner.name)
+        else:
+            yield field.name, field.name, value
+
+
+def flag(name: str) -> str:
+    """A field's name as the command line spells it."""
+    return "--" + name.replace("_", "-")
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """What would make `new` another experiment than `old`, as `--depth 4 -> 8`."""
+    pairs = zip(_flat(old), _flat(new), strict=True)
+    return [
+        f"{flag(name)} {before} -> {after}"
+        for (group, name, before), (_, _, after) in pairs
+        if before != after and group not in CHANGEABLE | {"preset"}
+    ]
+
+
+def save_config(config: Config, path: Path) -> None:
+    """Writes JSON that `load_config` reads back."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2))
+
+
+def load_config(path: Path) -> Config:
+    """**Raises:** `UserError` when the file is missing or is not a configuration."""
+    if not path.is_file():
+        raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
+    try:
+        return msgspec.json.decode(
+            path.read_bytes(), type=Config, dec_hook=lambda kind, value: kind(value)
+        )
+    except msgspec.DecodeError as error:
+        raise UserError(f"`{path}` is not a readable configuration: {error}.") from error

@@ -1,0 +1,342 @@
+"""The loop that a person starts: everything with an effect that is not a picture."""
+
+import contextlib
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from rich.console import Console
+
+from .. import envs
+from .._agent import Agent
+from .._diagnose import diagnose, VERDICTS
+from .._env import AbstractGoalEnv
+from .._errors import UserError
+from .._evaluate import evaluate
+from .._train import TrainState
+from ..nn import audit
+from ._build import check, make_acting, make_agent, make_env, make_train_step
+from ._checkpoint import CheckpointStore
+from ._config import Config, differences, load_config, save_config
+from ._progress import Reporter
+from ._provenance import provenance
+from ._resources import check_resources, estimate
+from ._signals import stop_requests, StopRequest
+from ._writers import open_writers, Writer
+
+
+class TrainingError(RuntimeError):
+    """Training itself went wrong, through nobody's typing; the message is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    run_dir: Path
+    env_steps: int
+    exit_code: int
+    """0, or 128 + the signal that stopped it."""
+    success_rate: float | None
+    """The last evaluation's."""
+
+
+def default_run_dir(config: Config) -> Path:
+    return Path("runs") / f"{config.env}_depth{config.network.depth}"
+
+
+def prepare_run_dir(run_dir: Path) -> None:
+    """Makes a directory for a new run. **Raises:** `UserError` if it cannot be, or is in use."""
+    if (run_dir / "config.json").exists():
+        raise UserError(
+            f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume {run_dir}`, "
+            f"or name another directory."
+        )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        probe = run_dir / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"`--run-dir {run_dir}` cannot be written: {error.strerror}.") from error
+
+
+def crossed(before: int, now: int, every: int) -> bool:
+    """Whether a schedule is due: a function of step counts alone, so that resuming keeps it."""
+    return before // every != now // every
+
+
+def run_key(seed: int, purpose: str):
+    """Independent keys of one seed; evaluations do not disturb the training's."""
+    purposes = ("agent", "train", "evaluate", "diagnose")
+    return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))
+
+
+class Run:
+    """One seed's run: its objects, its directory, and the compiled functions."""
+
+    def __init__(self, config: Config, run_dir: Path):
+        check(config)
+        self.config, self.run_dir = config, run_dir
+        self.seed = config.seed[0]
+        self.env = make_env(config)
+        self.step = make_train_step(config, self.env)
+        self.store = CheckpointStore(
+            run_dir / "checkpoints",
+            keep=config.logging.keep_checkpoints,
+            replay=config.logging.save_replay,
+        )
+        self._train = eqx.filter_jit(self.step, donate="all")
+        self._collect = eqx.filter_jit(self.step.collect, donate="all")
+        self._evaluators = self._make_evaluators()
+        self._diagnose = eqx.filter_jit(self._diagnose_state)
+        self._compiled: set[str] = set()
+
+    def initial(self) -> TrainState:
+        agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
+        return self.step.init(agent, key=run_key(self.seed, "train"))
+
+    def abstract(self) -> TrainState:
+        """The state's shapes, without its arrays."""
+        return eqx.filter_eval_shape(self.initial)
+
+    def _make_evaluators(self) -> dict[str, Callable[..., dict]]:
+        evaluation = self.config.evaluation
+        acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
+        splits = {"eval": self.env}
+        held_out = envs.eval_split(self.config.env)
+        if evaluation.eval_split and held_out is not None:
+            splits["eval_split"] = make_env(self.config, held_out)
+
+        def evaluator(env: AbstractGoalEnv):
+            def run(agent: Agent, key):
+                return evaluate(acting(agent), env, evaluation.eval_episodes, key=key).summary()
+
+            return eqx.filter_jit(run)
+
+        return {name: evaluator(env) for name, env in splits.items()}
+
+    def advance(self, state: TrainState, env_steps: int) -> tuple[TrainState, dict[str, Any]]:
+        """One unroll, with updates once the prefill is over."""
+        if env_steps < self.step.prefill_env_steps:
+            state, counts = self._collect(state)
+            return state, {"episodes": counts.episodes, "failures": counts.failures}
+        return self._train(state)
+
+    def phase(self, env_steps: int) -> str:
+        """What the next `advance` is; the first of each kind compiles."""
+        name = "prefilling" if env_steps < self.step.prefill_env_steps else "training"
+        first = name not in self._compiled
+        self._compiled.add(name)
+        return "compiling" if first else name
+
+    def evaluations(self, agent: Agent, env_steps: int) -> dict[str, float]:
+        """Every split's metrics, from keys that only the seed and the step count fix."""
+        key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
+        return {
+            f"{split}/{name}": float(value)
+            for split, evaluator in self._evaluators.items()
+            for name, value in evaluator(agent, key).items()
+        }
+
+    def _diagnose_state(self, state: TrainState, key) -> dict[str, jax.Array]:
+        batch_key, loss_key = jax.random.split(key)
+        size = (min(self.step.batch_size, 256),)
+        batch = self.step.buffer.sample(
+            state.buffer, size, discount=self.step.discount, key=batch_key
+        )
+        goals = self.env.achieved_goal
+        return diagnose(
+            state.agent, batch, objective=self.step.objective, achieved_goal=goals, key=loss_key
+        )
+
+    def diagnostics(self, state: TrainState, env_steps: int) -> dict[str, Any]:
+        key = jax.random.fold_in(run_key(self.seed, "diagnose"), env_steps)
+        rows = {name: np.asarray(value) for name, value in self._diagnose(state, key).items()}
+        verdict = VERDICTS[int(rows.pop("verdict"))]
+        return {"health/verdict": verdict} | {
+            f"health/{name}": value.tolist() for name, value in rows.items()
+        }
+
+
+def _floats(metrics: dict[str, Any]) -> dict[str, float]:
+    return {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
+
+
+def _check_finite(row: dict[str, float], run: Run) -> None:
+    """**Raises:** `TrainingError` when a loss or gradient left the finite numbers."""
+    bad = [name for name, value in row.items() if not np.isfinite(value)]
+    if not bad:
+        return
+    names = ", ".join(name.removeprefix("train/") for name in bad)
+    saved = run.store.steps()
+    kept = f"step {saved[-1]:,}" if saved else "none yet"
+    raise TrainingError(
+        f"Not finite from gradient step {int(row['train/nonfinite_from']):,} on: {names}. The run "
+        f"stops; its last good checkpoint ({kept}) is untouched. A lower learning rate or "
+        f"`--max-grad-norm 1` often helps."
+    )
+
+
+class Meter:
+    """Averages training metrics between two rows, and measures the pace."""
+
+    def __init__(self, env_steps: int, gradient_steps: int):
+        self._rows: list[dict[str, float]] = []
+        self._mark(env_steps, gradient_steps)
+
+    def _mark(self, env_steps: int, gradient_steps: int) -> None:
+        self._env_steps, self._gradient_steps = env_steps, gradient_steps
+        self._at, self._training = time.monotonic(), 0.0
+
+    def add(self, row: dict[str, float], seconds: float) -> None:
+        self._rows.append(row)
+        self._training += seconds
+
+    def take(self, env_steps: int, gradient_steps: int) -> dict[str, float]:
+        """The averages since the last call; counts are summed."""
+        names = self._rows[-1].keys() if self._rows else ()
+        full = [row for row in self._rows if row.keys() == names]
+        summed = {"train/episodes", "train/failures"}
+        means = {
+            name: float((np.sum if name in summed else np.mean)([row[name] for row in full]))
+            for name in names
+        }
+        updates = gradient_steps - self._gradient_steps
+        wall = max(time.monotonic() - self._at, 1e-9)
+        pace = {"time/env_steps_per_second": (env_steps - self._env_steps) / wall}
+        if updates:
+            pace["time/update_ms"] = 1000 * self._training / updates
+        self._rows = []
+        self._mark(env_steps, gradient_steps)
+        return means | pace
+
+
+def _write_provenance(run: Run, needs: str) -> None:
+    facts = provenance() | {"estimate": needs}
+    (run.run_dir / "provenance.json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dict[str, Any]]:
+    """The state to go on from: restored, or fresh."""
+    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    abstract = run.abstract()
+    needs = estimate(run.config, run.step, abstract)
+    check_resources(run.config, run.step, needs, run.run_dir)
+    save_config(run.config, run.run_dir / "config.json")
+    _write_provenance(run, str(needs))
+    say(str(audit(abstract.agent)))
+    say(f"The run {needs}.")
+    if resume:
+        found = run.store.restore(abstract, run.step.buffer, report=say)
+        if found is not None:
+            return found
+        say("No checkpoint was saved yet: the run starts from its beginning.")
+    return run.initial(), {}
+
+
+def _loop(
+    run: Run, state: TrainState, success: float | None, reporter: Reporter, stop: StopRequest
+) -> Outcome:
+    """Advances to the budget, or to a request to stop."""
+    config = run.config
+    env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
+    meter = Meter(env_steps, gradient_steps)
+    saved_at = env_steps
+
+    def save(state: TrainState) -> None:
+        nonlocal saved_at
+        reporter.phase("saving")
+        run.store.save(state, run.step.buffer, metadata={"success_rate": success})
+        saved_at = env_steps
+
+    with contextlib.ExitStack() as stack:
+        writers: list[Writer] = open_writers(run.run_dir, config, after=env_steps)
+        for writer in writers:
+            stack.callback(writer.close)
+
+        def measure(*, evaluated: bool) -> None:
+            """Writes a row about the present state."""
+            nonlocal success
+            row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
+            row |= meter.take(env_steps, gradient_steps)
+            if evaluated:
+                reporter.phase("evaluating")
+                row |= run.evaluations(state.agent, env_steps)
+                success = row["eval/success_rate"]
+                reporter.success(success)
+            if config.logging.diagnostics and env_steps >= run.step.prefill_env_steps:
+                row |= run.diagnostics(state, env_steps)
+            for writer in writers:
+                writer.write(row)
+
+        if env_steps == 0:
+            measure(evaluated=True)
+        while env_steps < config.total_env_steps and not stop:
+            reporter.phase(run.phase(env_steps))
+            before, begun = env_steps, time.monotonic()
+            state, metrics = run.advance(state, env_steps)
+            row = _floats(metrics)
+            env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
+            meter.add(row, time.monotonic() - begun)
+            _check_finite(row, run)
+            over = env_steps >= config.total_env_steps
+            evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
+            if evaluated or crossed(before, env_steps, config.logging.log_every):
+                measure(evaluated=evaluated)
+            if crossed(before, env_steps, config.logging.checkpoint_every):
+                save(state)
+            reporter.update(env_steps)
+        if saved_at != env_steps:
+            save(state)
+    return Outcome(run.run_dir, env_steps, stop.exit_code, success)
+
+
+def train(config: Config, run_dir: Path, console: Console, *, resume: bool = False) -> Outcome:
+    """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint.
+
+    SIGINT and SIGTERM save and return; the outcome's `exit_code` says which it was.
+
+    **Raises:** `UserError` for a mistake in the choices, before anything is compiled;
+    `TrainingError` when the losses leave the finite numbers.
+    """
+    run = Run(config, run_dir)
+    if not resume:
+        prepare_run_dir(run_dir)
+    with stop_requests() as stop:
+        state, metadata = _begin(run, console, resume=resume)
+        done = int(state.env_steps)
+        reporter = Reporter(console, total=config.total_env_steps, done=done)
+        try:
+            return _loop(run, state, metadata.get("success_rate"), reporter, stop)
+        finally:
+            reporter.close()
+
+
+def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
+    """`new`, if it is still the same experiment as `old`.
+
+    **Raises:** `UserError` with the differences if it is not.
+    """
+    changes = differences(old, new)
+    if changes:
+        raise UserError(
+            f"`crl-eqx resume {run_dir}` would change the experiment: {', '.join(changes)}. Only "
+            f"the budget, evaluation and logging may change; start a new run for the rest."
+        )
+    return dataclasses.replace(new, run_dir=old.run_dir)
+
+
+def load_run(run_dir: Path) -> tuple[Run, Agent]:
+    """A finished or stopped run and its newest agent, to evaluate or to draw."""
+    run = Run(load_config(run_dir / "config.json"), run_dir)
+    found = run.store.restore(run.abstract(), run.step.buffer, report=lambda sentence: None)
+    if found is None:
+        raise UserError(f"`{run_dir}` has no checkpoint yet.")
+    return run, found[0].agent

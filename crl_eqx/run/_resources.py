@@ -1,0 +1,87 @@
+"""Will the run fit? Asked before anything is compiled."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import psutil
+
+from .._errors import UserError
+from .._train import TrainState, TrainStep
+from ..nn import audit
+from ._config import Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Needs:
+    """Bytes that a run will need."""
+
+    replay: int
+    parameters: int
+    """Parameters with the optimisers' state."""
+    update: int
+    """Gradients and kept activations of one update."""
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        return self.replay + self.parameters + self.update
+
+    def __str__(self) -> str:
+        return (
+            f"needs {_size(self.memory)} of memory (replay {_size(self.replay)}, networks and "
+            f"optimisers {_size(self.parameters)}, one update {_size(self.update)}) and up to "
+            f"{_size(self.disk)} of disk"
+        )
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _bytes(tree) -> int:
+    leaves = jax.tree.leaves(eqx.filter(tree, lambda leaf: hasattr(leaf, "nbytes")))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+
+
+def estimate(config: Config, step: TrainStep, state: TrainState) -> Needs:
+    """`state` may be abstract (`eqx.filter_eval_shape`): nothing is allocated."""
+    replay = _bytes(state.buffer)
+    parameters = _bytes((state.agent, state.opt_state))
+    update = audit(state.agent).bytes_per_update(step.batch_size)
+    # While a checkpoint is written its predecessors still stand, and their replays overlap but
+    # for what was collected in between.
+    rows = min(step.buffer.capacity, 1 + config.total_env_steps // step.num_envs)
+    stored = replay * rows // step.buffer.capacity
+    kept = config.logging.keep_checkpoints + 1
+    between = config.logging.checkpoint_every / max(rows * step.num_envs, 1)
+    replays = stored * (1 + min(between, 1.0) * (kept - 1)) if config.logging.save_replay else 0
+    return Needs(replay, parameters, update, int(kept * parameters + replays))
+
+
+def _free_memory() -> int:
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return psutil.virtual_memory().available
+
+
+def check_resources(config: Config, step: TrainStep, needs: Needs, run_dir: Path) -> None:
+    """**Raises:** `UserError` when memory or disk cannot hold the run; it says what would fit."""
+    memory, disk = _free_memory(), shutil.disk_usage(run_dir).free
+    if needs.memory > memory:
+        room = max(memory - needs.parameters - needs.update, 0)
+        rows = int(0.9 * room / max(needs.replay, 1) * step.buffer.capacity)
+        advice = (
+            f"`--replay-capacity {rows}` would fit"
+            if rows >= step.unroll_length
+            else "a smaller `--depth`, `--width` or `--batch-size` is needed"
+        )
+        raise UserError(f"The run {needs}, but {_size(memory)} of memory are free: {advice}.")
+    if needs.disk > disk:
+        raise UserError(
+            f"The run {needs}, but {_size(disk)} of disk are free under `{run_dir}`: lower "
+            f"`--keep-checkpoints` or `--replay-capacity`, or pass `--no-save-replay`."
+        )

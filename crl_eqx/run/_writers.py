@@ -1,0 +1,107 @@
+"""Where metrics go: a JSON line each, TensorBoard, and Weights & Biases if asked."""
+
+import contextlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from .._errors import UserError
+from ._config import Config
+
+
+Row: TypeAlias = Mapping[str, Any]
+"""Numbers, text and lists of numbers by name; `env_steps` is always among them."""
+
+
+class Writer(Protocol):
+    def write(self, row: Row) -> None: ...
+    def close(self) -> None: ...
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `metrics.jsonl`; a last line that a kill cut short is left out."""
+    rows = []
+    if path.exists():
+        for line in path.read_text().splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                rows.append(json.loads(line))
+    return rows
+
+
+class JsonLines:
+    """Appends to `metrics.jsonl`, after dropping what a resumed run is about to write again."""
+
+    def __init__(self, path: Path, *, after: int):
+        kept = [row for row in read_metrics(path) if row["env_steps"] <= after]
+        text = "".join(json.dumps(row) + "\n" for row in kept)
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(text)
+        temporary.replace(path)
+        self._file = path.open("a", buffering=1)
+
+    def write(self, row: Row) -> None:
+        self._file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _scalars(row: Row) -> dict[str, float]:
+    """What a chart can show: numbers, and the extremes of lists of numbers."""
+    scalars: dict[str, float] = {}
+    for name, value in row.items():
+        if isinstance(value, Sequence) and not isinstance(value, str) and value:
+            scalars |= {f"{name}/min": min(value), f"{name}/max": max(value)}
+        elif isinstance(value, int | float) and math.isfinite(value):
+            scalars[name] = float(value)
+    return scalars
+
+
+class TensorBoard:
+    """Event files under `tensorboard/`; what a resumed run writes again replaces the old."""
+
+    def __init__(self, path: Path, *, after: int):
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(path), purge_step=after + 1 if after else None)
+
+    def write(self, row: Row) -> None:
+        for name, value in _scalars(row).items():
+            self._writer.add_scalar(name, value, row["env_steps"])
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """One W&B run per run directory, resumed under the same id."""
+
+    def __init__(self, run_dir: Path, config: Config):
+        try:
+            import wandb
+        except ImportError as error:
+            raise UserError(
+                "`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'."
+            ) from error
+        name = run_dir.as_posix().replace("/", "-")
+        self._run = wandb.init(
+            project="crl-eqx", id=name, name=name, resume="allow", config={"env": config.env}
+        )
+
+    def write(self, row: Row) -> None:
+        self._run.log(_scalars(row), step=row["env_steps"])
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def open_writers(run_dir: Path, config: Config, *, after: int) -> list[Writer]:
+    """The writers that `config` asks for; rows beyond `after` environment steps are dropped."""
+    writers: list[Writer] = [JsonLines(run_dir / "metrics.jsonl", after=after)]
+    if config.logging.tensorboard:
+        writers.append(TensorBoard(run_dir / "tensorboard", after=after))
+    if config.logging.wandb:
+        writers.append(WeightsAndBiases(run_dir, config))
+    return writers
