@@ -63,10 +63,13 @@ class ResidualMLP(eqx.Module):
     ):
         check_depth(depth, f"{type(self).__name__}(depth={depth})")
         first_key, trunk_key, head_key = jax.random.split(key, 3)
-        parts = dict(layer_norm=layer_norm, activation=activation)
-        self.first = Layer(in_size, width, **parts, key=first_key)
+        self.first = Layer(
+            in_size, width, layer_norm=layer_norm, activation=activation, key=first_key
+        )
         self.trunk = Stacked(
-            lambda key: ResidualBlock(width, residual=residual, **parts, key=key),
+            lambda key: ResidualBlock(
+                width, residual=residual, layer_norm=layer_norm, activation=activation, key=key
+            ),
             depth // LAYERS_PER_BLOCK,
             remat=remat,
             unroll=unroll,

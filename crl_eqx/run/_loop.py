@@ -170,7 +170,11 @@ def _floats(metrics: dict[str, Any]) -> dict[str, float]:
 
 
 def _check_finite(row: dict[str, float], run: Run) -> None:
-    """**Raises:** `TrainingError` when a loss or gradient left the finite numbers."""
+    """Takes `nonfinite_from` out of the row.
+
+    **Raises:** `TrainingError` when a loss or gradient left the finite numbers.
+    """
+    began = int(row.pop("train/nonfinite_from", -1))
     bad = [name for name, value in row.items() if not np.isfinite(value)]
     if not bad:
         return
@@ -178,9 +182,9 @@ def _check_finite(row: dict[str, float], run: Run) -> None:
     saved = run.store.steps()
     kept = f"step {saved[-1]:,}" if saved else "none yet"
     raise TrainingError(
-        f"Not finite from gradient step {int(row['train/nonfinite_from']):,} on: {names}. The run "
-        f"stops; its last good checkpoint ({kept}) is untouched. A lower learning rate or "
-        f"`--max-grad-norm 1` often helps."
+        f"Not finite from gradient step {began:,} on: {names}. The run stops; its last good "
+        f"checkpoint ({kept}) is untouched. A lower learning rate or `--max-grad-norm 1` often "
+        f"helps."
     )
 
 
@@ -269,7 +273,7 @@ def _loop(
             if evaluated:
                 reporter.phase("evaluating")
                 row |= run.evaluations(state.agent, env_steps)
-                success = row["eval/success_rate"]
+                success = float(row["eval/success_rate"])
                 reporter.success(success)
             if config.logging.diagnostics and env_steps >= run.step.prefill_env_steps:
                 row |= run.diagnostics(state, env_steps)
@@ -284,8 +288,8 @@ def _loop(
             state, metrics = run.advance(state, env_steps)
             row = _floats(metrics)
             env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
-            meter.add(row, time.monotonic() - begun)
             _check_finite(row, run)
+            meter.add(row, time.monotonic() - begun)
             over = env_steps >= config.total_env_steps
             evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
             if evaluated or crossed(before, env_steps, config.logging.log_every):
