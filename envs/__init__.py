@@ -12,3 +12,4 @@ from ._registry import (
     Task as Task,
     tasks as tasks,
 )
+from .custom import MujocoGoalEnv as MujocoGoalEnv

@@ -5,11 +5,11 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Flag, PRNGKey, State
+from ._mj import MjModel
 from ._mujoco import Part
 from ._names import qpos_indices, qvel_indices
 from ._physics import PhysicsState
@@ -43,7 +43,7 @@ class AntBody(eqx.Module):
     where there are walls, the stubs touch those, too.
     """
 
-    model: mujoco.MjModel = eqx.field(static=True)
+    model: MjModel = eqx.field(static=True)
 
     def start(
         self, key: PRNGKey, xy: Float[Array, "2"]

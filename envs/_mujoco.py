@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
-import mujoco
 from jaxtyping import Array, Bool, Float
 
 from .._env import AbstractGoalEnv, EnvState
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._maze import Maze
+from ._mj import MjModel
 from ._physics import AbstractPhysics, PhysicsState
 
 
@@ -69,7 +69,7 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         return self.model.nu
 
     @property
-    def model(self) -> mujoco.MjModel:
+    def model(self) -> MjModel:
         """The MuJoCo model, which draws the goal as the mocap body `target`."""
         return self.physics.model
 
@@ -112,7 +112,7 @@ def with_height(xy: Float[Array, "*batch 2"], height: float) -> Float[Array, "*b
     return jnp.concatenate([xy, jnp.full((*xy.shape[:-1], 1), height, xy.dtype)], axis=-1)
 
 
-def _controls(model: mujoco.MjModel, action: Action) -> Float[Array, " nu"]:
+def _controls(model: MjModel, action: Action) -> Float[Array, " nu"]:
     action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
     ranges = model.actuator_ctrlrange.astype("float32")
     limited = model.actuator_ctrllimited.astype(bool)

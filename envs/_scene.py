@@ -3,32 +3,31 @@
 import importlib.resources
 from collections.abc import Sequence
 
-import mujoco
-
 from ._maze import Maze
+from ._mj import MjSpec, mjtGeom
 
 
-def load_asset(name: str) -> mujoco.MjSpec:
+def load_asset(name: str) -> MjSpec:
     """The model file `assets/<name>.xml`, also from an installed package."""
-    file = importlib.resources.files(__package__) / "assets" / f"{name}.xml"
-    return mujoco.MjSpec.from_string(file.read_text())
+    file = importlib.resources.files(__spec__.parent) / "assets" / f"{name}.xml"
+    return MjSpec.from_string(file.read_text())
 
 
-def add_target(spec: mujoco.MjSpec, radius: float) -> None:
+def add_target(spec: MjSpec, radius: float) -> None:
     """A body named `target` for pictures of the goal: no mass, no contact, no degree of freedom."""
     target = spec.worldbody.add_body(name="target", mocap=True)
     target.add_site(name="target", size=[radius, radius, radius], rgba=[0.9, 0.25, 0.2, 0.6])
 
 
 def add_walls(
-    spec: mujoco.MjSpec, maze: Maze, touching: Sequence[str], *, height: float, friction: float
+    spec: MjSpec, maze: Maze, touching: Sequence[str], *, height: float, friction: float
 ) -> None:
     """One box per wall of `maze`, each of which collides with the geoms `touching` only."""
     for number, box in enumerate(maze.walls):
         name = f"wall_{number}"
         spec.worldbody.add_geom(
             name=name,
-            type=mujoco.mjtGeom.mjGEOM_BOX,
+            type=mjtGeom.mjGEOM_BOX,
             pos=[*box.centre, height / 2],
             size=[*box.half_size, height / 2],
             rgba=[0.55, 0.6, 0.65, 1],

@@ -4,10 +4,10 @@ import copy
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import mujoco
 from jaxtyping import Array, Bool, Float
 
 from ..._errors import UserError
+from .._mj import MjModel, mjtDisableBit
 
 
 LARGEST = 1e10
@@ -32,7 +32,7 @@ class AbstractPhysics(eqx.Module):
     (by identity).
     """
 
-    model: eqx.AbstractVar[mujoco.MjModel]
+    model: eqx.AbstractVar[MjModel]
     substeps: eqx.AbstractVar[int]
 
     @abc.abstractmethod
@@ -64,7 +64,7 @@ def _all_finite(physics_state: PhysicsState) -> Bool[Array, ""]:
     )
 
 
-def own_model(model: mujoco.MjModel, substeps: int) -> mujoco.MjModel:
+def own_model(model: MjModel, substeps: int) -> MjModel:
     """A copy for an engine alone, which does not silently reset itself when it fails."""
     if model.na > 0:
         raise UserError(
@@ -74,5 +74,5 @@ def own_model(model: mujoco.MjModel, substeps: int) -> mujoco.MjModel:
     if substeps < 1:
         raise UserError(f"`substeps={substeps}` must be at least 1.")
     model = copy.copy(model)
-    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+    model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
     return model

@@ -4,21 +4,21 @@ import contextlib
 
 import equinox as eqx
 import jax
-import mujoco
 from jaxtyping import Array, Float
 from mujoco import mjx
 
+from .._mj import MjModel
 from ._base import AbstractPhysics, own_model, PhysicsState
 
 
 class MjxPhysics(AbstractPhysics):
     """MuJoCo MJX: pure JAX, float32, for accelerators."""
 
-    model: mujoco.MjModel = eqx.field(static=True)
+    model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
     _device: "_DeviceModel" = eqx.field(static=True)
 
-    def __init__(self, model: mujoco.MjModel, substeps: int):
+    def __init__(self, model: MjModel, substeps: int):
         self.model = own_model(model, substeps)
         self.substeps = substeps
         self._device = _DeviceModel(self.model)
@@ -45,7 +45,7 @@ class MjxPhysics(AbstractPhysics):
 class _DeviceModel:
     """Gives MJX's model, a pytree of arrays, the identity of an object."""
 
-    def __init__(self, model: mujoco.MjModel):
+    def __init__(self, model: MjModel):
         with _relaxed():
             self.model = mjx.put_model(model)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 from mujoco.rollout import Rollout
 
+from .._mj import mj_stateSize, MjData, MjModel, mjtState
 from ._base import AbstractPhysics, own_model, PhysicsState
 
 
@@ -22,11 +22,11 @@ class NativePhysics(AbstractPhysics):
     takes and gives float32. A state's result does not depend on the batch that it is in.
     """
 
-    model: mujoco.MjModel = eqx.field(static=True)
+    model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
     _engine: "_Engine" = eqx.field(static=True)
 
-    def __init__(self, model: mujoco.MjModel, substeps: int):
+    def __init__(self, model: MjModel, substeps: int):
         self.model = own_model(model, substeps)
         self.substeps = substeps
         self._engine = _Engine(self.model, substeps)
@@ -59,11 +59,11 @@ class _Engine:
     would wait for the very threads that wait for the callback.
     """
 
-    def __init__(self, model: mujoco.MjModel, substeps: int):
+    def __init__(self, model: MjModel, substeps: int):
         self._model, self._substeps = model, substeps
-        self._state_size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
+        self._state_size = mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)
         self._lock = threading.Lock()
-        self._pool: tuple[Rollout, list[mujoco.MjData]] | None = None
+        self._pool: tuple[Rollout, list[MjData]] | None = None
         self._process = 0
 
     def advance(self, packed) -> np.ndarray:
@@ -103,14 +103,14 @@ class _Engine:
         # MuJoCo stops a trajectory at its first warning: its clock then stands still.
         stopped = states[:, -1, :1] < (steps - 0.5) * model.opt.timestep
         end = states[:, max(substeps, 1) - 1, 1 : 1 + moving]
-        results = end, sensors[:, -1]
-        return tuple(_to_float32(np.where(stopped, np.nan, x), lead) for x in results)
+        give = lambda x: _to_float32(np.where(stopped, np.nan, x), lead)
+        return give(end), give(sensors[:, -1])
 
-    def _started(self) -> tuple[Rollout, list[mujoco.MjData]]:
+    def _started(self) -> tuple[Rollout, list[MjData]]:
         if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
             threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
             threads = threads or os.cpu_count() or 1
-            data = [mujoco.MjData(self._model) for _ in range(threads)]
+            data = [MjData(self._model) for _ in range(threads)]
             self._pool, self._process = (Rollout(nthread=threads), data), os.getpid()
         return self._pool
 

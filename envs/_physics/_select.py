@@ -1,7 +1,7 @@
 import jax
-import mujoco
 
 from ..._errors import UserError
+from .._mj import MjModel
 from ._base import AbstractPhysics
 from ._native import NativePhysics
 
@@ -9,7 +9,7 @@ from ._native import NativePhysics
 PHYSICS = ("native", "mjx")
 
 
-def select_physics(physics: str | None, model: mujoco.MjModel, substeps: int) -> AbstractPhysics:
+def select_physics(physics: str | None, model: MjModel, substeps: int) -> AbstractPhysics:
     """The engine of that name; None picks `native` where JAX runs on a CPU, else `mjx`.
 
     **Raises** `UserError` if there is no such engine.

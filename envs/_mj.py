@@ -1,0 +1,18 @@
+"""The names of MuJoCo's compiled parts that the tasks use; type checkers cannot see into those."""
+
+from typing import Any
+
+import mujoco
+
+
+_mujoco: Any = mujoco
+MjData = _mujoco.MjData
+MjModel = _mujoco.MjModel
+MjSpec = _mujoco.MjSpec
+mj_stateSize = _mujoco.mj_stateSize
+mjtDisableBit = _mujoco.mjtDisableBit
+mjtGeom = _mujoco.mjtGeom
+mjtJoint = _mujoco.mjtJoint
+mjtObj = _mujoco.mjtObj
+mjtSensor = _mujoco.mjtSensor
+mjtState = _mujoco.mjtState

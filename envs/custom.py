@@ -1,0 +1,174 @@
+"""A task of one's own on a MuJoCo model of one's own."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._errors import UserError
+from .._types import Flag, Goal, PRNGKey, State
+from ._maze import Maze
+from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
+from ._mujoco import AbstractMujocoEnv, Draw, never
+from ._names import qpos_indices
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+
+
+SENSOR = "achieved_goal"
+
+
+class MujocoGoalEnv(AbstractMujocoEnv):
+    """Bring some joints, or a body, of a MuJoCo model to a goal.
+
+    The state is qpos, then qvel, then, if the goal is about a body, that body's x, y, z.
+    Success is a Euclidean distance below `threshold`.
+
+    ```python
+    env = MujocoGoalEnv(
+        "my_arm.xml",
+        body="hand",
+        draw_goal=lambda key: jax.random.uniform(key, (3,), minval=-0.3, maxval=0.3),
+        threshold=0.05,
+        episode_length=200,
+        substeps=5,
+    )
+    ```
+
+    A body named `target` with `mocap="true"` shows the goal in pictures, if the model has one.
+    """
+
+    physics: AbstractPhysics
+    state_size: int = eqx.field(static=True)
+    goal_size: int = eqx.field(static=True)
+    episode_length: int = eqx.field(static=True)
+    threshold: float = eqx.field(static=True)
+    levels: tuple[tuple[str, float], ...] = eqx.field(static=True)
+    maze: Maze | None = eqx.field(static=True)
+    _at: tuple[int, ...] = eqx.field(static=True)
+    _draw_goal: Callable[[PRNGKey], Array] = eqx.field(static=True)
+    _draw_start: Callable[[PRNGKey], tuple[Array, Array]] = eqx.field(static=True)
+    _ends: Callable[[State], Flag] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        model: str | Path | MjSpec,
+        *,
+        joints: Sequence[str] = (),
+        body: str | None = None,
+        draw_goal: Callable[[PRNGKey], Array],
+        threshold: float,
+        episode_length: int,
+        substeps: int = 1,
+        draw_start: Callable[[PRNGKey], tuple[Array, Array]] | None = None,
+        ends: Callable[[State], Flag] = never,
+        levels: Sequence[tuple[str, float]] = (),
+        physics: str | None = None,
+    ):
+        """**Main arguments:**
+
+        - `model`: a file, or a specification to be compiled.
+        - `joints` or `body`: the names of the joints whose qpos, or of the body whose x, y, z is
+            the achieved goal; one of the two.
+        - `draw_goal`: from a random key to a goal.
+        - `threshold`, `episode_length`: distance of success, and control steps.
+
+        **Other arguments:**
+
+        - `substeps`: physics steps per control step.
+        - `draw_start`: from a random key to qpos and qvel; the model's reference pose at rest
+            otherwise.
+        - `ends`: whether a state (any leading axes) ends the episode.
+        - `levels`: further thresholds, such as `[("easy", 0.2)]`.
+        - `physics`: as in `make`.
+
+        **Raises** `UserError` if a name is not in the model, a size is wrong, or both or none of
+        `joints` and `body` are given.
+        """
+        if bool(joints) == (body is not None):
+            raise UserError("`MujocoGoalEnv` needs either `joints=[...]` or `body=...`.")
+        spec = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
+        compiled = _compile(spec, body)
+        self.physics = select_physics(physics, compiled, substeps)
+        qpos_and_qvel = compiled.nq + compiled.nv
+        if body is None:
+            self._at = tuple(int(i) for i in _joint_indices(compiled, joints))
+            self.state_size = qpos_and_qvel
+        else:
+            self._at = tuple(range(qpos_and_qvel, qpos_and_qvel + 3))
+            self.state_size = qpos_and_qvel + 3
+        self.goal_size = len(self._at)
+        self.episode_length, self.threshold = episode_length, threshold
+        self.levels, self.maze = tuple(levels), None
+        self._ends, self._draw_goal = ends, draw_goal
+        reference = compiled.qpos0.astype("float32")
+        at_rest = lambda key: (jnp.asarray(reference), jnp.zeros(compiled.nv))
+        self._draw_start = at_rest if draw_start is None else draw_start
+        self._check_draws()
+
+    def draw(self, key: PRNGKey) -> Draw:
+        start_key, goal_key = jax.random.split(key)
+        return Draw(*self._draw_start(start_key), self._draw_goal(goal_key))
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        parts = [physics_state.qpos, physics_state.qvel]
+        if self.state_size > self.model.nq + self.model.nv:
+            sensor = self.model.sensor(SENSOR)
+            parts.append(physics_state.sensordata[sensor.adr[0] : sensor.adr[0] + sensor.dim[0]])
+        return jnp.concatenate(parts)
+
+    def achieved_goal(self, state: State) -> Goal:
+        return jnp.stack([state[..., i] for i in self._at], axis=-1)
+
+    def fallen(self, state: State) -> Flag:
+        return self._ends(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return _padded(self.achieved_goal(state), 2)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return _padded(goal, 3)
+
+    def _check_draws(self) -> None:
+        draw = jax.eval_shape(self.draw, jax.random.key(0))
+        sizes = dict(qpos=self.model.nq, qvel=self.model.nv, goal=self.goal_size)
+        for name, size in sizes.items():
+            array = getattr(draw, name)
+            if array.shape != (size,) or array.dtype != jnp.float32:
+                which = "draw_goal" if name == "goal" else "draw_start"
+                raise UserError(
+                    f"`{which}` of `MujocoGoalEnv` gives a {name} of shape {array.shape} and type "
+                    f"{array.dtype}; this model and goal need shape ({size},) and float32."
+                )
+
+
+def _compile(spec: MjSpec, body: str | None) -> MjModel:
+    if body is None:
+        return spec.compile()
+    bodies = [b.name for b in spec.bodies]
+    if body not in bodies:
+        raise UserError(f"`body={body!r}`: the model has no such body, only {', '.join(bodies)}.")
+    spec = spec.copy()
+    spec.add_sensor(
+        name=SENSOR,
+        type=mjtSensor.mjSENS_FRAMEPOS,
+        objtype=mjtObj.mjOBJ_XBODY,
+        objname=body,
+    )
+    return spec.compile()
+
+
+def _joint_indices(model: MjModel, joints: Sequence[str]):
+    known = [model.joint(i).name for i in range(model.njnt)]
+    for joint in joints:
+        if joint not in known:
+            raise UserError(f"`joints`: the model has no joint {joint!r}, only {', '.join(known)}.")
+    return qpos_indices(model, *joints)
+
+
+def _padded(x: Float[Array, "*batch n"], size: int) -> Float[Array, "*batch size"]:
+    """The first `size` numbers; zeros where there are fewer."""
+    missing = max(size - x.shape[-1], 0)
+    return jnp.concatenate([x, jnp.zeros((*x.shape[:-1], missing), x.dtype)], axis=-1)[..., :size]
