@@ -18,7 +18,7 @@ from ._scene import add_target, add_walls, load_asset
 
 SCALE = 2.0  # m
 SPREAD = 0.5  # m
-FRICTION = 1.5
+FRICTION = 1.2
 
 
 class PointState(NamedTuple):
@@ -32,14 +32,14 @@ LAYOUT = PointState()
 
 
 class PointMaze(AbstractMujocoEnv):
-    """A ball of 0.33 kg and radius 0.2 m on two slides, pushed by up to 3 N along x and along y.
+    """A ball of 0.33 kg and radius 0.2 m on two slides, pushed by up to 4.5 N along x and along y.
 
-    It gathers speed within a third of a second, up to 3 m/s along each axis. Cells are 2 m wide
-    and walls are rough (friction 1.5): who pushes into one sticks to it instead of sliding along.
+    It gathers speed within a third of a second, up to 4.5 m/s along each axis. Cells are 2 m wide
+    and walls are rough (friction 1.2): who pushes into one mostly sticks to it.
 
     **Start:** U(±0.5 m) around the middle of the start cell, at rest. **Goal:** the middle of a
     goal cell, all equally likely. **Success:** closer than 0.25 m (`easy`: 1 m), the field's
-    0.5 and 2 at a scale of 4, in proportion. **Time:** 5 physics steps of 0.02 s per control step.
+    0.5 and 2 at a scale of 4, in proportion. **Time:** 10 physics steps of 0.02 s per control step.
 
     The field has no common scale, dynamics or episode length for this task; these are ours.
     """
@@ -66,7 +66,7 @@ class PointMaze(AbstractMujocoEnv):
         spec = load_asset("point")
         add_target(spec, self.threshold)
         add_walls(spec, self.maze, ["point"], height=SCALE / 4, friction=FRICTION)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
+        self.physics = select_physics(physics, spec.compile(), substeps=10)
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, spread_key, goal_key = jax.random.split(key, 3)
