@@ -1,0 +1,126 @@
+"""What every task owes to whoever rolls it out."""
+
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crl_eqx import envs
+
+
+N = 32
+
+
+@pytest.fixture(scope="module", params=envs.names())
+def case(request):
+    """The task, N fresh starts and the step after them, compiled once for all tests."""
+    env = envs.make(request.param, physics="native")
+    keys = jax.random.split(jax.random.key(1), N)
+    reset = jax.jit(jax.vmap(lambda key: env.reset(key=key)))
+    step = jax.jit(jax.vmap(env.step))
+    actions = jax.random.uniform(jax.random.key(2), (N, env.action_size), minval=-1, maxval=1)
+    starts = reset(keys)
+    return env, keys, reset, step, starts, actions, step(starts, actions)
+
+
+def test_every_array_has_the_size_that_the_task_states(case):
+    env, _, _, _, starts, _, ends = case
+    for env_state in (starts, ends):
+        assert env_state.state.shape == (N, env.state_size)
+        assert env_state.goal.shape == (N, env.goal_size)
+        assert env_state.terminated.shape == env_state.failed.shape == (N,)
+        assert env_state.state.dtype == env_state.goal.dtype == jnp.float32
+        assert env_state.terminated.dtype == env_state.failed.dtype == jnp.bool_
+        assert env.achieved_goal(env_state.state).shape == (N, env.goal_size)
+        assert env.position(env_state.state).shape == (N, 2)
+        assert env.target(env_state.goal).shape == (N, 3)
+        assert env.qpos(env_state).shape == (N, env.model.nq)
+        levels = env.success_levels(env_state.state, env_state.goal)
+        assert all(level.shape == (N,) for level in levels.values())
+
+
+def test_a_step_changes_only_numbers_never_the_kind_of_the_state(case):
+    *_, starts, _, ends = case
+    assert jax.tree.structure(starts) == jax.tree.structure(ends)
+    kinds = lambda tree: [(x.shape, x.dtype, x.weak_type) for x in jax.tree.leaves(tree)]
+    assert kinds(starts) == kinds(ends)
+
+
+def test_the_same_key_and_actions_give_the_same_episode(case):
+    _, keys, reset, step, starts, actions, ends = case
+    assert eqx.tree_equal(reset(keys), starts)
+    assert eqx.tree_equal(step(starts, actions), ends)
+
+
+def test_every_reset_draws_a_fresh_start_and_a_fresh_goal(case):
+    env, _, _, _, starts, _, _ = case
+    assert len(np.unique(starts.state, axis=0)) == N
+    most = N if env.maze is None else len(env.maze.goals)
+    assert len(np.unique(starts.goal, axis=0)) >= min(most, N) / 2
+
+
+def test_the_goal_is_no_part_of_the_state_and_does_not_act_on_it(case):
+    _, _, _, step, starts, actions, ends = case
+    elsewhere = dataclasses.replace(starts, goal=starts.goal + 1.0)
+    moved = step(elsewhere, actions)
+    np.testing.assert_array_equal(moved.state, ends.state)
+    np.testing.assert_array_equal(moved.goal, starts.goal + 1.0)
+
+
+def test_success_begins_just_inside_the_threshold(case):
+    env, _, _, _, starts, _, _ = case
+    achieved = env.achieved_goal(starts.state)
+    shift = env.threshold * jnp.eye(env.goal_size)[0][None]
+    assert env.success(starts.state, achieved + 0.999 * shift).all()
+    assert not env.success(starts.state, achieved + 1.001 * shift).any()
+    for name, threshold in env.levels:
+        shift = threshold * jnp.eye(env.goal_size)[0][None]
+        assert env.success_levels(starts.state, achieved + 0.999 * shift)[name].all()
+        assert not env.success_levels(starts.state, achieved + 1.001 * shift)[name].any()
+
+
+def test_nobody_is_born_fallen_or_at_the_goal_of_a_maze(case):
+    env, _, _, _, starts, _, ends = case
+    assert not starts.terminated.any() and not env.fallen(starts.state).any()
+    assert not ends.terminated.any() and not ends.failed.any()
+    if env.maze is not None:
+        assert not env.success(starts.state, starts.goal).any()
+
+
+def test_starts_and_goals_of_a_maze_lie_in_their_cells(case):
+    env, _, _, _, starts, _, _ = case
+    if env.maze is None:
+        pytest.skip("no maze")
+    for points, letter in ((env.position(starts.state), "R"), (starts.goal, "G")):
+        cells = np.round(np.asarray(points) / env.maze.scale).astype(int)
+        assert {env.maze.rows[i][j] for i, j in cells} == {letter}
+    np.testing.assert_array_equal(starts.goal, env.target(starts.goal)[:, :2])
+
+
+def test_an_action_out_of_range_is_clipped_and_one_that_is_no_number_counts_as_zero(case):
+    env, _, _, step, starts, _, _ = case
+
+    def after(value):
+        return step(starts, jnp.full((N, env.action_size), value)).state
+
+    np.testing.assert_array_equal(after(7.0), after(1.0))
+    np.testing.assert_array_equal(after(-jnp.inf), after(0.0))
+    np.testing.assert_array_equal(after(jnp.nan), after(0.0))
+    assert not np.array_equal(after(1.0), after(0.0))
+
+
+def test_the_picture_shows_the_goal_and_the_goal_weighs_nothing(case):
+    env = case[0]
+    target = env.model.body("target")
+    assert target.mocapid[0] == 0 and target.mass[0] == 0
+    assert target.dofnum[0] == 0 and target.geomnum[0] == 0
+
+
+def test_a_task_is_static_and_may_be_closed_over_or_passed(case):
+    env, keys, *_, starts, _, _ = case
+    assert jax.tree.leaves(env) == [] and hash(env) == hash(env)
+    one = jax.jit(lambda env, key: env.reset(key=key))(env, keys[0])
+    np.testing.assert_allclose(one.state, starts.state[0], rtol=1e-6)

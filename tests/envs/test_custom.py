@@ -1,0 +1,89 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crl_eqx._errors import UserError
+from crl_eqx.envs import MujocoGoalEnv
+from crl_eqx.envs._mj import MjSpec
+
+
+ARM = """
+<mujoco><worldbody><body name="upper"><joint name="shoulder" axis="0 0 1" damping="0.1"/>
+<geom type="capsule" fromto="0 0 0 0.3 0 0" size="0.02" contype="0"/>
+<body name="hand" pos="0.3 0 0"><joint name="wrist" axis="0 0 1" damping="0.1"/>
+<geom type="capsule" fromto="0 0 0 0.2 0 0" size="0.02" contype="0"/></body></body></worldbody>
+<actuator><motor joint="shoulder"/><motor joint="wrist" ctrlrange="-0.1 0.3"/></actuator></mujoco>
+"""
+
+
+def build(goal_size, **options):
+    draw_goal = lambda key: jax.random.uniform(key, (goal_size,))
+    defaults = dict(draw_goal=draw_goal, threshold=0.1, episode_length=50, substeps=5)
+    return MujocoGoalEnv(MjSpec.from_string(ARM), **(defaults | options))
+
+
+def test_a_goal_for_a_body_follows_that_body():
+    env = build(3, body="hand")
+    s = env.reset(key=jax.random.key(0))
+    np.testing.assert_allclose(env.achieved_goal(s.state), [0.3, 0, 0], atol=1e-6)
+    for _ in range(5):
+        s = env.step(s, jnp.ones(2))
+    angle = s.state[0]
+    expected = [0.3 * jnp.cos(angle), 0.3 * jnp.sin(angle), 0.0]
+    np.testing.assert_allclose(env.achieved_goal(s.state), expected, atol=1e-6)
+    assert angle > 0.01 and env.success(s.state, env.achieved_goal(s.state))
+
+
+def test_a_goal_for_joints_is_read_in_the_order_of_the_names():
+    env = build(2, joints=["wrist", "shoulder"])
+    assert (env.state_size, env.goal_size, env.action_size) == (4, 2, 2)
+    np.testing.assert_array_equal(env.achieved_goal(jnp.arange(4.0)), [1, 0])
+
+
+def test_an_action_spans_the_range_of_its_actuator():
+    from crl_eqx.envs._mujoco import _controls
+
+    env = build(3, body="hand")
+    np.testing.assert_allclose(_controls(env.model, jnp.asarray([0.5, -1.0])), [0.5, -0.1])
+    np.testing.assert_allclose(_controls(env.model, jnp.asarray([3.0, 1.0])), [1.0, 0.3])
+    np.testing.assert_allclose(_controls(env.model, jnp.asarray([jnp.nan, 0.0])), [0.0, 0.1])
+
+
+def test_a_file_a_start_and_an_end_of_ones_own(tmp_path):
+    file = tmp_path / "arm.xml"
+    file.write_text(ARM)
+    env = MujocoGoalEnv(
+        file,
+        body="hand",
+        draw_goal=lambda key: jnp.zeros(3),
+        draw_start=lambda key: (jax.random.uniform(key, (2,)), jnp.zeros(2)),
+        ends=lambda state: state[..., 0] > 0.5,
+        threshold=0.05,
+        levels=[("easy", 1.0)],
+        episode_length=10,
+    )
+    s = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(jax.random.key(0), 64))
+    s = jax.vmap(env.step)(s, jnp.zeros((64, 2)))
+    np.testing.assert_array_equal(s.terminated, s.state[:, 0] > 0.5)
+    assert 0 < s.terminated.sum() < 64
+    assert env.success_levels(s.state, s.goal)["easy"].all()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(body="foot"), "`body='foot'`: the model has no such body, only world, upper, hand"),
+        (dict(joints=["knee"]), "no joint 'knee', only shoulder, wrist"),
+        (dict(), "either `joints"),
+        (dict(joints=["wrist"], body="hand"), "either `joints"),
+        (dict(joints=["wrist"]), r"goal of shape \(3,\).*need shape \(1,\) and float32"),
+        (
+            dict(body="hand", draw_start=lambda key: (jnp.zeros(3), jnp.zeros(2))),
+            r"`draw_start`.*qpos of shape \(3,\).*need shape \(2,\)",
+        ),
+    ],
+)
+def test_a_mistake_gets_a_sentence(options, message):
+    with pytest.raises(UserError, match=message):
+        build(3, **options)

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from crl_eqx._errors import UserError
+from crl_eqx.envs import Maze
+from crl_eqx.envs._maze import MAZES
+
+
+@pytest.mark.parametrize("layout", MAZES)
+def test_wall_boxes_cover_every_wall_cell_exactly_once_and_nothing_else(layout):
+    maze = Maze(MAZES[layout], 3.0)
+    covered = np.zeros((len(maze.rows), len(maze.rows[0])), int)
+    for i, j in np.ndindex(*covered.shape):
+        for box in maze.walls:
+            inside = np.abs(np.array(maze.centre((i, j))) - box.centre) < box.half_size
+            covered[i, j] += inside.all()
+    walls = np.array([[kind == "#" for kind in row] for row in maze.rows])
+    np.testing.assert_array_equal(covered, walls.astype(int))
+    total = sum(4 * box.half_size[0] * box.half_size[1] for box in maze.walls)
+    assert total == pytest.approx(walls.sum() * 9.0)
+
+
+@pytest.mark.parametrize("layout, boxes", {"u_maze": 5, "big_maze": 12, "hardest_maze": 15}.items())
+def test_walls_are_merged_into_few_boxes(layout, boxes):
+    assert len(Maze(MAZES[layout], 1.0).walls) <= boxes
+
+
+@pytest.mark.parametrize("layout", [name for name in MAZES if name.endswith("_eval")])
+def test_a_held_out_split_is_the_same_maze_with_some_of_its_goals(layout):
+    trained = Maze(MAZES[layout.removesuffix("_eval").removesuffix("_single")], 1.0)
+    held_out = Maze(MAZES[layout], 1.0)
+    assert set(held_out.cells("G")) < set(trained.cells("G"))
+    assert held_out.cells("#") == trained.cells("#") and held_out.cells("R") == trained.cells("R")
+
+
+def test_rows_are_x_and_columns_are_y():
+    maze = Maze(("###", "#R#", "#.#", "#G#", "###"), 2.0)
+    assert maze.starts == ((2.0, 2.0),) and maze.goals == ((6.0, 2.0),)
+
+
+def test_goals_can_be_taken_out():
+    maze = Maze.named("big_maze_eval", 4.0, [(2, 5)])
+    assert maze.rows[2] == "#..#..G#"
+    assert len(maze.goals) == len(Maze.named("big_maze_eval", 4.0).goals) - 1
+
+
+def test_taking_out_a_cell_that_is_no_goal_names_those_that_are():
+    with pytest.raises(UserError, match=r"\(1, 1\) is no goal cell of u_maze; those are \(1, 2\)"):
+        Maze.named("u_maze", 4.0, [(1, 1)])

@@ -1,0 +1,167 @@
+"""Two engines, one physics."""
+
+import threading
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crl_eqx import envs
+from crl_eqx._errors import UserError
+from crl_eqx.envs._mj import MjSpec
+from crl_eqx.envs._physics import select_physics
+
+
+def start(env, n, seed=0):
+    return jax.vmap(lambda key: env.reset(key=key))(jax.random.split(jax.random.key(seed), n))
+
+
+def roll(env, starts, actions):
+    def step(env_states, actions):
+        env_states = jax.vmap(env.step)(env_states, actions)
+        return env_states, env_states
+
+    return jax.jit(lambda starts, actions: jax.lax.scan(step, starts, actions)[1])(starts, actions)
+
+
+def random_actions(env, steps, n, scale=1.0):
+    shape = (steps, n, env.action_size)
+    return jax.random.uniform(jax.random.key(3), shape, minval=-scale, maxval=scale)
+
+
+@pytest.mark.parametrize("name, tolerance", [("point_u_maze", 1e-3), ("reacher", 1e-4)])
+def test_both_engines_agree_over_100_steps(name, tolerance):
+    native, mjx = (envs.make(name, physics=physics) for physics in ("native", "mjx"))
+    starts, actions = start(native, 4), random_actions(native, 100, 4)
+    actions = jnp.round(actions + 0.3)  # long pushes, into walls too
+    states = [roll(env, starts, actions).state for env in (native, mjx)]
+    np.testing.assert_allclose(*states, atol=tolerance, rtol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ant", "ant_u_maze"])
+def test_both_engines_agree_on_each_of_100_steps_of_an_ant(name):
+    # A walking ant is chaotic: what float32 rounds off grows at every touch of the floor. So each
+    # of the 100 steps begins where the native engine has brought the ant.
+    native, mjx = (envs.make(name, physics=physics) for physics in ("native", "mjx"))
+    starts, actions = start(native, 16), random_actions(native, 100, 16, 0.5)
+    after = roll(native, starts, actions)
+    before = jax.tree.map(lambda s, x: jnp.concatenate([s[None], x[:-1]]), starts, after)
+    other = jax.jit(jax.vmap(jax.vmap(mjx.step)))(before, actions)
+    error = np.abs(np.asarray(after.state - other.state)).max(-1)
+    assert np.median(error) < 1e-4
+    assert np.quantile(error, 0.95) < 1e-2
+
+
+@pytest.mark.slow
+def test_both_engines_agree_over_100_steps_of_an_ant_that_lies_down_softly():
+    native, mjx = (envs.make("ant", physics=physics) for physics in ("native", "mjx"))
+    starts = start(native, 8)
+    actions = jnp.zeros((100, 8, 8))
+    states = [roll(env, starts, actions).state for env in (native, mjx)]
+    np.testing.assert_allclose(*states, atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["ant", "point_u_maze"])
+def test_a_native_result_does_not_depend_on_the_rest_of_the_batch(name):
+    env = envs.make(name, physics="native")
+    starts, actions = start(env, 33), random_actions(env, 20, 33)
+    whole = roll(env, starts, actions)
+    order = jnp.arange(33)[::-3]
+    part = roll(env, jax.tree.map(lambda x: x[order], starts), actions[:, order])
+    assert eqx.tree_equal(jax.tree.map(lambda x: x[:, order], whole), part)
+    alone = env.step(jax.tree.map(lambda x: x[5], starts), actions[0, 5])
+    assert eqx.tree_equal(jax.tree.map(lambda x: x[0, 5], whole), alone)
+
+
+def test_a_batch_of_batches_gives_what_a_batch_gives():
+    env = envs.make("ant", physics="native")
+    starts, actions = start(env, 6), random_actions(env, 1, 6)[0]
+    fold = lambda tree: jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), tree)
+    flat = jax.vmap(env.step)(starts, actions)
+    assert eqx.tree_equal(jax.vmap(jax.vmap(env.step))(fold(starts), fold(actions)), fold(flat))
+
+
+def test_going_on_from_the_numbers_of_a_state_is_going_on():
+    env = envs.make("ant", physics="native")
+    starts, actions = start(env, 3), random_actions(env, 30, 3)
+    whole = roll(env, starts, actions)
+    middle = jax.tree.map(lambda x: jnp.asarray(np.asarray(x[14])), whole)
+    fresh = envs.make("ant", physics="native")
+    rest = roll(fresh, middle, actions[15:])
+    assert eqx.tree_equal(rest, jax.tree.map(lambda x: x[15:], whole))
+
+
+def test_two_runs_at_once_do_not_wait_for_each_other_forever():
+    env = envs.make("ant_u_maze", physics="native")
+    sizes = (64, 1500)  # the larger one's arrays are beyond what JAX copies on the spot
+    jobs = [(start(env, n), random_actions(env, 20, n)) for n in sizes]
+    results: dict[int, object] = {}
+
+    def run(number):
+        results[number] = jax.block_until_ready(roll(env, *jobs[number]).state)
+
+    threads = [threading.Thread(target=run, args=(i % 2,), daemon=True) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+    assert not any(thread.is_alive() for thread in threads)
+    assert set(results) == {0, 1}
+
+
+@pytest.mark.parametrize("spin", [1e9, np.nan])
+def test_a_failed_step_keeps_the_physics_ends_the_episode_and_says_so(spin, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes a log where it stands
+    env = envs.make("ant", physics="native")
+    starts = start(env, 2)
+    qvel = starts.physics.qvel.at[0, 3:6].set(spin)
+    broken = eqx.tree_at(lambda s: s.physics.qvel, starts, qvel)
+    ends = jax.jit(jax.vmap(env.step))(broken, jnp.zeros((2, 8)))
+    np.testing.assert_array_equal(ends.failed, [True, False])
+    np.testing.assert_array_equal(ends.terminated, [True, False])
+    np.testing.assert_array_equal(ends.physics.qpos[0], starts.physics.qpos[0])
+    np.testing.assert_array_equal(ends.physics.qvel[0], qvel[0])
+    assert np.isfinite(ends.state[1]).all()
+
+
+PENDULUM = """
+<mujoco><worldbody><body><joint name="hinge" axis="0 1 0"/><geom size="0.1" pos="0 0 -1"/>
+<site name="bob" pos="0 0 -1"/></body></worldbody>
+<actuator><motor joint="hinge"/></actuator>
+<sensor><jointpos joint="hinge"/><framepos objtype="site" objname="bob"/></sensor></mujoco>
+"""
+
+
+@pytest.mark.parametrize("name", ["native", "mjx"])
+def test_sensors_belong_to_the_positions_beside_them(name):
+    physics = select_physics(name, MjSpec.from_string(PENDULUM).compile(), 3)
+    angles = jnp.asarray([[0.3], [-1.0]])
+    physics_state = jax.vmap(physics.init)(angles, jnp.zeros((2, 1)))
+    for _ in range(2):
+        angle = physics_state.qpos[:, 0]
+        bob = jnp.stack([-jnp.sin(angle), jnp.zeros(2), -jnp.cos(angle)], axis=1)
+        expected = jnp.concatenate([physics_state.qpos, bob], axis=1)
+        np.testing.assert_allclose(physics_state.sensordata, expected, atol=1e-6)
+        physics_state = jax.jit(jax.vmap(physics.step))(physics_state, jnp.ones((2, 1)))
+    assert jnp.abs(physics_state.qpos - angles).min() > 1e-3
+
+
+def test_an_engine_does_not_change_the_model_that_it_was_given():
+    model = MjSpec.from_string(PENDULUM).compile()
+    before = model.opt.disableflags
+    select_physics("native", model, 1)
+    assert model.opt.disableflags == before
+
+
+def test_what_an_engine_cannot_do_is_said_at_once():
+    model = MjSpec.from_string(PENDULUM).compile()
+    with pytest.raises(UserError, match="`physics='bullet'`.*native, mjx"):
+        select_physics("bullet", model, 1)
+    with pytest.raises(UserError, match="`substeps=0` must be at least 1"):
+        select_physics("native", model, 0)
+    slow = PENDULUM.replace("<motor", '<general dyntype="filter" dynprm="1"')
+    with pytest.raises(UserError, match="1 actuator activations"):
+        select_physics("native", MjSpec.from_string(slow).compile(), 1)

@@ -1,0 +1,80 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from crl_eqx import envs
+from crl_eqx._errors import UserError
+
+
+MAZES = [f"{body}_{maze}_maze" for body in ("point", "ant") for maze in ("u", "u4", "big")]
+
+
+def test_the_tasks_of_the_field_are_all_there():
+    expected = {"reacher", "ant", "point_hardest_maze", "ant_hardest_maze"}
+    expected |= {name + split for name in MAZES for split in ("", "_eval")}
+    assert set(envs.names()) == expected
+
+
+def test_mazes_have_a_held_out_split_where_the_field_has_one():
+    assert {name: envs.eval_split(name) for name in envs.names()} == {
+        name: f"{name}_eval" if name in MAZES else None for name in envs.names()
+    }
+
+
+def test_the_table_tells_sizes_and_times():
+    rows = {task.name: task for task in envs.tasks()}
+    assert tuple(rows) == envs.names()
+    ant = rows["ant"]
+    assert (ant.state_size, ant.action_size, ant.goal_size) == (29, 8, 2)
+    assert (ant.episode_length, ant.threshold) == (1000, 0.5)
+    assert ant.control_dt == pytest.approx(0.05)
+    reacher = rows["reacher"]
+    assert (reacher.state_size, reacher.action_size, reacher.goal_size) == (10, 2, 3)
+    assert reacher.control_dt == pytest.approx(0.02) and reacher.threshold == 0.05
+    assert all("." in task.description for task in rows.values())
+
+
+def test_an_unknown_task_suggests_the_nearest():
+    message = r"`make\('ant_umaze'\)`: no such task. Did you mean ant_u_maze"
+    with pytest.raises(UserError, match=message):
+        envs.make("ant_umaze")
+    with pytest.raises(UserError, match=r"`names\(\)` lists all"):
+        envs.make("qqq")
+
+
+def test_an_unknown_option_names_the_known_ones():
+    with pytest.raises(UserError, match=r"`make\('ant', wind=3\)`.*episode_length, physics"):
+        envs.make("ant", wind=3)
+
+
+def test_the_paper_s_own_split_of_the_big_maze_can_be_had():
+    env = envs.make("ant_big_maze_eval", without_goals=[(2, 5)], episode_length=7)
+    assert (8.0, 20.0) not in env.maze.goals and env.episode_length == 7
+    assert (8.0, 20.0) in envs.make("ant_big_maze_eval").maze.goals
+
+
+def test_models_load_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("point_u_maze", "reacher", "ant"):
+        envs.make(name)
+
+
+def run_python(code, cwd=None):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd)
+
+
+def test_mujoco_is_imported_late_and_mjx_later(tmp_path):
+    code = (
+        "import sys, crl_eqx; assert 'mujoco' not in sys.modules; "
+        "import crl_eqx.envs as e; e.make('ant', physics='native'); "
+        "assert 'mujoco.mjx' not in sys.modules"
+    )
+    done = run_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_second_copy_of_the_room_is_refused():
+    done = run_python("import envs", Path(__file__).parents[2])
+    assert "Write `import crl_eqx.envs`" in done.stderr
