@@ -83,7 +83,9 @@ def make_acting(name: ActingName, candidates: int) -> Acting:
 def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
     if learning.schedule == "cosine":
         after = optax.cosine_decay_schedule(
-            peak, max(learning.schedule_updates - learning.warmup_updates, 1)
+            peak,
+            max(learning.schedule_updates - learning.warmup_updates, 1),
+            learning.schedule_end,
         )
     elif learning.warmup_updates:
         after = optax.constant_schedule(peak)

@@ -88,9 +88,11 @@ class Learning:
     alpha_learning_rate: float = 3e-4
     """Learning rate of the entropy temperature."""
     schedule: Literal["constant", "cosine"] = "constant"
-    """Cosine decays the learning rates to zero at --schedule-updates."""
+    """Cosine lowers the learning rates until --schedule-updates, and keeps them there."""
     schedule_updates: int = 1_000_000
     """Gradient steps that the cosine schedule takes."""
+    schedule_end: float = 0.1
+    """Where the cosine schedule ends, as a share of the learning rate."""
     warmup_updates: int = 0
     """Gradient steps over which the learning rates rise from zero."""
     weight_decay: float = 0.0
@@ -198,9 +200,16 @@ PRESETS: dict[PresetName, Config] = {
     ),
     "cpu-demo": Config(
         preset="cpu-demo",
-        total_env_steps=500_000,
-        network=Network(depth=8, width=128),
-        learning=Learning(batch_size=256),
+        total_env_steps=800_000,
+        network=Network(depth=4, width=128),
+        learning=Learning(
+            batch_size=256,
+            actor_learning_rate=1e-3,
+            critic_learning_rate=1e-3,
+            alpha_learning_rate=1e-3,
+            schedule="cosine",
+            schedule_updates=16_000,
+        ),
         data=Data(
             num_envs=128,
             unroll_length=50,
