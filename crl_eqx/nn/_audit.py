@@ -94,7 +94,8 @@ def _find(module: Any, kind: type) -> Iterator[Any]:
 
 
 def _parameters(module: Any) -> int:
-    return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(module, eqx.is_inexact_array)))
+    """Numbers in all arrays, which may be abstract (`eqx.filter_eval_shape`)."""
+    return sum(leaf.size for leaf in jax.tree.leaves(module) if hasattr(leaf, "dtype"))
 
 
 def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:

@@ -4,7 +4,6 @@ import dataclasses
 import shutil
 from pathlib import Path
 
-import equinox as eqx
 import jax
 import psutil
 
@@ -42,8 +41,8 @@ def _size(count: int) -> str:
 
 
 def _bytes(tree) -> int:
-    leaves = jax.tree.leaves(eqx.filter(tree, lambda leaf: hasattr(leaf, "nbytes")))
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    arrays = (leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "dtype"))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
 
 
 def estimate(config: Config, step: TrainStep, state: TrainState) -> Needs:
