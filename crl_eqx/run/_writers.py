@@ -5,7 +5,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 from .._errors import UserError
 from ._config import Config
@@ -15,6 +15,7 @@ Row: TypeAlias = Mapping[str, Any]
 """Numbers, text and lists of numbers by name; `env_steps` is always among them."""
 
 
+@runtime_checkable
 class Writer(Protocol):
     def write(self, row: Row) -> None: ...
     def close(self) -> None: ...
