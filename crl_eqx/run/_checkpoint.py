@@ -1,0 +1,247 @@
+"""Checkpoints: directories that appear whole or not at all.
+
+```
+checkpoints/
+    step_000001015808/
+        manifest.json          sizes and checksums of all files, metadata, format version
+        agent.safetensors      the networks, just as `save_agent` writes them
+        state.safetensors      optimisers, environments, key, counters
+    replay/                    segments of the replay, shared by the checkpoints that need them
+```
+"""
+
+import contextlib
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+
+from .._agent import Agent
+from .._errors import UserError
+from .._replay import TrajectoryBuffer
+from .._train import TrainState
+from ._arrays import BadFile, read_tree, sync_directory, write_synced, write_tree
+from ._manifest import check_metadata, Manifest, NAME, read_manifest
+from ._segments import empty_buffer, read_replay, Replay, write_replay
+from ._shelf import Shelf
+
+
+_AGENT, _STATE = "agent.safetensors", "state.safetensors"
+
+
+def _rest(state: TrainState) -> TrainState:
+    """What `state.safetensors` holds: all but the agent and the replay."""
+    return eqx.tree_at(lambda s: (s.agent, s.buffer), state, (None, None))
+
+
+class CheckpointStore:
+    """A run's checkpoints, oldest to newest.
+
+    ```python
+    store = CheckpointStore(run_dir / "checkpoints")
+    store.save(state, step.buffer, metadata={"success_rate": 0.9})
+    like = eqx.filter_eval_shape(lambda: step.init(agent, key=key))
+    state, metadata = store.restore(like, step.buffer, report=print)
+    ```
+
+    A process killed at any moment of a save leaves either the checkpoints from before or those
+    from after it; what else it leaves, the next save clears away.
+
+    **Arguments:**
+
+    - `directory`: made by the first save.
+    - `keep`: how many checkpoints are kept.
+    - `replay`: whether the replay is saved, in segments of which a save writes only the new ones.
+    """
+
+    def __init__(self, directory: Path, *, keep: int = 3, replay: bool = True):
+        if keep < 1:
+            raise UserError(f"`CheckpointStore(keep={keep})` must be at least 1.")
+        self.directory = directory
+        self._shelf = Shelf(directory)
+        self._keep, self._with_replay = keep, replay
+        self._replay: Replay | None = None  # saved or restored last: what the next save builds on
+        self._entered = False
+
+    def steps(self) -> list[int]:
+        """Environment steps of the checkpoints present, ascending."""
+        return sorted({manifest.env_steps for manifest in self._shelf.good().values()})
+
+    def metadata(self) -> dict[str, Any] | None:
+        """What the newest checkpoint was saved with; None if there is none."""
+        newest = list(self._shelf.good().values())[-1:]
+        return newest[0].metadata if newest else None
+
+    def save(
+        self, state: TrainState, buffer: TrajectoryBuffer, *, metadata: dict[str, Any]
+    ) -> Path:
+        """Adds a checkpoint; the oldest beyond `keep` go, as do those of a future that was
+        abandoned by restoring an earlier one.
+
+        **Raises:** `UserError` if it cannot be written, with the earlier ones untouched, or if
+        the directory holds checkpoints that this store did not restore.
+        """
+        self._refuse_strangers()
+        check_metadata(metadata)
+        env_steps = int(state.env_steps)
+        try:
+            self._shelf.segments.mkdir(parents=True, exist_ok=True)
+            self._shelf.tidy(self._replay)
+            replay = None
+            if self._with_replay:
+                replay = write_replay(self._shelf.segments, state.buffer, buffer, self._replay)
+            path = self._write(state, replay, metadata, env_steps)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._shelf.tidy(self._replay)
+            raise UserError(
+                f"The checkpoint of step {env_steps:,} could not be written in "
+                f"`{self.directory}`: {error.strerror}; those before it are untouched."
+            ) from error
+        self._replay, self._entered = replay, True
+        self._shelf.drop_old(path, self._keep)
+        self._shelf.tidy(replay)
+        return path
+
+    def _refuse_strangers(self) -> None:
+        """A save drops other checkpoints: not unless this store knows them as its own."""
+        if not self._entered and (steps := self.steps()):
+            raise UserError(
+                f"`CheckpointStore({str(self.directory)!r}).save` found checkpoints (newest: step "
+                f"{steps[-1]:,}) that it did not restore: call `restore` first, or name another "
+                f"directory."
+            )
+
+    def _write(
+        self, state: TrainState, replay: Replay | None, metadata: dict[str, Any], env_steps: int
+    ) -> Path:
+        temporary = self._shelf.temporary()
+        manifest = Manifest(
+            env_steps=env_steps,
+            inserted=int(state.buffer.inserted),
+            agent=write_tree(temporary / _AGENT, state.agent, "agent"),
+            state=write_tree(temporary / _STATE, _rest(state)),
+            replay=replay,
+            metadata=metadata,
+        )
+        write_synced(temporary / NAME, [manifest.encode()])
+        return self._shelf.publish(temporary, env_steps)
+
+    def restore(
+        self, like: TrainState, buffer: TrajectoryBuffer, *, report: Callable[[str], None]
+    ) -> tuple[TrainState, dict[str, Any]] | None:
+        """The newest good checkpoint's state and metadata; None if there is no checkpoint.
+
+        **Arguments:**
+
+        - `like`: a state of the same run, or only its shapes.
+        - `buffer`: of the same run.
+        - `report`: is told in one sentence why a checkpoint was skipped, and what is lost if the
+            replay was not saved.
+
+        **Raises:** `UserError` if there are checkpoints but none is good, or if one is good but
+        of another shape than `like`.
+        """
+        bad: dict[Path, str] = {}
+        # Listed anew each time: a run that is under way may replace them while they are read.
+        while untried := [path for path in self._shelf.entries() if path not in bad]:
+            path = untried[-1]
+            try:
+                manifest = self._shelf.examine(path)
+                state = self._read(path, manifest, like, buffer)
+            except (BadFile, OSError) as error:
+                bad[path] = f"The checkpoint `{path}` cannot be used: {error}"
+                report(f"{bad[path]}.")
+                continue
+            if manifest.replay is None:
+                report(_what_is_lost(path, min(manifest.inserted, buffer.capacity)))
+            self._replay, self._entered = manifest.replay, True
+            return state, manifest.metadata
+        if bad:
+            raise UserError(
+                f"`{self.directory}` holds no good checkpoint ({len(bad)} cannot be used). The "
+                f"newest: {next(iter(bad.values()))}."
+            )
+        return None
+
+    def _read(
+        self, path: Path, manifest: Manifest, like: TrainState, buffer: TrajectoryBuffer
+    ) -> TrainState:
+        manifest.agent.check(path)
+        manifest.state.check(path)
+        agent = read_tree(path / _AGENT, like.agent, "agent")
+        rest = read_tree(path / _STATE, _rest(like))
+        if manifest.replay is None:
+            ring = empty_buffer(like.buffer, buffer)
+        else:
+            ring = read_replay(self._shelf.segments, manifest.replay, like.buffer, buffer)
+        holes = lambda s: (s.agent, s.buffer)
+        return eqx.tree_at(holes, rest, (agent, ring), is_leaf=lambda leaf: leaf is None)
+
+    def newest_agent(self, like: Agent) -> Agent | None:
+        """The weights of the newest checkpoint whose weights are good; warns of those skipped."""
+        for path in reversed(self._shelf.entries()):
+            try:
+                return _agent_of(path, like)
+            except (BadFile, OSError) as error:
+                warnings.warn(f"The checkpoint `{path}` cannot be used: {error}.", stacklevel=3)
+        return None
+
+
+def _what_is_lost(path: Path, steps: int) -> str:
+    return (
+        f"The replay was not saved with `{path}`: resuming begins with an empty one, its "
+        f"{steps:,} steps per environment are collected again, and the run will not be "
+        f"bit-identical to an uninterrupted one."
+    )
+
+
+def _agent_of(checkpoint: Path, like: Agent) -> Agent:
+    read_manifest(checkpoint).agent.check(checkpoint)
+    return read_tree(checkpoint / _AGENT, like, "agent")
+
+
+def save_agent(path: Path | str, agent: Agent) -> None:
+    """Writes an agent's weights as one safetensors file; [`crl_eqx.load_agent`][] reads them.
+
+    **Raises:** `UserError` if it cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".saving-{uuid.uuid4().hex}")
+    try:
+        write_tree(temporary, agent, "agent")
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"`save_agent({str(path)!r})` failed: {error.strerror}.") from error
+
+
+def load_agent(path: Path | str, like: Agent) -> Agent:
+    """`like` with saved weights.
+
+    **Arguments:**
+
+    - `path`: what `save_agent` wrote, a checkpoint, or a run's directory: its newest checkpoint.
+    - `like`: an agent of the same architecture, or only its shapes (`eqx.filter_eval_shape`).
+
+    **Raises:** `UserError` if there are no good weights, or not for such an agent.
+    """
+    path = Path(path)
+    try:
+        if path.is_file():
+            return read_tree(path, like, "agent")
+        if (path / NAME).exists():
+            return _agent_of(path, like)
+    except BadFile as error:
+        raise UserError(f"`load_agent({str(path)!r})`: {error}.") from error
+    agent = CheckpointStore(path / "checkpoints").newest_agent(like)
+    if agent is None:
+        raise UserError(
+            f"`load_agent({str(path)!r})` found no good weights: it takes a `.safetensors` file, a "
+            f"checkpoint, or a run's directory."
+        )
+    return agent
