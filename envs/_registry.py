@@ -19,7 +19,7 @@ _MAZES = ("u", "u4", "big", "hardest")
 _WITH_SPLIT = ("u", "u4", "big")
 _LAYOUTS = [f"{maze}_maze" for maze in _MAZES] + [f"{maze}_maze_eval" for maze in _WITH_SPLIT]
 
-# Control steps per episode: about twice what the longest path takes.
+# Control steps per episode: four times what walking the longest path takes.
 _POINT_STEPS = {"u": 80, "u4": 100, "big": 120, "hardest": 160}
 
 

@@ -25,10 +25,10 @@ def test_walking_straight_at_the_goal_fails_on_more_than_a_third_of_the_episodes
     env = envs.make("point_u_maze")
     _, _, successes = play(env, policy, jax.random.split(jax.random.key(0), 512))
     failures = 1 - successes.any(axis=1).mean()
-    assert 0.5 < failures < 0.8  # a third is what is asked for; the rest is margin
+    assert 0.45 < failures < 0.8  # a third is what is asked for; the rest is margin
 
 
-def test_acting_at_random_or_not_at_all_is_far_below_what_an_untrained_policy_may_do(play):
+def test_acting_at_random_or_not_at_all_hardly_ever_succeeds(play):
     env = envs.make("point_u_maze")
     keys = jax.random.split(jax.random.key(0), 512)
     policies = (
@@ -36,7 +36,7 @@ def test_acting_at_random_or_not_at_all_is_far_below_what_an_untrained_policy_ma
         lambda s, key: jnp.zeros(2),
     )
     for policy in policies:
-        assert play(env, policy, keys)[2].any(axis=1).mean() < 0.1
+        assert play(env, policy, keys)[2].any(axis=1).mean() < 0.2
 
 
 def next_cells(maze):
@@ -70,9 +70,7 @@ def test_walking_from_cell_to_cell_reaches_every_goal_in_time(play, maze):
     assert len(np.unique(starts.goal, axis=0)) == len(env.maze.goals)
     assert successes.any(axis=1).all()
     slowest = int(jnp.argmax(successes, axis=1).max()) + 1
-    assert slowest < 0.75 * env.episode_length
-    if maze == "u":
-        assert 35 <= slowest <= 60
+    assert slowest < env.episode_length / 2
 
 
 def test_the_numbers_of_the_state_stay_small(play):

@@ -9,9 +9,9 @@ from crl_eqx.envs.reacher import LAYOUT
 
 def test_the_tip_and_its_velocity_are_those_of_mujoco():
     env = envs.make("reacher")
-    s = env.reset(key=jax.random.key(0))
+    s, step = env.reset(key=jax.random.key(0)), jax.jit(env.step)
     for number in range(20):
-        s = env.step(s, jnp.asarray([1.0, -0.5 if number < 10 else 1.0]))
+        s = step(s, jnp.asarray([1.0, -0.5 if number < 10 else 1.0]))
     data = mujoco.MjData(env.model)
     data.qpos[:], data.qvel[:] = s.physics.qpos, s.physics.qvel
     mujoco.mj_forward(env.model, data)

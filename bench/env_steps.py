@@ -1,0 +1,144 @@
+"""How many control steps a second do the environments make?
+
+    python bench/env_steps.py                        # native physics, some tasks
+    python bench/env_steps.py --physics native mjx   # MJX compiles for up to a minute per line
+    python bench/env_steps.py --tasks ant --envs 128 --seconds 5
+
+Uniformly random actions; an environment that ends is reset at once, as in training, and the reset
+is part of the time. Prints a table and writes it, with machine and versions, to `--out`.
+
+Steps per second depend on what else the machine does (`load` beside each line tells: the number of
+processes that wanted to run, ours included); steps per CPU second, over all threads, hardly do.
+"""
+
+import argparse
+import datetime
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from crl_eqx import envs
+
+
+TASKS = ("point_u_maze", "reacher", "ant", "ant_u_maze", "ant_big_maze", "ant_hardest_maze")
+SIZES = (1, 8, 32, 128, 512)
+RESULTS = Path(__file__).parent / "results"
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def unroll(env, env_states, key, steps):
+    """`steps` control steps of a batch, ended environments being reset."""
+    n = len(env_states.state)
+
+    def step(env_states, key):
+        action_key, reset_key = jax.random.split(key)
+        actions = jax.random.uniform(action_key, (n, env.action_size), minval=-1, maxval=1)
+        after = jax.vmap(env.step)(env_states, actions)
+        fresh = reset(env, reset_key, n)
+        pick = lambda new, old: jnp.where(
+            after.terminated.reshape(n, *[1] * (old.ndim - 1)), new, old
+        )
+        return jax.tree.map(pick, fresh, after), None
+
+    return jax.lax.scan(step, env_states, jax.random.split(key, steps))[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 2))
+def reset(env, key, n):
+    return jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, n))
+
+
+def measure(task, physics, n, seconds):
+    """The medians of five runs that take about `seconds` together."""
+    env, key = envs.make(task, physics=physics), jax.random.key(0)
+    state = reset(env, key, n)
+
+    def timed(state, steps):
+        begin, cpu = time.perf_counter(), time.process_time()
+        state = jax.block_until_ready(unroll(env, state, key, steps))
+        return state, (time.perf_counter() - begin, time.process_time() - cpu)
+
+    state, (first, _) = timed(state, 10)
+    state, (trial, _) = timed(state, 10)
+    steps = max(10, int(10 * seconds / 5 / trial))
+    state, _ = timed(state, steps)  # another length is another compilation
+    runs = []
+    for _ in range(5):
+        state, taken = timed(state, steps)
+        runs.append(taken)
+    wall, cpu = zip(*runs, strict=True)
+    return {
+        "task": task,
+        "physics": physics,
+        "envs": n,
+        "steps_per_second": round(n * steps / statistics.median(wall)),
+        "spread": [round(n * steps / max(wall)), round(n * steps / min(wall))],
+        "steps_per_cpu_second": round(n * steps / statistics.median(cpu)),
+        "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
+        "compile_seconds": round(first - trial, 2),
+    }
+
+
+def machine():
+    device = jax.devices()[0]
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "device": device.device_kind,
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
+        },
+    }
+
+
+def processor():
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=envs.names(), metavar="TASK")
+    parser.add_argument("--physics", nargs="+", default=["native"], choices=["native", "mjx"])
+    parser.add_argument("--envs", nargs="+", type=int, default=SIZES)
+    parser.add_argument("--seconds", type=float, default=1.0, help="measured time per line")
+    parser.add_argument("--out", type=Path, default=None, help="default: bench/results/")
+    args = parser.parse_args()
+
+    report = {"machine": machine(), "results": []}
+    columns = "{:22}{:8}{:>6}{:>10}  {:20}{:>12}{:>6}{:>11}"
+    heads = "task", "physics", "envs", "steps/s", "(spread)", "per CPU s", "load", "compile s"
+    print(columns.format(*heads))
+    for task in args.tasks:
+        for physics in args.physics:
+            for n in args.envs:
+                line = measure(task, physics, n, args.seconds)
+                report["results"].append(line)
+                cells = [f"{x:,}" if isinstance(x, int) else x for x in line.values()]
+                cells[4] = "({:,} to {:,})".format(*line["spread"])
+                print(columns.format(*map(str, cells)), flush=True)
+    kind = jax.default_backend()
+    out = args.out or RESULTS / f"env_steps-{kind}-{report['machine']['date']}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(report, indent=1) + "\n")
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    main()
