@@ -102,7 +102,7 @@ def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
     """Numbers that the scan's backward pass keeps per sample, by `remat`."""
     layers = len(trunk.blocks.layers)
     # "none" keeps about six arrays a layer: product, centred, unit, normalised, gate and output.
-    per_block = {"none": 6 * layers, "dots": 1 + layers}.get(trunk.remat, 1)
+    per_block = {"none": 6 * layers, "block": 1}.get(trunk.remat, 1 + layers)
     return trunk.num_blocks * per_block * width
 
 

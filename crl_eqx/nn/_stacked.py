@@ -1,10 +1,11 @@
 from collections.abc import Callable, Sequence
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, get_args, Literal, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from .._errors import UserError
 from .._types import PRNGKey
 
 
@@ -13,9 +14,14 @@ M = TypeVar("M", bound=eqx.Module)
 Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
 
 
+def check_remat(remat: str) -> None:
+    if remat not in get_args(Remat):
+        raise UserError(f"`Stacked(remat={remat!r})` must be one of {get_args(Remat)}.")
+
+
 def _checkpointed(body, remat: Remat):
     """Wraps a scan's body so that only what `remat` names outlives the forward pass."""
-    match "block" if remat == "auto" else remat:
+    match "dots" if remat == "auto" else remat:
         case "none":
             return body
         case "dots":
@@ -46,8 +52,8 @@ class Stacked(eqx.Module, Generic[M]):
 
     - `remat`: what the backward pass recomputes. `"none"` keeps every intermediate; `"dots"`
         keeps the matrix products and recomputes what is elementwise; `"block"` keeps each block's
-        input only. `"auto"` is `"block"`: the least memory on every platform, and on CPU, where
-        memory traffic is what a narrow block costs, also the fastest (`bench/README.md` has both).
+        input only. `"auto"` is `"dots"`, the fastest on CPU: a narrow block costs memory traffic
+        more than arithmetic. `bench/README.md` has time and memory of each.
     - `unroll`: blocks per iteration of the scan. More than 1 compiles longer.
     """
 
@@ -65,6 +71,7 @@ class Stacked(eqx.Module, Generic[M]):
         unroll: int = 1,
         key: PRNGKey,
     ):
+        check_remat(remat)
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
         self.remat = remat
