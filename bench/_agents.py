@@ -1,0 +1,129 @@
+"""Our side of the comparisons: the library's agent and its update, on given weights."""
+
+from collections.abc import Callable
+from typing import Any
+
+import _published
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from _published import Params, Sizes, State, Transitions
+
+import crl_eqx
+from crl_eqx.nn import Actor, Encoder
+
+
+ANT = Sizes(state=29, action=8, goal=2)
+
+
+def random_transitions(sizes: Sizes, batch_size: int, key: jax.Array) -> Transitions:
+    keys = jax.random.split(key, 3)
+    shape = lambda size: (batch_size, size)
+    return Transitions(
+        jax.random.normal(keys[0], shape(sizes.state)),
+        jnp.tanh(jax.random.normal(keys[1], shape(sizes.action))),
+        jax.random.normal(keys[2], shape(sizes.goal)),
+    )
+
+
+def as_batch(transitions: Transitions) -> crl_eqx.Batch:
+    """Ours holds the future state; its first numbers are the goal that it achieves."""
+    state, action, goal = transitions
+    future = state.at[:, : goal.shape[-1]].set(goal)
+    return crl_eqx.Batch(state, action, jnp.zeros_like(goal), future)
+
+
+def new_agent(
+    sizes: Sizes, *, depth: int, width: int, key: jax.Array, **network: Any
+) -> crl_eqx.Agent:
+    actor_key, sa_key, g_key = jax.random.split(key, 3)
+    network = dict(depth=depth, width=width, **network)
+    return crl_eqx.Agent(
+        actor=Actor(sizes.state, sizes.goal, sizes.action, key=actor_key, **network),
+        sa_encoder=Encoder(sizes.state + sizes.action, key=sa_key, **network),
+        g_encoder=Encoder(sizes.goal, key=g_key, **network),
+        energy=crl_eqx.energy.NegL2(),
+        log_alpha=jnp.zeros(()),
+    )
+
+
+def _layer_with(layer: Any, p: Params) -> Any:
+    where = lambda l: (l.linear.weight, l.linear.bias, l.norm.scale, l.norm.offset)
+    dense, norm = p["dense"], p["norm"]
+    return eqx.tree_at(where, layer, (dense["kernel"], dense["bias"], norm["scale"], norm["bias"]))
+
+
+def _network_with(network: Any, p: Params) -> Any:
+    """The published weights in our stacked network."""
+    stack = lambda *leaves: jnp.stack(leaves)
+    stacked = [
+        jax.tree.map(stack, *(block[i] for block in p["blocks"]))
+        for i in range(len(p["blocks"][0]))
+    ]
+    layers = tuple(map(_layer_with, network.trunk.blocks.layers, stacked))
+    heads = [jnp.concatenate([h[name] for h in p["heads"]], axis=-1) for name in ("kernel", "bias")]
+    return eqx.tree_at(
+        lambda n: (n.first, n.trunk.blocks.layers, n.head.weight, n.head.bias),
+        network,
+        (_layer_with(network.first, p["first"]), layers, *heads),
+    )
+
+
+def with_weights(agent: crl_eqx.Agent, actor: Params, critic: Params, log_alpha: jax.Array):
+    """`agent` with published weights (or, as well, published gradients)."""
+    new = (
+        _network_with(agent.actor.network, actor),
+        _network_with(agent.sa_encoder.network, critic["sa_encoder"]),
+        _network_with(agent.g_encoder.network, critic["g_encoder"]),
+        log_alpha,
+    )
+    where = lambda a: (a.actor.network, a.sa_encoder.network, a.g_encoder.network, a.log_alpha)
+    return eqx.tree_at(where, agent, new)
+
+
+def from_published(state: State, sizes: Sizes, **network: Any) -> crl_eqx.Agent:
+    """Our agent with the baseline's weights."""
+    depth = len(state.actor["blocks"]) * _published.LAYERS_PER_BLOCK
+    width = state.actor["heads"][0]["kernel"].shape[0]
+    agent = new_agent(sizes, depth=depth, width=width, key=jax.random.key(0), **network)
+    return with_weights(agent, state.actor, state.critic, state.alpha["log_alpha"])
+
+
+def make_update(
+    sizes: Sizes, optimizers: Any = None
+) -> Callable[[Any, crl_eqx.Batch, jax.Array], tuple[Any, Any]]:
+    """`((agent, opt_state), batch, key) -> ((agent, opt_state), metrics)`, the library's own."""
+    optimizers = crl_eqx.adams() if optimizers is None else optimizers
+
+    def update(carry, batch, key):
+        *carry, metrics = crl_eqx.update(
+            *carry,
+            batch,
+            objective=crl_eqx.objectives.CRL(),
+            optimizers=optimizers,
+            achieved_goal=lambda state: state[..., : sizes.goal],
+            key=key,
+        )
+        return tuple(carry), metrics
+
+    return update
+
+
+def gradients(agent: crl_eqx.Agent, sizes: Sizes, batch: crl_eqx.Batch, key: jax.Array):
+    """What one update would hand to its optimisers, by group."""
+    keep = {name: optax.trace(decay=0.0) for name in ("actor", "critic", "alpha")}
+    carry = agent, crl_eqx.init_optimizers(keep, agent)
+    (_, kept), _ = eqx.filter_jit(make_update(sizes, keep))(carry, batch, key)
+    return {name: state.trace for name, state in kept.items()}
+
+
+def donated(update: Callable, carry: Any) -> tuple[Callable, Any]:
+    """`update` as a jitted function of arrays alone that donates its carry, and the carry's."""
+    arrays, static = eqx.partition(carry, eqx.is_array)
+
+    def step(arrays, batch, key):
+        carry, metrics = update(eqx.combine(arrays, static), batch, key)
+        return eqx.filter(carry, eqx.is_array), metrics
+
+    return jax.jit(step, donate_argnums=0), arrays

@@ -1,0 +1,120 @@
+"""Timing without surprises: fresh processes, pinned cores, CPU time beside wall time, medians."""
+
+import gc
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+
+MIB = 2**20
+
+
+def quietest_cores(n: int) -> set[int]:
+    """The n cores on which the least has run just now."""
+    load = psutil.cpu_percent(interval=0.5, percpu=True)
+    return set(sorted(os.sched_getaffinity(0), key=lambda core: load[core])[:n])
+
+
+def in_fresh_process(script: str, job: dict[str, Any], *, cores: int | None = None) -> Any:
+    """Runs `script --job JSON` by itself and returns the JSON of the last line that it prints.
+
+    Nothing is compiled, cached or allocated there yet; on a GPU nothing else holds it. With
+    `cores` it may use no more than so many, and XLA sizes its thread pool by that.
+    """
+    pin = None
+    if cores is not None and hasattr(os, "sched_setaffinity"):
+        chosen = quietest_cores(cores)
+        pin = lambda: os.sched_setaffinity(0, chosen)
+    done = subprocess.run(
+        [sys.executable, str(Path(script).resolve()), "--job", json.dumps(job)],
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=pin,
+        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )
+    if done.returncode:
+        raise SystemExit(f"{Path(script).name} {job} ended with code {done.returncode}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def timed(f: Callable[[], Any]) -> tuple[Any, float, float]:
+    """The result once it is there, the seconds that it took, and the CPU-seconds."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    result = jax.block_until_ready(f())
+    return result, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def compiled(jitted: Any, *args: Any) -> tuple[Any, dict[str, Any]]:
+    """The executable, what tracing and compiling took, and what running will take of memory."""
+    lowered, trace_wall, trace_cpu = timed(lambda: jitted.lower(*args))
+    executable, wall, cpu = timed(lambda: lowered.compile())
+    memory = executable.memory_analysis()
+    return executable, {
+        "compile_seconds": trace_wall + wall,
+        "compile_cpu_seconds": trace_cpu + cpu,
+        "program_lines": lowered.as_text().count("\n"),
+        "temp_mib": memory.temp_size_in_bytes / MIB if memory else None,
+    }
+
+
+def peak_memory_mib() -> dict[str, float]:
+    """The most that this process has held: on the host, and on the accelerator if there is one."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB here
+    peak = {"peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB}
+    stats = jax.devices()[0].memory_stats()
+    if stats and "peak_bytes_in_use" in stats:
+        peak["peak_device_mib"] = stats["peak_bytes_in_use"] / MIB
+    return peak
+
+
+def alternating(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:
+    """Runs the steps by turns, so that what else the machine does meets all of them alike.
+
+    The first round warms up and is not counted.
+    """
+    walls: dict[str, list[float]] = {name: [] for name in steps}
+    cpus: dict[str, list[float]] = {name: [] for name in steps}
+    for round_ in range(rounds + 1):
+        gc.collect()
+        for name, step in steps.items():
+            _, wall, cpu = timed(step)
+            if round_:
+                walls[name].append(wall)
+                cpus[name].append(cpu)
+    return {
+        name: {
+            "wall_seconds": statistics.median(walls[name]),
+            "cpu_seconds": statistics.median(cpus[name]),
+            "wall_range": [min(walls[name]), max(walls[name])],
+            "cpu_range": [min(cpus[name]), max(cpus[name])],
+        }
+        for name in steps
+    }
+
+
+def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row out of several of the same experiment: medians of numbers, the first of the rest."""
+    number = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
+    return {
+        name: statistics.median(row[name] for row in rows) if number(value) else value
+        for name, value in rows[0].items()
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Four significant digits are more than a timing is worth."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {name: rounded(item) for name, item in value.items()}
+    return [rounded(item) for item in value] if isinstance(value, list) else value
