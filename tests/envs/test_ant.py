@@ -65,6 +65,7 @@ def test_goals_lie_on_the_circle_of_10_metres_at_any_angle():
 
 def test_walls_hold_an_ant(play):
     env = envs.make("ant_u_maze")
+    assert env.maze is not None
     policy = lambda s, key: jax.random.uniform(key, (8,), minval=-1, maxval=1)
     _, env_states, _ = play(env, policy, jax.random.split(jax.random.key(0), 64), steps=200)
     alive = np.cumsum(np.asarray(env_states.terminated), axis=1) == 0

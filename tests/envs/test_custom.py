@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,9 @@ ARM = """
 
 def build(goal_size, **options):
     draw_goal = lambda key: jax.random.uniform(key, (goal_size,))
-    defaults = dict(draw_goal=draw_goal, threshold=0.1, episode_length=50, substeps=5)
+    defaults: dict[str, Any] = dict(
+        draw_goal=draw_goal, threshold=0.1, episode_length=50, substeps=5
+    )
     return MujocoGoalEnv(MjSpec.from_string(ARM), **(defaults | options))
 
 

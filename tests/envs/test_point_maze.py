@@ -6,6 +6,13 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
+from crl_eqx.envs.point_maze import PointMaze
+
+
+def point_maze(maze="u") -> PointMaze:
+    env = envs.make(f"point_{maze}_maze")
+    assert isinstance(env, PointMaze)
+    return env
 
 
 def towards(env_state):
@@ -22,14 +29,14 @@ STRAIGHT = {
 
 @pytest.mark.parametrize("policy", STRAIGHT.values(), ids=STRAIGHT)
 def test_walking_straight_at_the_goal_fails_on_more_than_a_third_of_the_episodes(play, policy):
-    env = envs.make("point_u_maze")
+    env = point_maze()
     _, _, successes = play(env, policy, jax.random.split(jax.random.key(0), 512))
     failures = 1 - successes.any(axis=1).mean()
     assert 0.45 < failures < 0.8  # a third is what is asked for; the rest is margin
 
 
 def test_acting_at_random_or_not_at_all_hardly_ever_succeeds(play):
-    env = envs.make("point_u_maze")
+    env = point_maze()
     keys = jax.random.split(jax.random.key(0), 512)
     policies = (
         lambda s, key: jax.random.uniform(key, (2,), minval=-1, maxval=1),
@@ -57,7 +64,7 @@ def next_cells(maze):
 
 @pytest.mark.parametrize("maze", ["u", "u4", "big", "hardest"])
 def test_walking_from_cell_to_cell_reaches_every_goal_in_time(play, maze):
-    env = envs.make(f"point_{maze}_maze")
+    env = point_maze(maze)
     table, goals = next_cells(env.maze), jnp.asarray(env.maze.goals)
 
     def policy(env_state, _):
@@ -74,14 +81,14 @@ def test_walking_from_cell_to_cell_reaches_every_goal_in_time(play, maze):
 
 
 def test_the_numbers_of_the_state_stay_small(play):
-    env = envs.make("point_hardest_maze")
+    env = point_maze("hardest")
     policy = lambda s, key: jnp.sign(jax.random.normal(key, (2,)))
     _, env_states, _ = play(env, policy, jax.random.split(jax.random.key(0), 64))
     assert jnp.abs(env_states.state).max() < 25
 
 
 def test_nobody_passes_through_a_wall(play):
-    env = envs.make("point_u_maze")
+    env = point_maze()
     policy = lambda s, _: jnp.sign(s.goal - s.state[:2])
     _, env_states, _ = play(env, policy, jax.random.split(jax.random.key(0), 128))
     cells = np.round(np.asarray(env_states.state[..., :2]) / env.maze.scale).astype(int)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -7,18 +9,21 @@ from crl_eqx import envs
 from crl_eqx.envs.reacher import LAYOUT
 
 
+mj: Any = mujoco  # type checkers cannot see into its compiled parts
+
+
 def test_the_tip_and_its_velocity_are_those_of_mujoco():
     env = envs.make("reacher")
     s, step = env.reset(key=jax.random.key(0)), jax.jit(env.step)
     for number in range(20):
         s = step(s, jnp.asarray([1.0, -0.5 if number < 10 else 1.0]))
-    data = mujoco.MjData(env.model)
+    data = mj.MjData(env.model)
     data.qpos[:], data.qvel[:] = s.physics.qpos, s.physics.qvel
-    mujoco.mj_forward(env.model, data)
+    mj.mj_forward(env.model, data)
     np.testing.assert_allclose(s.state[LAYOUT.tip.at], data.geom("tip").xpos, atol=1e-6)
     velocity = np.zeros(6)
     tip = env.model.geom("tip").id
-    mujoco.mj_objectVelocity(env.model, data, mujoco.mjtObj.mjOBJ_GEOM, tip, velocity, 0)
+    mj.mj_objectVelocity(env.model, data, mj.mjtObj.mjOBJ_GEOM, tip, velocity, 0)
     np.testing.assert_allclose(s.state[LAYOUT.tip_velocity.at], velocity[3:], atol=1e-5)
     np.testing.assert_allclose(s.state[LAYOUT.cosines.at], np.cos(data.qpos), atol=1e-6)
     np.testing.assert_allclose(s.state[LAYOUT.sines.at], np.sin(data.qpos), atol=1e-6)
