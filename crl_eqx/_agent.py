@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._env import AbstractGoalEnv
+from ._errors import UserError
 from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
 from .energy import AbstractEnergy, NegL2
 from .nn import Actor, Encoder, Normalizer
@@ -59,10 +60,12 @@ class Agent(eqx.Module):
         - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
         """
         actor_key, sa_key, g_key = jax.random.split(key, 3)
-        critic = dict(repr_size=repr_size, depth=critic_depth or depth, **network)
+        actor_depth = depth if actor_depth is None else actor_depth
+        critic_depth = depth if critic_depth is None else critic_depth
+        critic = dict(repr_size=repr_size, depth=critic_depth, **network)
         sizes = env.state_size, env.goal_size, env.action_size
         return cls(
-            actor=Actor(*sizes, depth=actor_depth or depth, key=actor_key, **network),
+            actor=Actor(*sizes, depth=actor_depth, key=actor_key, **network),
             sa_encoder=Encoder(env.state_size + env.action_size, key=sa_key, **critic),
             g_encoder=Encoder(env.goal_size, key=g_key, **critic),
             energy=NegL2() if energy is None else energy,
@@ -101,6 +104,11 @@ class Agent(eqx.Module):
         Without `key` the deterministic action; with it a sample of the policy, or, with
         `candidates` > 1, the one among so many samples that the critic likes best.
         """
+        if candidates < 1 or (key is None and candidates > 1):
+            raise UserError(
+                f"`Agent.act(candidates={candidates})` must be at least 1, and needs a `key` to "
+                f"draw more than one."
+            )
         policy = self.policy(state, goal)
         if key is None:
             return policy.mode()

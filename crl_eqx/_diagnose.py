@@ -99,7 +99,7 @@ def diagnose(
     )(agent)
     norms = {name: block_norms(network) for name, network in _networks(grads).items()}
     rows: dict[str, Array] = {f"{name}_block_grad_norms": norm for name, norm in norms.items()}
-    rows |= {f"{name}_param_norm": optax.global_norm(g) for name, g in trainable(agent).items()}
+    rows |= {f"{name}_param_norm": optax.tree.norm(g) for name, g in trainable(agent).items()}
 
     goal = achieved_goal(batch.future_state)
     sa_repr, g_repr = agent.sa_repr(batch.state, batch.action), agent.g_repr(goal)

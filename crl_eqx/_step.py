@@ -97,5 +97,5 @@ def update(
                 grads[name], opt_state[name], group
             )
         new_groups[name] = optax.apply_updates(group, updates)
-        metrics[f"{name}_grad_norm"] = jnp.asarray(optax.global_norm(grads[name]))
+        metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
     return with_trainable(agent, new_groups), new_opt_state, metrics

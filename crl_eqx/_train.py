@@ -40,6 +40,13 @@ def best_of(candidates: int) -> Acting:
     )
 
 
+def _exact(ratio: float | Fraction) -> Fraction:
+    """The fraction that a float such as 0.1 stands for; a fraction is taken at its word."""
+    if isinstance(ratio, Fraction):
+        return ratio
+    return Fraction(ratio).limit_denominator(100_000)
+
+
 class TrainState(eqx.Module):
     """All that a run is: from it the rest of the run follows, bit by bit."""
 
@@ -69,7 +76,14 @@ class TrainStep(eqx.Module):
     step = crl_eqx.TrainStep(env, num_envs=64)
     state = step.init(agent, key=key)
     state = step.prefill(state)
-    state, metrics = step(state)            # wrap in eqx.filter_jit(..., donate="all")
+    state, metrics = step(state)
+    ```
+
+    To compile it, donate the state but never the step, which holds the environment's arrays:
+
+    ```python
+    train = eqx.filter_jit(crl_eqx.TrainStep.__call__, donate="all-except-first")
+    state, metrics = train(step, state)
     ```
 
     **Arguments:**
@@ -126,8 +140,7 @@ class TrainStep(eqx.Module):
         self.unroll_length = unroll_length
         self.prefill_unrolls = -(-prefill_length // unroll_length)
         self.batch_size = batch_size
-        ratio = Fraction(updates_per_env_step).limit_denominator(100_000)
-        self.updates_per_unroll = ratio * self.env_steps_per_unroll
+        self.updates_per_unroll = _exact(updates_per_env_step) * self.env_steps_per_unroll
         self.discount = discount
         self._check(prefill_length)
 
@@ -137,6 +150,12 @@ class TrainStep(eqx.Module):
             raise UserError(
                 f"`TrainStep(replay_capacity={self.buffer.capacity})` is less than "
                 f"`unroll_length={self.unroll_length}`: the replay must hold at least one unroll."
+            )
+        if self.env.episode_length < 2:
+            raise UserError(
+                f"`TrainStep(env)` was given episodes of `episode_length="
+                f"{self.env.episode_length}`: a goal is a later state of the same episode, so that "
+                f"it must be at least 2."
             )
         if not 2 <= self.batch_size <= stored * self.num_envs:
             raise UserError(
@@ -207,7 +226,9 @@ class TrainStep(eqx.Module):
         whole, part = divmod(self.updates_per_unroll, 1)
         debt = state.update_debt + part.numerator
         one_more = debt >= part.denominator
-        state, metrics = self._updates(state, whole + (part > 0), whole + one_more)
+        state, metrics = self._updates(
+            state, whole + (part > 0), whole + one_more.astype(jnp.int32)
+        )
         state = eqx.tree_at(
             lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
         )

@@ -6,6 +6,7 @@ fuses.
 """
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -109,16 +110,15 @@ class Cosine(AbstractEnergy):
     - `learned`: whether training moves it (through its logarithm, so that it stays positive).
     """
 
-    log_temperature: Scalar
-    learned: bool = eqx.field(static=True)
+    log_temperature: Scalar | float
+    """An array if it is learned; a number, which no optimiser and no weight decay sees, if not."""
 
     def __init__(self, temperature: float = 0.1, *, learned: bool = True):
-        self.log_temperature = jnp.log(jnp.asarray(temperature, jnp.float32))
-        self.learned = learned
+        log = math.log(temperature)
+        self.log_temperature = jnp.asarray(log, jnp.float32) if learned else log
 
     def _scale(self) -> Scalar:
-        log = self.log_temperature if self.learned else jax.lax.stop_gradient(self.log_temperature)
-        return jnp.exp(-log)
+        return jnp.exp(-jnp.asarray(self.log_temperature, jnp.float32))
 
     def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
         return self._scale() * jnp.sum(_unit(sa_repr) * _unit(g_repr), axis=-1)

@@ -1,5 +1,7 @@
 """Hindsight goals: states that really lie ahead, at a geometrically distributed distance."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
@@ -27,7 +29,7 @@ def future_offset(
     if discount == 1:
         steps = jnp.floor(uniform * left)
     else:
-        log_discount = jnp.log(jnp.asarray(discount, uniform.dtype))
+        log_discount = math.log(discount)  # in double precision: in single, 1 - 1e-8 is 1
         steps = jnp.floor(jnp.log1p(uniform * jnp.expm1(left * log_discount)) / log_discount)
     return jnp.clip(1 + steps.astype(horizon.dtype), 1, horizon)
 

@@ -42,8 +42,9 @@ def envs(arguments: Sequence[str], console: Console) -> int:
 
 
 def _table(tasks: Sequence[suite.Task]) -> Table:
-    columns = "task", "state", "action", "goal", "steps", "control dt", "success", "held-out goals"
-    table = Table(*columns)
+    table = Table()
+    for column in ("task", "state", "action", "goal", "steps", "dt", "success", "held-out goals"):
+        table.add_column(column, no_wrap=column == "task")
     for task in tasks:
         table.add_row(
             task.name,
@@ -53,6 +54,6 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
             f"{task.episode_length}",
             f"{task.control_dt:g} s",
             f"< {task.threshold:g}",
-            task.eval_split or "",
+            "yes" if task.eval_split else "",
         )
     return table

@@ -1,4 +1,4 @@
-from typing import Any, final, Literal, TypeAlias
+from typing import Any, final, get_args, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from .. import losses
 from .._agent import Agent
+from .._errors import UserError
 from .._replay import Batch
 from .._types import Goal, PRNGKey, Repr, Scalar
 from ._base import AbstractObjective, AchievedGoal, Metrics
@@ -54,6 +55,12 @@ class CRL(AbstractObjective):
     target_entropy_per_action: float = -0.5
     policy_goals: PolicyGoals = eqx.field(static=True, default="future")
     rolled_probability: float = 0.5
+
+    def __check_init__(self):
+        if self.policy_goals not in get_args(PolicyGoals):
+            raise UserError(
+                f"`CRL(policy_goals={self.policy_goals!r})` must be one of {get_args(PolicyGoals)}."
+            )
 
     def __call__(
         self, agent: Agent, batch: Batch, achieved_goal: AchievedGoal, *, key: PRNGKey

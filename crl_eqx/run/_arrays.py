@@ -170,7 +170,7 @@ def open_arrays(path: Path) -> Iterator[Any]:
 
 def match(name: str, dtype: str, shape: tuple[int, ...], like: Any, where: Path) -> None:
     """**Raises:** `UserError` if a saved array is not shaped as the one that is wanted."""
-    found, wanted = (dtype, tuple(shape)), (CODES[like.dtype.name], like.shape)
+    found, wanted = (dtype, shape), (CODES[like.dtype.name], like.shape)
     if found != wanted:
         show = lambda kind: f"{kind[0]}{list(kind[1])}"
         raise UserError(
@@ -197,7 +197,7 @@ def match_names(saved: Iterable[str], wanted: Iterable[str], where: Path) -> Non
 def _read_leaf(file: Any, name: str, like: Any, where: Path) -> jax.Array:
     saved = file.get_slice(name)
     plain = jax.eval_shape(jax.random.key_data, like) if _is_key(like) else like
-    match(name, saved.get_dtype(), saved.get_shape(), plain, where)
+    match(name, saved.get_dtype(), tuple(saved.get_shape()), plain, where)
     # A copy, for a donated array must not share its memory with the file.
     array = jnp.array(file.get_tensor(name))
     if not _is_key(like):

@@ -198,8 +198,15 @@ def _check_positive(config: Config) -> None:
 
 
 def _check_optimizer(learning: Learning) -> None:
-    if not hasattr(optax, learning.optimizer):
-        raise UserError(f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name.")
+    try:
+        built = getattr(optax, learning.optimizer)(learning.actor_learning_rate)
+    except (AttributeError, TypeError):
+        built = None
+    if not isinstance(built, optax.GradientTransformation):
+        raise UserError(
+            f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name that takes a "
+            f"learning rate."
+        )
     if learning.weight_decay and learning.optimizer != "adam":
         raise UserError(
             f"`--weight-decay {learning.weight_decay}` is adamw's and cannot be combined with "

@@ -153,8 +153,8 @@ class CheckpointStore:
                 manifest = self._shelf.examine(path)
                 state = self._read(path, manifest, like, buffer)
             except (BadFile, OSError) as error:
-                bad[path] = f"The checkpoint `{path}` cannot be used: {error}"
-                report(f"{bad[path]}.")
+                bad[path] = str(error)
+                report(f"The checkpoint `{path}` cannot be used: {error}.")
                 continue
             if manifest.replay is None:
                 report(_what_is_lost(path, min(manifest.inserted, buffer.capacity)))
@@ -162,8 +162,8 @@ class CheckpointStore:
             return state, manifest.metadata
         if bad:
             raise UserError(
-                f"`{self.directory}` holds no good checkpoint ({len(bad)} cannot be used). The "
-                f"newest: {next(iter(bad.values()))}."
+                f"None of the {len(bad)} checkpoints in `{self.directory}` is good; the newest: "
+                f"{next(iter(bad.values()))}."
             )
         return None
 

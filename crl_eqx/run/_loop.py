@@ -19,7 +19,7 @@ from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate
-from .._train import TrainState
+from .._train import TrainState, TrainStep
 from ..nn import audit
 from ._build import check, make_acting, make_agent, make_env, make_train_step
 from ._checkpoint import CheckpointStore
@@ -78,6 +78,11 @@ def run_key(seed: int, purpose: str):
     return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))
 
 
+# The state is donated, and so updated in place; the step, which holds the environment, is not.
+_collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
+_train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
+
+
 class Run:
     """One seed's run: its objects, its directory, and the compiled functions."""
 
@@ -92,8 +97,6 @@ class Run:
             keep=config.logging.keep_checkpoints,
             replay=config.logging.save_replay,
         )
-        self._train = eqx.filter_jit(self.step, donate="all")
-        self._collect = eqx.filter_jit(self.step.collect, donate="all")
         self._evaluators = self._make_evaluators()
         self._diagnose = eqx.filter_jit(self._diagnose_state)
         self._compiled: set[str] = set()
@@ -125,9 +128,9 @@ class Run:
     def advance(self, state: TrainState, env_steps: int) -> tuple[TrainState, dict[str, Any]]:
         """One unroll, with updates once the prefill is over."""
         if env_steps < self.step.prefill_env_steps:
-            state, counts = self._collect(state)
+            state, counts = _collect(self.step, state)
             return state, {"episodes": counts.episodes, "failures": counts.failures}
-        return self._train(state)
+        return _train(self.step, state)
 
     def phase(self, env_steps: int) -> str:
         """What the next `advance` is; the first of each kind compiles."""

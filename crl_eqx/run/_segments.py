@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from .._replay import BufferState, Step, TrajectoryBuffer
+from .._types import Count
 from ._arrays import (
     as_bytes,
     BadFile,
@@ -51,7 +52,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _rows(ring: jax.Array, first: int, length: int) -> jax.Array:
+def _rows(ring: jax.Array, first: Count | int, length: int) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(ring, first, length)
 
 
@@ -144,6 +145,11 @@ def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> St
     return jax.tree.unflatten(jax.tree.structure(like.steps), leaves)
 
 
+@functools.partial(jax.jit, donate_argnums=1)
+def _insert(buffer: TrajectoryBuffer, state: BufferState, steps: Step) -> BufferState:
+    return buffer.insert(state, steps)
+
+
 def read_replay(
     directory: Path, replay: Replay, like: BufferState, buffer: TrajectoryBuffer
 ) -> BufferState:
@@ -155,10 +161,9 @@ def read_replay(
     oldest = max(0, replay.inserted - replay.capacity)
     state = empty_buffer(like, buffer)
     state = eqx.tree_at(lambda s: s.inserted, state, jnp.asarray(oldest, jnp.int32))
-    insert = jax.jit(lambda state, steps: buffer.insert(state, steps), donate_argnums=0)
     for segment in replay.segments:
         segment.file.check(directory)
         skip = max(oldest - segment.start, 0)
         path = directory / segment.file.name
-        state = insert(state, _read_segment(path, skip, replay.capacity, like))
+        state = _insert(buffer, state, _read_segment(path, skip, replay.capacity, like))
     return state
