@@ -20,7 +20,7 @@ _WITH_SPLIT = ("u", "u4", "big")
 _LAYOUTS = [f"{maze}_maze" for maze in _MAZES] + [f"{maze}_maze_eval" for maze in _WITH_SPLIT]
 
 # Control steps per episode: four times what walking the longest path takes.
-_POINT_STEPS = {"u": 80, "u4": 100, "big": 120, "hardest": 160}
+_POINT_STEPS = {"u": 120, "u4": 150, "big": 200, "hardest": 250}
 
 
 def _point_maze(layout: str) -> Callable[..., AbstractMujocoEnv]:

@@ -191,16 +191,22 @@ PRESETS: dict[PresetName, Config] = {
         env="ant",
         total_env_steps=2_000_000,
         network=Network(depth=4),
-        learning=Learning(batch_size=256),
+        # Few updates in all: with the paper's rate the temperature alone would fall for half of
+        # them before the policy is anything but noise.
+        learning=Learning(batch_size=256, alpha_learning_rate=1e-3),
         data=Data(
-            num_envs=128, unroll_length=50, updates_per_env_step=1 / 80, replay_capacity=5_000
+            num_envs=128,
+            unroll_length=50,
+            prefill_length=500,
+            updates_per_env_step=1 / 80,
+            replay_capacity=5_000,
         ),
-        evaluation=Evaluation(eval_every=200_000),
-        logging=Logging(checkpoint_every=200_000),
+        evaluation=Evaluation(eval_every=250_000),
+        logging=Logging(checkpoint_every=250_000),
     ),
     "cpu-demo": Config(
         preset="cpu-demo",
-        total_env_steps=800_000,
+        total_env_steps=1_600_000,
         network=Network(depth=4, width=128),
         learning=Learning(
             batch_size=256,
@@ -208,17 +214,17 @@ PRESETS: dict[PresetName, Config] = {
             critic_learning_rate=1e-3,
             alpha_learning_rate=1e-3,
             schedule="cosine",
-            schedule_updates=16_000,
+            schedule_updates=20_000,
         ),
         data=Data(
             num_envs=128,
             unroll_length=50,
-            prefill_length=100,
-            updates_per_env_step=1 / 50,
+            prefill_length=250,
+            updates_per_env_step=1 / 80,
             replay_capacity=2_000,
         ),
-        evaluation=Evaluation(eval_every=50_000),
-        logging=Logging(log_every=12_800, checkpoint_every=100_000),
+        evaluation=Evaluation(eval_every=100_000),
+        logging=Logging(log_every=25_600, checkpoint_every=200_000),
     ),
 }
 
