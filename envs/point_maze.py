@@ -18,7 +18,7 @@ from ._scene import add_target, add_walls, load_asset
 
 SCALE = 2.0  # m
 SPREAD = 0.5  # m
-FRICTION = 1.0
+FRICTION = 1.2
 
 
 class PointState(NamedTuple):
@@ -35,7 +35,7 @@ class PointMaze(AbstractMujocoEnv):
     """A ball of 0.33 kg and radius 0.2 m on two slides, pushed by up to 3.5 N along x and along y.
 
     It gathers speed within 0.8 s, up to 8.75 m/s along each axis. Cells are 2 m wide and walls
-    are rough (friction 1.0): who pushes into one mostly sticks to it.
+    are rough (friction 1.2): who pushes into one mostly sticks to it.
 
     **Start:** U(±0.5 m) around the middle of the start cell, at rest. **Goal:** the middle of a
     goal cell, all equally likely. **Success:** closer than 0.25 m (`easy`: 1 m), the field's
