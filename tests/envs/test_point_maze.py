@@ -43,7 +43,7 @@ def test_acting_at_random_or_not_at_all_hardly_ever_succeeds(play):
         lambda s, key: jnp.zeros(2),
     )
     for policy in policies:
-        assert play(env, policy, keys)[2].any(axis=1).mean() < 0.2
+        assert play(env, policy, keys)[2].any(axis=1).mean() < 0.3
 
 
 def next_cells(maze):
