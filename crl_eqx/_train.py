@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from ._agent import Agent
+from ._check_env import check_env
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._replay import BufferState, Step, TrajectoryBuffer
@@ -131,6 +132,7 @@ class TrainStep(eqx.Module):
         discount: float = 0.99,
         acting: Acting = stochastic,
     ):
+        check_env(env)
         self.env = env
         self.objective = CRL() if objective is None else objective
         self.optimizers = adams() if optimizers is None else optimizers

@@ -160,6 +160,13 @@ def check(config: Config) -> None:
             f"alone takes {prefill} environment steps; raise it, or lower `--prefill-length "
             f"{config.data.prefill_length}` or `--num-envs {config.data.num_envs}`."
         )
+    stored = min(prefill, config.data.replay_capacity * config.data.num_envs)
+    if not 2 <= config.learning.batch_size <= stored:
+        raise UserError(
+            f"`--batch-size {config.learning.batch_size}` must lie between 2 and the {stored} "
+            f"steps that are stored before the first update: lower it, or raise `--prefill-length "
+            f"{config.data.prefill_length}` or `--num-envs {config.data.num_envs}`."
+        )
     if len(set(config.seed)) != len(config.seed) or not config.seed:
         raise UserError(f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds.")
 

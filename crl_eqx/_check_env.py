@@ -1,0 +1,70 @@
+"""Does an environment keep to its own sizes? Asked once, by tracing, before any compilation."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ._env import AbstractGoalEnv, EnvState
+from ._errors import UserError
+
+
+def _expect(
+    env: AbstractGoalEnv, call: str, found: Any, shape: tuple[int, ...], dtype: Any
+) -> None:
+    """`found` is what `call`, as its author knows it, gave."""
+    wanted = jnp.dtype(dtype)
+    if getattr(found, "shape", None) != shape or found.dtype != wanted:
+        given = f"{found.dtype}{list(found.shape)}" if hasattr(found, "shape") else repr(found)
+        raise UserError(
+            f"`{type(env).__name__}.{call}` gives {given}, and must give {wanted}{list(shape)}."
+        )
+
+
+def _shapes(env: AbstractGoalEnv, call: str, function: Any, *arguments: Any) -> Any:
+    try:
+        return eqx.filter_eval_shape(function, *arguments)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"`{type(env).__name__}.{call}` cannot be traced: {reason}") from error
+
+
+def _check_moment(env: AbstractGoalEnv, call: str, moment: Any) -> None:
+    if not isinstance(moment, EnvState):
+        raise UserError(
+            f"`{type(env).__name__}.{call}` gives a {type(moment).__name__}, and must give an "
+            f"`EnvState`."
+        )
+    _expect(env, f"{call}.state", moment.state, (env.state_size,), jnp.float32)
+    _expect(env, f"{call}.goal", moment.goal, (env.goal_size,), jnp.float32)
+    _expect(env, f"{call}.terminated", moment.terminated, (), jnp.bool_)
+    _expect(env, f"{call}.failed", moment.failed, (), jnp.bool_)
+
+
+def _form(moment: EnvState) -> Any:
+    """Structure, shapes and dtypes."""
+    leaves, structure = jax.tree.flatten(moment)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves if hasattr(leaf, "dtype")]
+
+
+def check_env(env: AbstractGoalEnv) -> None:
+    """Compares what the four methods give with the sizes that the environment declares.
+
+    **Raises:** `UserError`, one sentence that names the method, what it gives and what it must
+    give. Nothing is computed.
+    """
+    first = _shapes(env, "reset(key=...)", lambda key: env.reset(key=key), jax.random.key(0))
+    _check_moment(env, "reset(key=...)", first)
+    action = jax.ShapeDtypeStruct((env.action_size,), jnp.float32)
+    then = _shapes(env, "step(env_state, action)", env.step, first, action)
+    _check_moment(env, "step(env_state, action)", then)
+    if _form(first) != _form(then):
+        raise UserError(
+            f"`{type(env).__name__}.step(env_state, action)` gives an `EnvState` of another form "
+            f"(shapes, dtypes, structure) than `reset`'s: `physics` must keep its form."
+        )
+    achieved = _shapes(env, "achieved_goal(state)", env.achieved_goal, first.state)
+    _expect(env, "achieved_goal(state)", achieved, (env.goal_size,), jnp.float32)
+    success = _shapes(env, "success(state, goal)", env.success, first.state, first.goal)
+    _expect(env, "success(state, goal)", success, (), jnp.bool_)

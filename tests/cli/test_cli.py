@@ -1,0 +1,144 @@
+"""What a person types, and what comes back."""
+
+import json
+import time
+
+import pytest
+
+from crl_eqx import cli, envs
+
+
+SMALL = (
+    "--preset cpu-demo --depth 4 --width 16 --batch-size 32 --num-envs 8 --unroll-length 10 "
+    "--prefill-length 20 --replay-capacity 60 --total-env-steps 400 --eval-every 400 "
+    "--eval-episodes 4 --no-tensorboard --no-pictures --no-eval-split"
+).split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.run(["train", *SMALL, "--run-dir", str(run_dir)]) == 0
+    return run_dir
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("train --env point_umaze", "Did you mean point_u_maze"),
+        ("train --depth 6", "Did you mean 4 or 8?"),
+        ("train --preset cpu-demo --batch-size 100000", "or raise `--prefill-length"),
+        ("train --preset cpu-demo --total-env-steps 100", "leaves nothing to train on"),
+        ("train --preset huge", "there are paper, laptop, cpu-demo"),
+        ("train --run-dir /proc/nowhere/run", "cannot be written"),
+        ("train --replay-capacity 2000000000", "would fit"),
+        ("resume", "needs the run's directory"),
+        ("resume /nonexistent", "is not a run directory"),
+        ("info /nonexistent", "is not a run directory"),
+        ("evaluate /nonexistent", "is not a run directory"),
+        ("render /nonexistent", "is not a run directory"),
+        ("envs ant_maze", "Did you mean"),
+        ("envs --picture x.png", "needs a task's name"),
+        ("trian", "no such command"),
+    ],
+)
+def test_a_mistake_is_one_sentence_within_seconds(words, sentence, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    begun = time.monotonic()
+    assert cli.run(words.split()) == 2
+    told = capsys.readouterr().err.strip()
+    assert sentence in told
+    assert "\n" not in told and "Traceback" not in told
+    assert time.monotonic() - begun < 20
+    assert not any((tmp_path / "runs").rglob("checkpoints/*")), "nothing may have been begun"
+
+
+def test_a_flag_that_does_not_exist_exits_with_2(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["train", "--depht", "8"])
+    assert caught.value.code == 2
+    assert "--depth" in capsys.readouterr().err
+
+
+def test_help_names_every_command_and_the_papers_defaults(capsys):
+    assert cli.run(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in cli.COMMANDS)
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["train", "--help"])
+    assert caught.value.code == 0
+    told = capsys.readouterr().out
+    assert "--depth" in told and "(default: 16)" in told
+    assert "--num-envs" in told and "(default: 512)" in told
+
+
+def test_presets_set_defaults_that_flags_change(trained):
+    told = json.loads((trained / "config.json").read_text())
+    assert told["preset"] == "cpu-demo"
+    assert told["network"]["width"] == 16
+    assert told["data"]["updates_per_env_step"] == 1 / 50
+
+
+def test_a_new_run_does_not_overwrite_an_old_one(trained, capsys):
+    assert cli.run(["train", *SMALL, "--run-dir", str(trained)]) == 2
+    assert f"crl-eqx resume {trained}" in capsys.readouterr().err
+
+
+def test_resume_refuses_another_experiment_and_shows_the_difference(trained, capsys):
+    assert cli.run(["resume", str(trained), "--width", "32", "--log-every", "7"]) == 2
+    told = capsys.readouterr().err
+    assert "--width 16 -> 32" in told and "log-every" not in told
+    assert json.loads((trained / "config.json").read_text())["network"]["width"] == 16
+
+
+def test_train_resume_is_resume(trained, capsys):
+    assert cli.run(["train", "--resume", str(trained), "--total-env-steps", "560"]) == 0
+    assert "after 560 environment steps" in " ".join(capsys.readouterr().out.split())
+
+
+def test_evaluate_reports_means_and_standard_errors(trained, capsys):
+    assert cli.run(["evaluate", str(trained), "--episodes", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert rows.keys() == {"point_u_maze", "point_u_maze_eval"}
+    assert {"success_rate", "success_rate_se", "time_at_goal"} <= rows["point_u_maze"].keys()
+
+
+@pytest.mark.parametrize("acting", ["stochastic", "best-of"])
+def test_evaluate_can_act_otherwise(trained, capsys, acting):
+    words = [
+        "evaluate",
+        str(trained),
+        "--episodes",
+        "2",
+        "--acting",
+        acting,
+        "--env",
+        "point_u_maze",
+    ]
+    assert cli.run(words) == 0
+    assert "success_rate" in capsys.readouterr().out
+
+
+def test_info_tells_what_the_run_is(trained, capsys):
+    assert cli.run(["info", str(trained)]) == 0
+    told = capsys.readouterr().out
+    assert '"depth": 4' in told and "jax" in told and "checkpoints:" in told
+
+
+def test_envs_lists_every_task_and_draws_one(capsys, tmp_path):
+    assert cli.run(["envs"]) == 0
+    told = capsys.readouterr().out
+    assert [name for name in envs.names() if name not in told] == []
+    path = tmp_path / "task.png"
+    assert cli.run(["envs", "point_u_maze", "--picture", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_seeds_are_runs_below_one_directory(tmp_path, capsys):
+    words = ["train", *SMALL, "--seed", "1", "2", "--run-dir", str(tmp_path / "runs")]
+    assert cli.run(words) == 0
+    first, second = (
+        (tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl").read_text() for seed in (1, 2)
+    )
+    assert first != second
+    assert (tmp_path / "runs" / "learning_curve.png").exists()

@@ -1,0 +1,81 @@
+import dataclasses
+import inspect
+
+import pytest
+
+from crl_eqx import UserError
+from crl_eqx.run import check, Config, load_config, PRESETS, save_config
+from crl_eqx.run import _config
+from crl_eqx.run._config import differences
+
+from .conftest import tiny
+
+
+def test_a_configuration_reads_back_as_it_was_written(tmp_path):
+    for config in (*PRESETS.values(), tiny(run_dir=tmp_path / "here", seed=(3, 4))):
+        save_config(config, tmp_path / "config.json")
+        assert load_config(tmp_path / "config.json") == config
+
+
+def test_defaults_are_the_papers():
+    config = Config()
+    assert (config.data.num_envs, config.data.unroll_length, config.learning.batch_size) == (
+        512,
+        62,
+        512,
+    )
+    assert config.data.updates_per_env_step == 800 / (512 * 62)
+    assert (config.network.width, config.network.repr_size) == (256, 64)
+    assert config.learning.discount == 0.99
+    assert config.learning.logsumexp_penalty == 0.1
+
+
+def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path):
+    (tmp_path / "config.json").write_text('{"env": 3}')
+    with pytest.raises(UserError, match="not a readable configuration"):
+        load_config(tmp_path / "config.json")
+    with pytest.raises(UserError, match="is not a run directory"):
+        load_config(tmp_path / "elsewhere" / "config.json")
+
+
+def test_budget_evaluation_and_logging_are_no_difference():
+    old = tiny()
+    new = tiny(total_env_steps=9999, eval_every=7, log_every=5, remat="none", keep_checkpoints=9)
+    assert differences(old, new) == []
+    assert differences(old, tiny(width=32, discount=0.9)) == [
+        "--width 16 -> 32",
+        "--discount 0.99 -> 0.9",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"depth": 6}, r"`--depth 6` must be a positive multiple of 4.*Did you mean 4 or 8\?"),
+        ({"critic_depth": 2}, r"`--critic-depth 2`.*Did you mean 4\?"),
+        ({"total_env_steps": 100}, r"`--total-env-steps 100` leaves nothing to train on.*160"),
+        ({"discount": 1.5}, r"`--discount 1.5` must lie in"),
+        ({"optimizer": "adamm"}, r"`--optimizer adamm`: Optax has no"),
+        ({"optimizer": "chain"}, r"`--optimizer chain`: Optax has no"),
+        ({"energy": "mrn", "repr_size": 7}, r"`--repr-size 7` must be even"),
+        ({"num_envs": 0}, r"`--num-envs 0` must be positive"),
+        ({"updates_per_env_step": -1.0}, r"must not be negative"),
+        ({"seed": (1, 1)}, r"distinct seeds"),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        check(tiny(**changes))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_flag_has_a_sentence_of_help():
+    lines = inspect.getsource(_config).splitlines()
+    groups = [type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)]
+    for group in (Config, *filter(dataclasses.is_dataclass, groups)):
+        for field in dataclasses.fields(group):
+            if not dataclasses.is_dataclass(getattr(group(), field.name)):
+                at = next(
+                    i for i, line in enumerate(lines) if line.startswith(f"    {field.name}:")
+                )
+                assert lines[at + 1].strip().startswith('"""'), field.name

@@ -1,0 +1,157 @@
+"""A real process, stopped and killed: what is lost, and what comes out in the end."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from crl_eqx.run import (
+    CheckpointStore,
+    load_config,
+    load_run,
+    read_metrics,
+    Run,
+    train,
+    TrainingError,
+)
+from crl_eqx.run._loop import crossed
+
+from .conftest import flags, tiny
+
+
+def command(*words) -> list[str]:
+    return [sys.executable, "-m", "crl_eqx", *map(str, words)]
+
+
+def state_of(run_dir):
+    """The newest checkpoint's state, as NumPy arrays."""
+    run = Run(load_config(run_dir / "config.json"), run_dir)
+    state, _ = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
+    raw = lambda leaf: (
+        jax.random.key_data(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        else leaf
+    )
+    return [np.asarray(raw(leaf)) for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array))]
+
+
+def without_time(rows):
+    return [{k: v for k, v in row.items() if not k.startswith("time/")} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("whole") / "run"
+    words = flags(tiny(run_dir=run_dir))
+    subprocess.run(command("train", *words), check=True, capture_output=True)
+    return run_dir
+
+
+def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(uninterrupted, tmp_path):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        command("train", *flags(tiny(run_dir=run_dir))),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    store = CheckpointStore(run_dir / "checkpoints")
+    deadline = time.monotonic() + 120
+    while not store.steps() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    reached = store.steps()[-1]
+    assert reached < 1200, "the run was over before it could be killed"
+
+    subprocess.run(command("resume", run_dir), check=True, capture_output=True)
+    for ours, theirs in zip(state_of(run_dir), state_of(uninterrupted), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    ours, theirs = (read_metrics(d / "metrics.jsonl") for d in (run_dir, uninterrupted))
+    assert [row["env_steps"] for row in ours] == [row["env_steps"] for row in theirs]
+    # The rows that a resumed run begins in mid-interval average over what is left of it.
+    evaluations = lambda rows: [{k: v for k, v in r.items() if k.startswith("eval/")} for r in rows]
+    assert evaluations(ours) == evaluations(theirs)
+    assert without_time(ours)[-1] == without_time(theirs)[-1]
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_exits_with_its_code(number, code, tmp_path):
+    run_dir = tmp_path / "run"
+    words = flags(tiny(run_dir=run_dir, total_env_steps=1_000_000, checkpoint_every=10**9))
+    process = subprocess.Popen(
+        command("train", *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not read_metrics(run_dir / "metrics.jsonl"):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == code, output
+    assert "Traceback" not in output
+    assert f"crl-eqx resume {run_dir}" in output
+    assert len(CheckpointStore(run_dir / "checkpoints").steps()) == 1
+
+
+def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):
+    run_dir = tmp_path / "run"
+    first = train(tiny(run_dir=run_dir, total_env_steps=480), run_dir, console)
+    more = train(tiny(run_dir=run_dir, total_env_steps=960), run_dir, console, resume=True)
+    assert (first.env_steps, more.env_steps) == (480, 960)
+    steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    assert steps == sorted(set(steps)) and steps[-1] == 960
+
+
+def test_at_least_the_budget_is_collected_and_updates_keep_their_ratio(tmp_path, console):
+    run_dir = tmp_path / "run"
+    outcome = train(tiny(total_env_steps=1001), run_dir, console)
+    assert outcome.env_steps == 1040  # the next whole unroll of 8 environments x 10 steps
+    last = read_metrics(run_dir / "metrics.jsonl")[-1]
+    assert last["gradient_steps"] == int((1040 - 160) * 0.03)
+
+
+def test_a_run_writes_what_it_was_made_with(tmp_path, console):
+    run_dir = tmp_path / "run"
+    config = tiny(total_env_steps=400, tensorboard=True)
+    train(config, run_dir, console)
+    assert load_config(run_dir / "config.json") == config
+    facts = json.loads((run_dir / "provenance.json").read_text())
+    assert {"jax", "mujoco", "python"} <= facts["versions"].keys()
+    assert facts["hardware"]["cores"] >= 1
+    assert list((run_dir / "tensorboard").iterdir())
+
+
+def test_every_row_has_its_metrics(tmp_path, console):
+    run_dir = tmp_path / "run"
+    train(tiny(total_env_steps=480, eval_split=True), run_dir, console)
+    first, *_, last = read_metrics(run_dir / "metrics.jsonl")
+    assert first["env_steps"] == 0 and "eval/success_rate" in first
+    for name in (
+        "eval/success_rate eval/success_rate_se eval/time_at_goal eval/success_rate_easy "
+        "eval/final_distance eval/episode_length eval_split/success_rate train/critic_loss "
+        "train/actor_loss train/alpha train/entropy train/categorical_accuracy "
+        "train/logits_positive train/logits_negative train/logsumexp time/env_steps_per_second "
+        "time/update_ms health/verdict health/sa_encoder_block_grad_norms health/sa_repr_rank"
+    ).split():
+        assert name in last, name
+
+
+def test_losses_that_are_not_finite_stop_the_run_and_say_where(tmp_path, console):
+    run_dir = tmp_path / "run"
+    config = tiny(critic_learning_rate=1e30, checkpoint_every=240)
+    with pytest.raises(TrainingError, match=r"Not finite from gradient step \d+ on: .*critic"):
+        train(config, run_dir, console)
+    _, agent = load_run(run_dir)
+    leaves = jax.tree.leaves(eqx.filter(agent, eqx.is_inexact_array))
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_a_schedule_depends_on_step_counts_alone():
+    assert crossed(90, 100, 100) and crossed(90, 310, 100)
+    assert not crossed(100, 199, 100)
