@@ -343,7 +343,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
 def load_run(run_dir: Path) -> tuple[Run, Agent]:
     """A finished or stopped run and its newest agent, to evaluate or to draw."""
     run = Run(load_config(run_dir / "config.json"), run_dir)
-    found = run.store.restore(run.abstract(), run.step.buffer, report=lambda sentence: None)
-    if found is None:
+    agent = run.store.newest_agent(run.abstract().agent)
+    if agent is None:
         raise UserError(f"`{run_dir}` has no checkpoint yet.")
-    return run, found[0].agent
+    return run, agent

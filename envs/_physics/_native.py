@@ -1,5 +1,6 @@
 """MuJoCo's C engine, which steps a whole batch on threads, reached from JAX by a callback."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -11,7 +12,14 @@ import numpy as np
 from jaxtyping import Array, Float
 from mujoco.rollout import Rollout
 
-from .._mj import mj_stateSize, MjData, MjModel, mjtState
+from .._mj import (
+    get_mju_user_warning,
+    mj_stateSize,
+    MjData,
+    MjModel,
+    mjtState,
+    set_mju_user_warning,
+)
 from ._base import AbstractPhysics, own_model, PhysicsState
 
 
@@ -107,12 +115,23 @@ class _Engine:
         return give(end), give(sensors[:, -1])
 
     def _started(self) -> tuple[Rollout, list[MjData]]:
+        _log_warnings()
         if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
             threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
             threads = threads or os.cpu_count() or 1
             data = [MjData(self._model) for _ in range(threads)]
             self._pool, self._process = (Rollout(nthread=threads), data), os.getpid()
         return self._pool
+
+
+def _log_warnings() -> None:
+    """Sends MuJoCo's warnings to `logging`, unless its user sends them elsewhere.
+
+    MuJoCo itself would write MUJOCO_LOG.TXT into the working directory; a failure is counted and
+    handled here, and needs no file.
+    """
+    if get_mju_user_warning() is None:
+        set_mju_user_warning(logging.getLogger(__name__).debug)
 
 
 def _to_float32(x: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
