@@ -606,13 +606,13 @@ def test_a_process_killed_while_it_saves_can_always_go_on(directory):
 
 def test_an_abandoned_future_is_replaced_and_its_rows_never_used(states, directory):
     store = CheckpointStore(directory)
-    for state in states[2:5]:
-        path = save(store, state)
-    cut(path / "state.safetensors")
+    paths = [save(store, state) for state in states[2:5]]
+    cut(paths[-1] / "state.safetensors")
     told = []
     store = CheckpointStore(directory)
-    state, _ = store.restore(LIKE, STEP.buffer, report=told.append)  # type: ignore[misc]
-    other = collect(forked(state))
+    found = store.restore(LIKE, STEP.buffer, report=told.append)
+    assert found is not None
+    other = collect(forked(found[0]))
     assert int(other.env_steps) == int(states[4].env_steps) and not same(other, states[4])
     save(store, other)
     assert len(told) == 1 and store.steps() == [40, 60, 80]
@@ -637,9 +637,8 @@ def test_a_damaged_segment_is_written_again_after_going_back(states, directory):
 
 def test_later_checkpoints_of_an_abandoned_future_do_not_come_back(states, directory):
     store = CheckpointStore(directory, keep=5)
-    for state in (states[2], states[4], states[6]):
-        path = save(store, state)
-    cut(path / "state.safetensors")
+    paths = [save(store, state) for state in (states[2], states[4], states[6])]
+    cut(paths[-1] / "state.safetensors")
     store = CheckpointStore(directory, keep=5)
     store.restore(LIKE, STEP.buffer, report=[].append)
     save(store, states[5])
