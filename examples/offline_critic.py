@@ -3,7 +3,7 @@
 The data are walks around a ring with a drift to the right. What a critic should have learnt from
 them is how far apart in time two places are, which is not how far apart they lie.
 
-    python examples/offline_critic.py
+Run it with `python examples/offline_critic.py`.
 """
 
 import equinox as eqx

@@ -2,7 +2,7 @@
 
 A puck slides on ice: it is pushed, it drifts, and it bounces off the edges.
 
-    python examples/own_environment.py
+Run it with `python examples/own_environment.py`.
 """
 
 import equinox as eqx
@@ -63,9 +63,9 @@ def main() -> None:
         discount=0.95,
     )
     state = eqx.filter_jit(step.prefill)(step.init(agent, key=train_key))
-    train = eqx.filter_jit(step, donate="all")
+    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
     while state.gradient_steps < 2_000:
-        state, _ = train(state)
+        state, _ = train(step, state)
     rate = success_rate(state.agent, env, eval_key)
     print(f"success after {int(state.env_steps):,} environment steps: {rate:.2f}")
 

@@ -3,7 +3,7 @@
 A camera on a neck learns to look where it is told; `joints` names what the goal is about (`body`
 would make it a place).
 
-    python examples/own_mjcf.py
+Run it with `python examples/own_mjcf.py`.
 """
 
 import equinox as eqx
@@ -76,10 +76,10 @@ def main() -> None:
         discount=0.95,
     )
     state = eqx.filter_jit(step.prefill)(step.init(agent, key=train_key))
-    train = eqx.filter_jit(step, donate="all")
+    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
     before = measure(agent, env, eval_key)
     while state.gradient_steps < 1_000:
-        state, _ = train(state)
+        state, _ = train(step, state)
     after = measure(state.agent, env, eval_key)
     for name in ("success_rate", "final_distance"):
         print(f"{name}: {before[name]:.2f} before, {after[name]:.2f} after")

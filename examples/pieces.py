@@ -1,6 +1,6 @@
 """Pieces alone: a scanned stack of blocks, an energy, a loss, the replay buffer, `relabel`.
 
-    python examples/pieces.py
+Run it with `python examples/pieces.py`.
 """
 
 import equinox as eqx
@@ -64,7 +64,8 @@ def relabelled(key) -> None:
 
 
 if __name__ == "__main__":
-    for piece, key in zip(
-        (stacked, energy_and_loss, replay, relabelled), jax.random.split(jax.random.key(0), 4)
-    ):
-        piece(key)
+    keys = jax.random.split(jax.random.key(0), 4)
+    stacked(keys[0])
+    energy_and_loss(keys[1])
+    replay(keys[2])
+    relabelled(keys[3])

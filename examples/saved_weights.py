@@ -2,7 +2,7 @@
 
 The file is in the safetensors format: names and arrays, nothing that could be executed.
 
-    python examples/saved_weights.py
+Run it with `python examples/saved_weights.py`.
 """
 
 import tempfile

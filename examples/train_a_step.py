@@ -1,6 +1,6 @@
 """An agent of any depth, one pure train step, and what the agent then does and thinks.
 
-    python examples/train_a_step.py
+Run it with `python examples/train_a_step.py`.
 """
 
 import equinox as eqx
@@ -31,9 +31,10 @@ def main() -> None:
     )
     state = step.init(agent, key=train_key)
     state = eqx.filter_jit(step.prefill)(state)
-    train = eqx.filter_jit(step, donate="all")  # TrainState -> (TrainState, metrics), compiled once
+    # TrainState -> (TrainState, metrics), compiled once; the old state's memory is used again.
+    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
     for _ in range(3):
-        state, metrics = train(state)
+        state, metrics = train(step, state)
         loss, accuracy = metrics["critic_loss"], metrics["categorical_accuracy"]
         print(
             f"{int(state.env_steps)} environment steps, {int(state.gradient_steps)} updates: "

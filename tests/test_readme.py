@@ -1,0 +1,152 @@
+"""What the README and the documents say is run, or held against the code."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import equinox as eqx
+import jax
+import pytest
+import tyro
+
+import crl_eqx as crl
+from crl_eqx import cli, envs
+from crl_eqx.cli._envs import Envs
+from crl_eqx.cli._evaluate import Evaluate
+from crl_eqx.cli._info import Info
+from crl_eqx.cli._render import Render
+from crl_eqx.cli._train import parse_config
+from crl_eqx.run import check, Config, PRESETS, Run
+from crl_eqx.run._config import _flat, EnergyName, flag, LossName
+
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(document: Path, language: str) -> list[str]:
+    fence = rf"^```{language}\n(.*?)^```$"
+    return re.findall(fence, document.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+def test_the_code_runs_in_order(name, capsys):
+    blocks = _blocks(ROOT / name, "python")
+    assert blocks
+    namespace = {"__name__": name}
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"{name}, block {number}", "exec"), namespace)
+
+
+def _commands() -> Iterator[list[str]]:
+    for document in DOCUMENTS:
+        for block in _blocks(document, "sh"):
+            for line in block.splitlines():
+                words = shlex.split(line, comments=True)
+                if words[:2] == ["uv", "run"]:
+                    words = words[2:]
+                if words and words[0] == "crl-eqx":
+                    yield words[1:]
+
+
+def _understand(command: str, *words: str):
+    """Parses a command as the command line does. Exits, and so fails, on an unknown flag."""
+    kinds = {"info": Info, "evaluate": Evaluate, "render": Render, "envs": Envs}
+    if command in kinds:
+        return tyro.cli(kinds[command], args=words)
+    assert command in ("train", "resume"), command
+    flags = words[1:] if command == "resume" else words
+    named = [PRESETS[name] for name in PRESETS if name in flags]
+    config = parse_config(flags, named[0] if named else Config(), command)
+    check(config)
+    return config
+
+
+COMMANDS = [*_commands()]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=[" ".join(words) for words in COMMANDS])
+def test_a_command_in_the_documents_is_understood(command):
+    assert _understand(*command) is not None
+
+
+def test_every_command_is_shown_somewhere():
+    assert {words[0] for words in COMMANDS} == set(cli.COMMANDS)
+
+
+def test_flags_named_in_the_documents_exist():
+    known = {flag(name) for _, name, _ in _flat(Config())}
+    for document in DOCUMENTS:
+        for name in re.findall(r"`(--[a-z-]+)", document.read_text()):
+            positive = name.replace("--no-", "--", 1)
+            assert {name, positive} & known or name == "--resume", f"{document.name}: {name}"
+
+
+def test_make_targets_in_the_documents_exist():
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    named = re.findall(r"(?:^|`)make ([a-z]+)", "".join(d.read_text() for d in DOCUMENTS), re.M)
+    assert {"demo", "test"} <= set(named) <= set(targets)
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+            if not target.startswith("https://"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def _rows(document: str) -> list[list[str]]:
+    """The cells of every line of a document's tables, code marks removed."""
+    lines = (ROOT / document).read_text().splitlines()
+    return [
+        [cell.strip().strip("`") for cell in line.strip("|").split("|")]
+        for line in lines
+        if line.startswith("| ")
+    ]
+
+
+def _task_row(task: envs.Task) -> str:
+    sizes = f"{task.state_size} | {task.action_size} | {task.goal_size} | {task.episode_length}"
+    split = f"`{task.eval_split}`" if task.eval_split else "–"
+    return f"| `{task.name}` | {sizes} | {task.control_dt:g} | < {task.threshold:g} | {split} |"
+
+
+def test_the_table_of_tasks_is_the_codes():
+    table = "\n".join(_task_row(task) for task in envs.tasks())
+    document = (ROOT / "docs/environments.md").read_text()
+    assert table in document, f"docs/environments.md should hold:\n{table}"
+
+
+def test_the_tables_of_energies_and_losses_are_the_codes():
+    shown = {row[0].split("`")[0] for row in _rows("docs/algorithm.md")}
+    names = lambda kind: set(get_args(kind))
+    assert names(EnergyName) | names(LossName) <= shown
+    assert names(LossName) == set(crl.losses.ALL)
+
+
+def test_the_table_of_metrics_is_what_a_run_writes(tmp_path):
+    """Traced, not run: the names are known without a number."""
+    config = PRESETS["cpu-demo"]
+    run = Run(config, tmp_path)
+    key = jax.random.key(0)
+
+    def everything():
+        state, training = run.step(run.initial())
+        batch = run.step.buffer.sample(state.buffer, (8,), discount=0.99, key=key)
+        health = crl.diagnose(
+            state.agent,
+            batch,
+            objective=run.step.objective,
+            achieved_goal=run.env.achieved_goal,
+            key=key,
+        )
+        evaluation = crl.evaluate(crl.deterministic(state.agent), run.env, 4, key=key)
+        return {"train": training, "health": health, "eval": evaluation.per_episode}
+
+    traced = eqx.filter_eval_shape(everything)
+    written = {f"{group}/{name}" for group, names in traced.items() for name in names}
+    written -= {"train/nonfinite_from"}  # becomes an error, not a row
+    shown = {row[0] for row in _rows("docs/runs.md") if re.match(r"(train|health|eval)/", row[0])}
+    assert shown == written
