@@ -20,7 +20,7 @@ demo: $(VENV)/.ready
 	$(BIN)/crl-eqx train --preset cpu-demo --seed $(SEED) --run-dir $(RUN)
 
 test: $(VENV)/.ready
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2
 
 slow: $(VENV)/.ready
 	$(BIN)/pytest -q -m slow

@@ -125,16 +125,21 @@ class Run:
 
         return {name: evaluator(env) for name, env in splits.items()}
 
-    def advance(self, state: TrainState, env_steps: int) -> tuple[TrainState, dict[str, Any]]:
+    def prefilling(self, state: TrainState) -> bool:
+        """Whether the replay still holds too little to learn from: at the beginning, and again
+        after resuming a run whose replay was not saved."""
+        return int(state.buffer.inserted) < self.step.prefill_unrolls * self.step.unroll_length
+
+    def advance(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """One unroll, with updates once the prefill is over."""
-        if env_steps < self.step.prefill_env_steps:
+        if self.prefilling(state):
             state, counts = _collect(self.step, state)
             return state, {"episodes": counts.episodes, "failures": counts.failures}
         return _train(self.step, state)
 
-    def phase(self, env_steps: int) -> str:
+    def phase(self, state: TrainState) -> str:
         """What the next `advance` is; the first of each kind compiles."""
-        name = "prefilling" if env_steps < self.step.prefill_env_steps else "training"
+        name = "prefilling" if self.prefilling(state) else "training"
         first = name not in self._compiled
         self._compiled.add(name)
         return "compiling" if first else name
@@ -278,7 +283,7 @@ def _loop(
                 row |= run.evaluations(state.agent, env_steps)
                 success = float(row["eval/success_rate"])
                 reporter.success(success)
-            if config.logging.diagnostics and env_steps >= run.step.prefill_env_steps:
+            if config.logging.diagnostics and not run.prefilling(state):
                 row |= run.diagnostics(state, env_steps)
             for writer in writers:
                 writer.write(row)
@@ -286,9 +291,9 @@ def _loop(
         if env_steps == 0:
             measure(evaluated=True)
         while env_steps < config.total_env_steps and not stop:
-            reporter.phase(run.phase(env_steps))
+            reporter.phase(run.phase(state))
             before, begun = env_steps, time.monotonic()
-            state, metrics = run.advance(state, env_steps)
+            state, metrics = run.advance(state)
             row = _floats(metrics)
             env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
             _check_finite(row, run)

@@ -108,6 +108,19 @@ def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):
     assert steps == sorted(set(steps)) and steps[-1] == 960
 
 
+def test_without_its_replay_a_resumed_run_fills_it_again_before_it_learns(tmp_path, console):
+    run_dir = tmp_path / "run"
+    train(tiny(total_env_steps=480, save_replay=False), run_dir, console)
+    changed = tiny(total_env_steps=640, save_replay=False)
+    train(changed, run_dir, console, resume=True)
+    before, *_, after = (
+        row for row in read_metrics(run_dir / "metrics.jsonl") if row["env_steps"] >= 480
+    )
+    assert after["env_steps"] == 640
+    assert after["gradient_steps"] == before["gradient_steps"]
+    assert "The replay was not saved" in (tmp_path / "console.txt").read_text()
+
+
 def test_at_least_the_budget_is_collected_and_updates_keep_their_ratio(tmp_path, console):
     run_dir = tmp_path / "run"
     outcome = train(tiny(total_env_steps=1001), run_dir, console)
