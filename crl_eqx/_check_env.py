@@ -24,7 +24,8 @@ def _expect(
 
 def _shapes(env: AbstractGoalEnv, call: str, function: Any, *arguments: Any) -> Any:
     try:
-        return eqx.filter_eval_shape(function, *arguments)
+        # Behind a lambda: a bound method would be flattened, and its environment compared.
+        return eqx.filter_eval_shape(lambda *given: function(*given), *arguments)
     except (TypeError, ValueError, AttributeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"`{type(env).__name__}.{call}` cannot be traced: {reason}") from error
