@@ -190,10 +190,15 @@ PRESETS: dict[PresetName, Config] = {
         preset="laptop",
         env="ant",
         total_env_steps=2_000_000,
-        network=Network(depth=4),
-        # Few updates in all: with the paper's rate the temperature alone would fall for half of
+        network=Network(depth=4, width=128),
+        # Few updates in all: with the paper's rates the temperature alone would fall for half of
         # them before the policy is anything but noise.
-        learning=Learning(batch_size=256, alpha_learning_rate=1e-3),
+        learning=Learning(
+            batch_size=256,
+            actor_learning_rate=1e-3,
+            critic_learning_rate=1e-3,
+            alpha_learning_rate=1e-3,
+        ),
         data=Data(
             num_envs=128,
             unroll_length=50,
@@ -215,6 +220,9 @@ PRESETS: dict[PresetName, Config] = {
             alpha_learning_rate=1e-3,
             schedule="cosine",
             schedule_updates=20_000,
+            # Goals of other trajectories too: of goals behind a wall the policy's own futures
+            # hold next to none until it has found the way round.
+            policy_goals="rolled",
         ),
         data=Data(
             num_envs=128,
