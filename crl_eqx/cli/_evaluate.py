@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import envs
+from .._env import AbstractGoalEnv
+from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
-from ..run import ActingName, load_run, make_acting, make_env
+from ..run import ActingName, load_run, make_acting, make_env, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     rows = {}
     for name in names:
         env = make_env(run.config, name)
+        _check_sizes(name, env, run)
 
         def summary(agent, key, env=env):
             return play_episodes(policy(agent), env, options.episodes, key=key).summary()
@@ -58,6 +61,16 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     else:
         console.print(_table(rows, f"{options.run}: {options.episodes} episodes, {options.acting}"))
     return 0
+
+
+def _check_sizes(name: str, env: AbstractGoalEnv, run: Run) -> None:
+    """**Raises:** `UserError` if the agent does not fit the task."""
+    of = lambda env: (env.state_size, env.action_size, env.goal_size)
+    if of(env) != of(run.env):
+        raise UserError(
+            f"`--env {name}` has state, action and goal sizes {of(env)}, and the agent of "
+            f"`{run.run_dir}` was trained on {run.config.env} with {of(run.env)}."
+        )
 
 
 def _table(rows: dict[str, dict[str, float]], title: str) -> Table:

@@ -119,6 +119,11 @@ def test_evaluate_can_act_otherwise(trained, capsys, acting):
     assert "success_rate" in capsys.readouterr().out
 
 
+def test_evaluate_refuses_a_task_of_another_size(trained, capsys):
+    assert cli.run(["evaluate", str(trained), "--env", "reacher"]) == 2
+    assert "was trained on point_u_maze" in capsys.readouterr().err
+
+
 def test_info_tells_what_the_run_is(trained, capsys):
     assert cli.run(["info", str(trained)]) == 0
     told = capsys.readouterr().out
