@@ -1,0 +1,74 @@
+"""The audit's numbers against the closed forms."""
+
+import equinox as eqx
+import jax
+import pytest
+
+from crl_eqx import Agent
+from crl_eqx.nn import audit
+
+from ..probes import Box
+
+
+def parameters(in_size, out_size, depth, width):
+    return (in_size + 3) * width + depth * (width**2 + 3 * width) + (width + 1) * out_size
+
+
+def flops(in_size, out_size, depth, width):
+    """Two per weight and sample."""
+    return 2 * (in_size * width + depth * width**2 + width * out_size)
+
+
+def agent(**options):
+    """Shapes only: the audit reads no number of a weight."""
+    make = lambda key: Agent.create(Box(), width=16, key=key, **options)
+    return eqx.filter_eval_shape(make, jax.random.key(0))
+
+
+SHAPES = {"actor": (4, 4), "sa_encoder": (4, 64), "g_encoder": (2, 64)}
+
+
+def test_parameters_and_flops_are_exact_for_every_network():
+    report = audit(agent(actor_depth=4, critic_depth=12))
+    assert [n.name for n in report.networks] == list(SHAPES)
+    for network in report.networks:
+        depth = 4 if network.name == "actor" else 12
+        assert (network.depth, network.width) == (depth, 16)
+        assert network.parameters == parameters(*SHAPES[network.name], depth, 16)
+        assert network.flops == flops(*SHAPES[network.name], depth, 16)
+    assert report.parameters == sum(n.parameters for n in report.networks)
+
+
+def test_an_update_costs_three_passes_of_each_network_and_two_more_of_phi():
+    one = {name: flops(*shape, 8, 16) for name, shape in SHAPES.items()}
+    expected = 32 * (3 * sum(one.values()) + 2 * one["sa_encoder"])
+    assert audit(agent(depth=8)).flops_per_update(32) == expected
+
+
+def test_memory_of_an_update_grows_with_the_batch_and_shrinks_with_rematerialisation():
+    kept = {r: audit(agent(depth=16, remat=r)) for r in ("none", "dots", "block", "auto")}
+    sizes = {name: report.bytes_per_update(256) for name, report in kept.items()}
+    assert sizes["none"] > sizes["dots"] == sizes["auto"] > sizes["block"]
+    report = kept["block"]
+    assert report.bytes_per_update(0) == 16 * report.parameters  # weights, gradients, Adam's two
+
+
+def test_the_paper_s_network_is_complete():
+    report = audit(agent())
+    assert report.complete and "active in every network" in str(report)
+
+
+@pytest.mark.parametrize(
+    ("ablation", "missing"),
+    [
+        ({"residual": False}, "residual"),
+        ({"layer_norm": False}, "LayerNorm"),
+        ({"activation": jax.nn.relu}, "swish"),
+    ],
+)
+def test_an_ablated_network_says_what_is_missing(ablation, missing):
+    report = audit(agent(**ablation))
+    assert not report.complete
+    assert [n.missing() for n in report.networks] == [[missing]] * 3
+    assert f"actor lacks {missing};" in report.verdict()
+    assert report.verdict() in str(report)

@@ -1,0 +1,105 @@
+"""A scan is a loop, whatever is recomputed."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from crl_eqx import UserError
+from crl_eqx.nn import ResidualBlock, ResidualMLP, Stacked
+from crl_eqx.nn._stacked import check_remat
+
+
+def stack(num_blocks, width, seed, **options):
+    make = lambda key: ResidualBlock(width, key=key)
+    build = lambda key: Stacked(make, num_blocks, key=key, **options)
+    return eqx.filter_jit(build)(jax.random.key(seed))
+
+
+def loop(stacked, x):
+    for block in stacked.unstacked():
+        x = block(x)
+    return x
+
+
+def value_and_grads(run, stacked, x):
+    """Value and every gradient (blocks and input) of a sum with unequal weights."""
+
+    def loss(differentiable):
+        stacked, x = differentiable
+        y = run(stacked, x)
+        return jnp.sum(y * jnp.arange(1.0, y.size + 1).reshape(y.shape))
+
+    value, grads = eqx.filter_jit(eqx.filter_value_and_grad(loss))((stacked, x))
+    return value, jax.tree.leaves(eqx.filter(grads, eqx.is_array))
+
+
+def assert_close(ours, theirs):
+    (value, grads), (other_value, other_grads) = ours, theirs
+    np.testing.assert_allclose(value, other_value, rtol=1e-5)
+    assert len(grads) == len(other_grads) > 0
+    for a, b in zip(grads, other_grads, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4 * float(jnp.abs(b).max()))
+
+
+@settings(deadline=None, max_examples=4, derandomize=True)
+@given(
+    num_blocks=st.integers(1, 3),
+    width=st.integers(2, 9),
+    batch=st.sampled_from([(), (3,), (2, 2)]),
+    seed=st.integers(0, 2**16),
+)
+def test_the_scan_equals_the_loop_in_value_and_gradient(num_blocks, width, batch, seed):
+    stacked = stack(num_blocks, width, seed)
+    x = jax.random.normal(jax.random.key(seed + 1), (*batch, width))
+    assert_close(value_and_grads(lambda s, x: s(x), stacked, x), value_and_grads(loop, stacked, x))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    x = jax.random.normal(jax.random.key(1), (3, 8))
+    return value_and_grads(lambda s, x: s(x), stack(4, 8, 0, remat="none"), x)
+
+
+@pytest.mark.parametrize(
+    "options", [{"remat": "auto"}, {"remat": "dots"}, {"remat": "block"}, {"unroll": 3}]
+)
+def test_what_is_recomputed_or_unrolled_changes_neither_value_nor_gradient(options, plain):
+    x = jax.random.normal(jax.random.key(1), (3, 8))
+    assert_close(value_and_grads(lambda s, x: s(x), stack(4, 8, 0, **options), x), plain)
+
+
+def test_the_blocks_differ_from_one_another():
+    weights = [np.asarray(b.layers[0].linear.weight) for b in stack(3, 4, 0).unstacked()]
+    assert not np.array_equal(weights[0], weights[1])
+    assert not np.array_equal(weights[1], weights[2])
+
+
+def kept_bytes(remat, num_blocks):
+    """Memory that a gradient needs beside its inputs and outputs, as XLA plans it."""
+    network = eqx.filter_eval_shape(
+        lambda key: ResidualMLP(8, 8, depth=4 * num_blocks, width=32, remat=remat, key=key),
+        jax.random.key(0),
+    )
+    arrays, static = eqx.partition(network, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    loss = lambda arrays, x: jnp.sum(eqx.combine(arrays, static)(x))
+    x = jax.ShapeDtypeStruct((512, 8), jnp.float32)
+    planned = jax.jit(jax.grad(loss)).lower(arrays, x).compile().memory_analysis()
+    assert planned is not None
+    return planned.temp_size_in_bytes
+
+
+def test_rematerialisation_saves_the_memory_that_it_promises():
+    none, dots, block = (kept_bytes(remat, 16) for remat in ("none", "dots", "block"))
+    assert block < dots < none
+    assert block < none / 5
+    # One block's input per block, of 512 samples of 32 numbers, and a constant.
+    assert block - kept_bytes("block", 8) < 2 * 8 * 512 * 32 * 4
+
+
+def test_an_unknown_rematerialisation_is_refused():
+    # Also where nobody checks types: tests do, so that the check is called by itself here.
+    with pytest.raises(UserError, match=r"`Stacked\(remat='blocks'\)`.*'auto', 'none', 'dots'"):
+        check_remat("blocks")

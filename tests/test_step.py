@@ -1,0 +1,320 @@
+"""One update: every gradient is the right one, taken at the old parameters."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from crl_eqx import adam, adams, Agent, Batch, init_optimizers, losses, update, UserError
+from crl_eqx._step import trainable, with_trainable
+from crl_eqx.energy import Cosine, Dot
+from crl_eqx.nn import Encoder, Linear, Normalizer
+from crl_eqx.objectives import CRL
+
+
+STATE, ACTION, GOAL, BATCH = 3, 2, 2, 6
+
+
+def draw(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def achieved(state):
+    """The goal is a part of the state, so that forgetting to take it is an error."""
+    return state[..., :GOAL]
+
+
+BATCHES = Batch(draw(0, BATCH, STATE), draw(1, BATCH, ACTION), draw(2, BATCH, GOAL),
+                draw(3, BATCH, STATE))  # fmt: skip
+
+
+class Certain(eqx.Module):
+    """The law of a policy whose 'samples' are always tanh(mean), with a made-up log-density."""
+
+    mean: jax.Array
+
+    def sample_and_log_prob(self, *, key):
+        del key
+        return jnp.tanh(self.mean), -jnp.sum(jnp.square(self.mean), axis=-1)
+
+
+class CertainActor(eqx.Module):
+    linear: Linear
+
+    def __call__(self, state, goal):
+        return Certain(self.linear(jnp.concatenate([state, goal], axis=-1)))
+
+
+@eqx.filter_jit
+def make(actor=None, energy=None):
+    keys = jax.random.split(jax.random.key(0), 3)
+    small = dict(depth=4, width=8, repr_size=5)
+    return Agent(
+        CertainActor(Linear(STATE + GOAL, ACTION, key=keys[0])) if actor is None else actor,
+        Encoder(STATE + ACTION, key=keys[1], **small),
+        Encoder(GOAL, key=keys[2], **small),
+        Cosine(0.5) if energy is None else energy,
+        jnp.asarray(-0.7),
+    )
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return make()
+
+
+SGD = {name: optax.sgd(1.0) for name in ("actor", "critic", "alpha")}
+
+
+def unjitted_sgd(agent, objective, batch=BATCHES, key=None):
+    """(gradients, metrics): a step of size 1 subtracts exactly the gradient."""
+    new, _, metrics = update(
+        agent,
+        init_optimizers(SGD, agent),
+        batch,
+        objective=objective,
+        optimizers=SGD,
+        achieved_goal=achieved,
+        key=jax.random.key(0) if key is None else key,
+    )
+    grads = jax.tree.map(lambda old, new: old - new, trainable(agent), trainable(new))
+    return grads, metrics
+
+
+sgd = eqx.filter_jit(unjitted_sgd)
+
+
+@eqx.filter_jit
+def separate(agent, goals):
+    """The three losses written out, each differentiated alone with respect to its own group."""
+    s, a, g = BATCHES.state, BATCHES.action, achieved(BATCHES.future_state)
+
+    def critic(group):
+        sa_encoder, g_encoder, energy = eqx.combine(
+            group, (agent.sa_encoder, agent.g_encoder, agent.energy)
+        )
+        logits = energy.pairwise(sa_encoder(s, a), g_encoder(g))
+        lse = jax.nn.logsumexp(logits, axis=1)
+        return jnp.mean(lse - jnp.diag(logits)) + 0.1 * jnp.mean(lse**2)
+
+    def policy(group):
+        law = eqx.combine(group, agent.actor)(s, goals)
+        action, log_prob = law.sample_and_log_prob(key=None)
+        value = agent.critic(s, action, goals)
+        return jnp.mean(jnp.exp(-0.7) * log_prob - value)
+
+    def temperature(log_alpha):
+        _, log_prob = agent.actor(s, goals).sample_and_log_prob(key=None)
+        return jnp.exp(log_alpha) * jnp.mean(-log_prob - (-0.5 * ACTION))
+
+    groups = trainable(agent)
+    losses = {"critic": critic, "actor": policy, "alpha": temperature}
+    both = {name: jax.value_and_grad(loss)(groups[name]) for name, loss in losses.items()}
+    return {n: v for n, (v, _) in both.items()}, {n: g for n, (_, g) in both.items()}
+
+
+ROLLED = jnp.roll(achieved(BATCHES.future_state), 1, axis=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "goals"),
+    [
+        ({}, achieved(BATCHES.future_state)),
+        ({"policy_goals": "commanded"}, BATCHES.goal),
+        ({"policy_goals": "rolled", "rolled_probability": 1.0}, ROLLED),
+        ({"policy_goals": "rolled", "rolled_probability": 0.0}, achieved(BATCHES.future_state)),
+    ],
+    ids=["future", "commanded", "all rolled", "none rolled"],
+)
+def test_an_update_makes_the_three_separate_gradients_at_the_old_parameters(agent, options, goals):
+    grads, metrics = sgd(agent, CRL(**options))
+    values, expected = separate(agent, goals)
+    for name, group in expected.items():
+        np.testing.assert_allclose(metrics[f"{name}_loss"], values[name], rtol=1e-4)
+        norm = optax.tree.norm(group)
+        np.testing.assert_allclose(metrics[f"{name}_grad_norm"], norm, rtol=1e-3)
+        assert norm > 0
+        for ours, theirs in zip(jax.tree.leaves(grads[name]), jax.tree.leaves(group), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
+    objective, goal = CRL(), achieved(BATCHES.future_state)
+
+    gradient = eqx.filter_jit(
+        eqx.filter_grad(
+            lambda agent: objective.actor_loss(
+                agent, BATCHES, goal, agent.g_repr(goal), key=jax.random.key(0)
+            )[0]
+        )
+    )
+    norms = {n: optax.tree.norm(g) for n, g in trainable(gradient(agent)).items()}
+    assert norms["actor"] > 0 and norms["critic"] == norms["alpha"] == 0
+
+
+def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
+    goal = jnp.arange(4000.0)[:, None]
+    objective = CRL(policy_goals="rolled", rolled_probability=0.25)
+    batch = Batch(goal, goal, goal, goal)
+    picked, g_repr = objective._policy_goals(make(), batch, goal, 2 * goal, key=jax.random.key(0))
+    rolled = np.asarray(picked != goal)
+    np.testing.assert_array_equal(np.asarray(picked)[rolled], (np.asarray(goal)[rolled] - 1) % 4000)
+    np.testing.assert_array_equal(g_repr, 2 * picked)
+    assert abs(rolled.mean() - 0.25) < 0.03
+
+
+def test_unknown_policy_goals_are_refused():
+    with pytest.raises(Exception, match="policy_goals") as caught:
+        CRL(policy_goals="everything")  # type: ignore
+    assert isinstance(caught.value, UserError) or "Literal" in str(caught.value)
+
+
+class Counting(eqx.Module):
+    """An encoder that remembers how often it was asked."""
+
+    size: int
+    calls: list = eqx.field(static=True, default_factory=list)
+
+    def __call__(self, *inputs):
+        self.calls.append(inputs)
+        return jnp.concatenate(inputs, axis=-1)[..., : self.size]
+
+
+@pytest.mark.parametrize(("goals", "times"), [("future", 1), ("rolled", 1), ("commanded", 2)])
+def test_goals_are_encoded_once_and_shared_by_both_losses(goals, times):
+    sa_encoder, g_encoder = Counting(2), Counting(2)
+    plain = make()
+    agent = Agent(plain.actor, sa_encoder, g_encoder, Dot(), plain.log_alpha)
+    objective = CRL(policy_goals=goals)
+    jax.eval_shape(lambda key: objective(agent, BATCHES, achieved, key=key), jax.random.key(0))
+    assert len(g_encoder.calls) == times
+    assert len(sa_encoder.calls) == 2  # the batch's actions, and the policy's
+
+
+def accuracy_of(goal_order):
+    """With φ = s and ψ = g one-hot, the critic is right where a goal stands in its own row."""
+    eye = jnp.eye(4)
+    agent = Agent(
+        CertainActor(Linear(8, 2, key=jax.random.key(0))),
+        Counting(4),
+        Counting(4),
+        Dot(),
+        jnp.zeros(()),
+    )
+    batch = Batch(eye, jnp.zeros((4, 2)), eye, eye[jnp.array(goal_order)])
+    _, metrics = CRL()(agent, batch, lambda state: state, key=jax.random.key(0))
+    return metrics
+
+
+def test_the_diagnostics_are_real():
+    right, half, wrong = (accuracy_of(o) for o in ([0, 1, 2, 3], [0, 1, 3, 2], [1, 2, 3, 0]))
+    assert [m["categorical_accuracy"] for m in (right, half, wrong)] == [1.0, 0.5, 0.0]
+    assert [m["logits_positive"] for m in (right, half, wrong)] == [1.0, 0.5, 0.0]
+    np.testing.assert_allclose(
+        [m["logits_negative"] for m in (right, half, wrong)], [0, 2 / 12, 4 / 12], atol=1e-6
+    )
+    np.testing.assert_allclose(right["logsumexp"], np.log(np.e + 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", losses.ALL)
+def test_the_critic_s_loss_is_the_chosen_one_and_its_weighted_penalty(name):
+    plain, loss = make(), losses.ALL[name]
+    agent = Agent(plain.actor, Counting(2), Counting(2), Dot(), plain.log_alpha)
+    g_repr = achieved(BATCHES.future_state)
+    logits = BATCHES.state[:, :2] @ g_repr.T
+    value, _ = CRL(loss, logsumexp_penalty=0.3).critic_loss(agent, BATCHES, g_repr)
+    expected = loss(logits) + 0.3 * losses.logsumexp_penalty(logits, loss)
+    assert value == pytest.approx(float(expected), rel=1e-5)
+    default, _ = CRL(loss).critic_loss(agent, BATCHES, g_repr)
+    assert (value - default) / 2 == pytest.approx(float(default - loss(logits)), rel=1e-3, abs=1e-6)
+
+
+def temperature_gradient(mean):
+    """The actor's log-density is -Σ mean²: an entropy of ACTION · mean² against -0.5 · ACTION."""
+    actor = CertainActor(Linear(STATE + GOAL, ACTION, key=jax.random.key(0)))
+    flat = eqx.tree_at(
+        lambda a: (a.linear.weight, a.linear.bias),
+        actor,
+        (jnp.zeros((STATE + GOAL, ACTION)), jnp.full(ACTION, mean)),
+    )
+    objective = CRL(target_entropy_per_action=0.25)
+    agent = make(flat)
+    loss = lambda log_alpha, log_prob: objective.alpha_loss(
+        eqx.tree_at(lambda a: a.log_alpha, agent, log_alpha), BATCHES, log_prob
+    )
+    _, log_prob = flat(BATCHES.state, BATCHES.goal).sample_and_log_prob(key=None)
+    return jax.grad(loss)(agent.log_alpha, log_prob)
+
+
+def test_the_temperature_rises_below_the_target_entropy_and_falls_above():
+    assert temperature_gradient(0.1) < 0 < temperature_gradient(0.9)
+    assert temperature_gradient(0.5) == pytest.approx(0, abs=1e-6)
+
+
+def test_the_groups_hold_every_parameter_once_and_no_running_moment(agent):
+    moments = Normalizer(STATE), Normalizer(GOAL)
+    full = eqx.tree_at(
+        lambda a: (a.state_normalizer, a.goal_normalizer),
+        agent,
+        moments,
+        is_leaf=lambda leaf: leaf is None,
+    )
+    inside = len(jax.tree.leaves(trainable(full)))
+    everything = len(jax.tree.leaves(eqx.filter(full, eqx.is_inexact_array)))
+    assert inside == everything - len(jax.tree.leaves(moments))
+    zeros = jax.tree.map(jnp.zeros_like, trainable(full))
+    emptied = with_trainable(full, zeros)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(trainable(emptied)))
+    assert emptied.state_normalizer is not None
+    same = with_trainable(emptied, trainable(full))
+    assert eqx.tree_equal(same, full)
+
+
+def test_each_group_has_its_own_optimiser(agent):
+    optimizers = {**adams(3e-4), "critic": adam(1e-2), "alpha": optax.sgd(0.0)}
+    step = eqx.filter_jit(update)
+    new, _, _ = step(
+        agent,
+        init_optimizers(optimizers, agent),
+        BATCHES,
+        objective=CRL(),
+        optimizers=optimizers,
+        achieved_goal=achieved,
+        key=jax.random.key(0),
+    )
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), trainable(agent), trainable(new))
+    largest = {name: max(jax.tree.leaves(group)) for name, group in moved.items()}
+    # The first step of Adam has the size of its learning rate.
+    assert largest["actor"] == pytest.approx(3e-4, rel=1e-2)
+    assert largest["critic"] == pytest.approx(1e-2, rel=1e-2)
+    assert largest["alpha"] == 0
+
+
+def after(optimizer, gradients, parameter=1.0):
+    """A parameter after some gradients."""
+    with jax.numpy_dtype_promotion("standard"):
+        parameter, state = jnp.asarray(parameter), optimizer.init(jnp.asarray(parameter))
+        for gradient in gradients:
+            step, state = optimizer.update(jnp.asarray(gradient), state, parameter)
+            parameter = parameter + step
+    return float(parameter)
+
+
+def test_weight_decay_and_clipping_are_not_accepted_and_ignored():
+    assert after(adam(0.1), [0.0]) == 1
+    assert after(adam(0.1, weight_decay=0.5), [0.0]) == pytest.approx(0.95)
+    # Clipped to the same length, two gradients make two full steps; else the first dwarfs the next.
+    assert after(adam(0.1, max_grad_norm=1.0), [1e3, 2.0]) == pytest.approx(0.8, abs=1e-4)
+    assert after(adam(0.1), [1e3, 2.0]) > 0.82
+    assert after(adam(lambda count: 0.1 / (1.0 + count)), [1.0, 1.0]) == pytest.approx(
+        0.85, abs=1e-4
+    )
+
+
+def test_a_temperature_that_is_not_learned_is_no_parameter():
+    fixed = make(energy=Cosine(0.5, learned=False))
+    learned = make(energy=Cosine(0.5))
+    count = lambda agent: len(jax.tree.leaves(trainable(agent)["critic"]))
+    assert count(learned) == count(fixed) + 1
