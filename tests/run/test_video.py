@@ -12,7 +12,7 @@ from crl_eqx import AbstractGoalEnv, envs, EnvState, UserError
 from crl_eqx.run import _view3d as view3d
 from crl_eqx.run._clips import clips
 from crl_eqx.run._geoms import Geoms, mujoco
-from crl_eqx.run._scene import Record, record
+from crl_eqx.run._scene import maze_bounds, Record, record
 from crl_eqx.run._video import still, video
 
 
