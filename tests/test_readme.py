@@ -31,8 +31,17 @@ def _blocks(document: Path, language: str) -> list[str]:
     return re.findall(fence, document.read_text(), re.DOTALL | re.MULTILINE)
 
 
+@pytest.fixture
+def quick_compiles():
+    """Most of this code's time is compiling, and none of it is for speed."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
-def test_the_code_runs_in_order(name, capsys):
+@pytest.mark.usefixtures("quick_compiles")
+def test_the_code_runs_in_order(name):
     blocks = _blocks(ROOT / name, "python")
     assert blocks
     namespace = {"__name__": name}
