@@ -1,6 +1,6 @@
 """A critic alone, learnt from trajectories that are already in memory."""
 
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -174,5 +174,5 @@ def fit(
         keys = jax.random.split(key, num_updates)
         return jax.lax.scan(body, (params, optimizer.init(params)), keys)
 
-    (params, _), history = run(params, key)
-    return eqx.combine(params, static), history
+    (fitted, _), history = run(params, key)
+    return cast(Critic, eqx.combine(fitted, static)), history

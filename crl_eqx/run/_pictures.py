@@ -9,7 +9,7 @@ from ._build import make_acting
 from ._config import ActingName, load_config
 from ._loop import load_run
 from ._plots import learning_curve, trajectories
-from ._video import still as still, video
+from ._video import still as still, video, View
 from ._writers import read_metrics
 
 
@@ -27,7 +27,7 @@ def draw_pictures(
     *,
     acting: ActingName = "deterministic",
     num_episodes: int = 4,
-    view: str = "auto",
+    view: View = "auto",
     seed: int = 0,
 ) -> Iterator[str]:
     """Draws trajectories over the critic's energy, then a video; yields a line about each."""

@@ -81,7 +81,7 @@ class WeightsAndBiases:
 
     def __init__(self, run_dir: Path, config: Config):
         try:
-            import wandb
+            import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
             raise UserError(
                 "`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'."

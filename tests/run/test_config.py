@@ -4,8 +4,7 @@ import inspect
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.run import check, Config, load_config, PRESETS, save_config
-from crl_eqx.run import _config
+from crl_eqx.run import _config, check, Config, load_config, PRESETS, save_config
 from crl_eqx.run._config import differences
 
 from .conftest import tiny

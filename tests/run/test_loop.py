@@ -9,6 +9,7 @@ import time
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,16 +31,19 @@ def command(*words) -> list[str]:
     return [sys.executable, "-m", "crl_eqx", *map(str, words)]
 
 
+def plain(leaf):
+    """Random keys as the numbers they are."""
+    return np.asarray(
+        jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+    )
+
+
 def state_of(run_dir):
     """The newest checkpoint's state, as NumPy arrays."""
     run = Run(load_config(run_dir / "config.json"), run_dir)
-    state, _ = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
-    raw = lambda leaf: (
-        jax.random.key_data(leaf)
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-        else leaf
-    )
-    return [np.asarray(raw(leaf)) for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_array))]
+    found = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
+    assert found is not None
+    return [plain(leaf) for leaf in jax.tree.leaves(eqx.filter(found[0], eqx.is_array))]
 
 
 def without_time(rows):
@@ -89,7 +93,7 @@ def test_a_signal_saves_and_exits_with_its_code(number, code, tmp_path):
         command("train", *words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     while not read_metrics(run_dir / "metrics.jsonl"):
-        assert process.poll() is None, process.stdout.read()
+        assert process.poll() is None, process.communicate()[0]
         time.sleep(0.05)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
