@@ -34,6 +34,7 @@ def as_batch(transitions: Transitions) -> crl_eqx.Batch:
     return crl_eqx.Batch(state, action, jnp.zeros_like(goal), future)
 
 
+@eqx.filter_jit
 def new_agent(
     sizes: Sizes, *, depth: int, width: int, key: jax.Array, **network: Any
 ) -> crl_eqx.Agent:

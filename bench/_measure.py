@@ -1,5 +1,6 @@
 """Timing without surprises: fresh processes, pinned cores, CPU time beside wall time, medians."""
 
+import contextlib
 import gc
 import json
 import os
@@ -26,25 +27,28 @@ def quietest_cores(n: int) -> set[int]:
 
 
 def in_fresh_process(script: str, job: dict[str, Any], *, cores: int | None = None) -> Any:
-    """Runs `script --job JSON` by itself and returns the JSON of the last line that it prints.
+    """Runs `script --job JSON` by itself and returns what its `answer` prints.
 
     Nothing is compiled, cached or allocated there yet; on a GPU nothing else holds it. With
     `cores` it may use no more than so many, and XLA sizes its thread pool by that.
     """
-    pin = None
-    if cores is not None and hasattr(os, "sched_setaffinity"):
-        chosen = quietest_cores(cores)
-        pin = lambda: os.sched_setaffinity(0, chosen)
+    pin = sorted(quietest_cores(cores)) if cores and hasattr(os, "sched_setaffinity") else None
     done = subprocess.run(
-        [sys.executable, str(Path(script).resolve()), "--job", json.dumps(job)],
+        [sys.executable, str(Path(script).resolve()), "--job", json.dumps({"pin": pin} | job)],
         stdout=subprocess.PIPE,
         text=True,
-        preexec_fn=pin,
         env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
     )
     if done.returncode:
         raise SystemExit(f"{Path(script).name} {job} ended with code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def answer(job: Callable[..., Any], *, pin: list[int] | None, **settings: Any) -> None:
+    """The other end of `in_fresh_process`. Pins first: JAX starts with its first use."""
+    if pin:
+        os.sched_setaffinity(0, pin)
+    print(json.dumps(job(**settings)))
 
 
 def timed(f: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -75,6 +79,26 @@ def peak_memory_mib() -> dict[str, float]:
     if stats and "peak_bytes_in_use" in stats:
         peak["peak_device_mib"] = stats["peak_bytes_in_use"] / MIB
     return peak
+
+
+def peak_rss_from_now() -> Callable[[], float]:
+    """Call it before and what it returns after: the MiB by which the process grew at its most.
+
+    Where the system cannot forget an earlier peak (only Linux can), that peak hides smaller ones.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    before = psutil.Process().memory_info().rss / MIB
+    return lambda: max(0.0, _peak_rss_mib() - before)
+
+
+def _peak_rss_mib() -> float:
+    """Since the last reset, where the system tells."""
+    with contextlib.suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 1024
+    return peak_memory_mib()["peak_rss_mib"]
 
 
 def alternating(steps: dict[str, Callable[[], Any]], rounds: int) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from ._agent import Agent
 from ._check_env import check_env
@@ -64,7 +64,7 @@ class TrainState(eqx.Module):
     ratio of updates to environment steps exact when it is not a whole number per unroll."""
 
 
-def _first_nonfinite(metrics: Metrics, before: Count) -> Count:
+def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:
     """The gradient step at which a metric was first not finite, or -1; `before` were made."""
     bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)

@@ -1,0 +1,216 @@
+"""What does scanning over layers buy? Compile time, step time and memory by depth.
+
+    python bench/scan_vs_unrolled.py                          # depths 4 to 1024
+    python bench/scan_vs_unrolled.py --depths 4 16 --processes 1
+    python bench/scan_vs_unrolled.py --remat none dots block  # every choice of rematerialisation
+    python bench/scan_vs_unrolled.py --max-unrolled-depth 256 # unrolling that takes minutes
+    python bench/scan_vs_unrolled.py --cores 1
+
+One whole update of the three networks (the library's own `update`), once with the blocks scanned
+over and once with the same blocks written out in a Python loop. Every measurement is a process of
+its own, on whatever device JAX finds; medians over `--processes` of them. Before it is timed, a
+scanned network is compared with the plain loop over its blocks, and each update's losses and
+gradient norms must be the same, scanned and unrolled.
+"""
+
+import argparse
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import matplotlib
+import matplotlib.pyplot as plt
+from _agents import ANT, as_batch, donated, make_update, new_agent, random_transitions
+from _machine import machine, write
+from _measure import (
+    alternating,
+    answer,
+    compiled,
+    in_fresh_process,
+    medians,
+    peak_memory_mib,
+    rounded,
+    timed,
+)
+from rich.console import Console
+from rich.table import Table
+
+import crl_eqx
+
+
+COMPARED = ("critic_loss", "actor_loss", "actor_grad_norm", "critic_grad_norm")
+CPU_TOLERANCE = 2e-3
+ACCELERATOR_TOLERANCE = 2e-2  # their default products are rounded to fewer bits, as TF32
+UNROLLED = "unrolled"
+TRUNKS = ("actor", "sa_encoder", "g_encoder")
+PANELS = (
+    ("compile_seconds", "compile time [s]"),
+    ("wall_seconds", "one update [s]"),
+    ("temp_mib", "temporaries [MiB]"),
+)
+
+
+class Loop(eqx.Module):
+    """The blocks one by one: the program grows with their number."""
+
+    blocks: tuple[crl_eqx.nn.ResidualBlock, ...]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def unrolled(agent: crl_eqx.Agent) -> crl_eqx.Agent:
+    trunks = lambda a: [getattr(a, name).network.trunk for name in TRUNKS]
+    return eqx.tree_at(trunks, agent, [Loop(tuple(t.unstacked())) for t in trunks(agent)])
+
+
+def check_scan(agent: crl_eqx.Agent, x: jax.Array) -> None:
+    """Raises unless the scanned trunk equals the loop over its blocks."""
+    trunk = agent.actor.network.trunk
+    one = eqx.filter_jit(lambda block, x: block(x))
+    with jax.default_matmul_precision("highest"):
+        scanned, looped = eqx.filter_jit(lambda trunk, x: trunk(x))(trunk, x), x
+        for block in trunk.unstacked():
+            looped = one(block, looped)
+    off = float(jnp.max(jnp.abs(scanned - looped)) / jnp.max(jnp.abs(looped)))
+    if not off < CPU_TOLERANCE:
+        raise SystemExit(f"scanned and looped outputs differ by {off}")
+
+
+def job(variant: str, depth: int, width: int, batch_size: int, seconds: float) -> dict[str, Any]:
+    """What runs in a process of its own."""
+    key = jax.random.key(0)
+    remat = "none" if variant == UNROLLED else variant.removeprefix("scan, ")
+    agent = new_agent(ANT, depth=depth, width=width, key=key, remat=remat)
+    if variant == UNROLLED:
+        agent = unrolled(agent)
+    else:
+        check_scan(agent, jax.random.normal(key, (8, width)))
+    batch = as_batch(random_transitions(ANT, batch_size, key))
+    carry = agent, crl_eqx.init_optimizers(crl_eqx.adams(), agent)
+    step, arrays = donated(make_update(ANT), carry)
+    del agent, carry
+    executable, cost = compiled(step, arrays, batch, key)
+    cost["rss_after_compile_mib"] = peak_memory_mib()["peak_rss_mib"]
+
+    arrays, metrics = executable(arrays, batch, key)
+    losses = {name: float(metrics[name]) for name in COMPARED}
+    state = {"arrays": arrays}
+    del arrays
+
+    def update():
+        state["arrays"], _ = executable(state["arrays"], batch, key)
+        return state["arrays"]
+
+    _, trial, _ = timed(update)
+    rounds = max(2, min(100, math.ceil(seconds / trial)))
+    times = alternating({variant: update}, rounds)[variant]
+    about = {"depth": depth, "variant": variant, "width": width, "batch_size": batch_size}
+    return about | cost | times | peak_memory_mib() | losses
+
+
+def check_losses(rows: list[dict[str, Any]], tolerance: float) -> None:
+    """Raises unless all variants of a depth computed the same losses and gradient norms."""
+    reference = {row["depth"]: row for row in rows}
+    for row in rows:
+        for name in COMPARED:
+            want = reference[row["depth"]][name]
+            if not math.isclose(row[name], want, rel_tol=tolerance):
+                where = f"at depth {row['depth']}, {row['variant']}"
+                raise SystemExit(f"{where}: {name} is {row[name]}, elsewhere {want}")
+
+
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title="one update of all three networks, scanned and unrolled")
+    heads = ("depth", "variant", "compile s", "CPU s", "lines", "update s", "CPU s", "temp. MiB")
+    for head in (*heads, "peak RSS MiB"):
+        table.add_column(head, justify="left" if head == "variant" else "right")
+    number = lambda x: "–" if x is None else f"{x:.3g}" if x < 100 else f"{x:,.0f}"
+    for row in rows:
+        names = ["compile_seconds", "compile_cpu_seconds", "program_lines", "wall_seconds"]
+        names += ["cpu_seconds", "temp_mib", "peak_rss_mib"]
+        cells = [number(row[name]) for name in names]
+        table.add_row(str(row["depth"]), row["variant"], *cells)
+    console.print(table)
+
+
+def plot(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    matplotlib.use("Agg")
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(12, 3.8), layout="constrained")
+    for axis, (name, label) in zip(axes, PANELS, strict=True):
+        for variant in dict.fromkeys(row["variant"] for row in rows):
+            points = [(r["depth"], r[name]) for r in rows if r["variant"] == variant and r[name]]
+            style = "s--" if variant == UNROLLED else "o-"
+            axis.plot(*zip(*points, strict=True), style, label=variant)
+        axis.set(xscale="log", yscale="log", xlabel="depth", title=label)
+        axis.set_xticks(depths := sorted({row["depth"] for row in rows}), map(str, depths))
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].legend()
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, dpi=110)
+
+
+def parse() -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--depths", type=int, nargs="+", default=[4, 16, 64, 256, 1024])
+    parser.add_argument("--max-unrolled-depth", type=int, default=64)
+    parser.add_argument(
+        "--remat", nargs="+", default=["auto"], choices=["auto", "none", "dots", "block"]
+    )
+    parser.add_argument("--width", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--cores", type=int, default=None, help="default: all")
+    parser.add_argument("--seconds", type=float, default=5.0, help="timed updates of each process")
+    parser.add_argument("--processes", type=int, default=3, help="fresh ones; medians over them")
+    parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
+    parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse()
+    if args.job:
+        return answer(job, **args.job)
+    console, rows = Console(), []
+    sizes = {"width": args.width, "batch_size": args.batch_size}
+    for depth in args.depths:
+        variants = [f"scan, {remat}" for remat in args.remat]
+        variants += [UNROLLED] if depth <= args.max_unrolled_depth else []
+        runs: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
+        for process in range(args.processes):
+            for variant in variants:
+                settings = sizes | dict(depth=depth, variant=variant, seconds=args.seconds)
+                row = in_fresh_process(__file__, settings, cores=args.cores)
+                runs[variant].append(row)
+                console.print(
+                    f"depth {depth}, {variant}, process {process + 1} of {args.processes}: "
+                    f"compiled in {row['compile_seconds']:.1f} s"
+                )
+        rows += [medians(runs[variant]) for variant in variants]
+    on_cpu = jax.default_backend() == "cpu"
+    check_losses(rows, CPU_TOLERANCE if on_cpu else ACCELERATOR_TOLERANCE)
+    show(rows, console)
+    path = write(
+        "scan_vs_unrolled",
+        rounded(rows),
+        directory=args.out,
+        cores_used=args.cores or os.cpu_count(),
+        processes=args.processes,
+    )
+    about = machine()
+    title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
+    plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
+    console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
+
+
+if __name__ == "__main__":
+    main()

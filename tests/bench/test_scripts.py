@@ -1,0 +1,93 @@
+"""Every script runs at a tiny size, and its checks can fail."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from .conftest import BENCH
+
+
+def test_both_updates_compute_the_same_gradients(bench):
+    update = bench("update")
+    distances = update.check_gradients(depth=4, width=16, batch_size=8)
+    assert set(distances) == {"actor", "critic", "alpha"}
+    assert max(distances.values()) < update.TOLERANCE
+
+
+def test_an_update_is_timed(bench):
+    (row,) = bench("update").measure(
+        depth=4, width=8, batch_size=4, rounds=1, remat="none", published=False
+    )
+    assert row["wall_seconds"] > 0 and row["compile_seconds"] > 0 and row["program_lines"] > 0
+
+
+def test_ratios_are_ours_over_published_where_both_were_measured(bench):
+    names = "cpu_seconds", "wall_seconds", "compile_seconds", "compile_cpu_seconds", "temp_mib"
+    row = lambda depth, update, x: {"depth": depth, "update": update} | dict.fromkeys(names, x)
+    rows = [row(4, "ours", 1.0), row(4, "published", 2.0), row(8, "ours", 1.0)]
+    assert bench("update").ratios(rows) == [{"depth": 4} | dict.fromkeys(names, 0.5)]
+
+
+def test_gradients_that_differ_are_seen(bench):
+    distance = bench("update")._distance
+    assert distance({"w": np.ones(4)}, {"w": np.ones(4)}) == 0
+    assert distance({"w": 1.01 * np.ones(4)}, {"w": np.ones(4)}) == pytest.approx(0.01)
+
+
+def test_samplers_draw_goals_at_the_same_distances(bench):
+    replay = bench("replay")
+    sizes = dict(envs=16, steps=100, batches=20, batch_size=64, rounds=1)
+    rows = [replay.job(sampler=sampler, **sizes) for sampler in replay.SAMPLERS]
+    theirs, mine, _ = (row["mean_goal_distance"] for row in rows)
+    assert mine == pytest.approx(theirs, rel=0.2)
+    assert rows[0]["extra_mib"] > rows[1]["extra_mib"] > rows[2]["extra_mib"]
+
+
+def test_a_goal_of_another_episode_is_refused(bench):
+    replay = bench("replay")
+    state = np.zeros((4, 3), np.float32)
+    future = state + np.array([5, 0, 0], np.float32)
+    assert replay.check(state, future) == 5
+    with pytest.raises(SystemExit, match="another episode"):
+        replay.check(state, future + np.array([0, 1, 0], np.float32))
+    with pytest.raises(SystemExit, match="the past"):
+        replay.check(state, state - np.array([1, 0, 0], np.float32))
+
+
+def test_scan_vs_unrolled_writes_a_table_results_and_a_plot(tmp_path):
+    tiny = "--depths=4 --width=8 --batch-size=4 --seconds=0.01 --processes=1 --cores=1"
+    command = [sys.executable, str(BENCH / "scan_vs_unrolled.py"), *tiny.split(" ")]
+    command += ["--out", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "unrolled" in done.stdout
+    (results,) = tmp_path.glob("scan_vs_unrolled-*.json")
+    assert results.with_suffix(".png").stat().st_size > 1000
+    rows = json.loads(results.read_text())["rows"]
+    assert [row["variant"] for row in rows] == ["scan, auto", "unrolled"]
+    assert all(row["compile_seconds"] > 0 and row["temp_mib"] > 0 for row in rows)
+
+
+def test_variants_that_disagree_are_refused(bench):
+    script = bench("scan_vs_unrolled")
+    row = {name: 1.0 for name in script.COMPARED} | {"depth": 4, "variant": "scan, auto"}
+    script.check_losses([row, row | {"variant": "unrolled"}], 1e-3)
+    with pytest.raises(SystemExit, match="actor_loss"):
+        script.check_losses([row, row | {"actor_loss": 1.01}], 1e-3)
+
+
+def test_results_name_the_machine_but_no_host_and_no_path(bench, tmp_path):
+    path = bench("_machine").write("some", [{"x": 1}], directory=tmp_path, cores_used=1)
+    text = path.read_text()
+    assert json.loads(text)["rows"] == [{"x": 1}]
+    assert json.loads(text)["machine"]["versions"]["jax"]
+    assert platform.node() not in text and os.getcwd() not in text and "/" not in text
+
+
+def test_medians_take_the_middle_of_numbers_and_keep_names(bench):
+    rows = [{"name": "a", "x": x, "gone": None} for x in (3.0, 1.0, 2.0)]
+    assert bench("_measure").medians(rows) == {"name": "a", "x": 2.0, "gone": None}
