@@ -16,7 +16,7 @@ from ._types import Action, Goal, PRNGKey, Repr, State
 from .energy import AbstractEnergy, NegL2
 from .nn import Encoder
 from .objectives import CRL
-from .objectives._base import AchievedGoal, Metrics
+from .objectives._base import AchievedGoal
 from .relabel import future_index
 
 
@@ -135,7 +135,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     achieved_goal: AchievedGoal = lambda state: state,
     key: PRNGKey,
-) -> tuple[Critic, Metrics]:
+) -> tuple[Critic, dict[str, Float[Array, " updates"]]]:
     """Trains a critic on trajectories in memory, as one compiled scan.
 
     **Arguments:**

@@ -76,7 +76,7 @@ def test_presets_set_defaults_that_flags_change(trained):
     told = json.loads((trained / "config.json").read_text())
     assert told["preset"] == "cpu-demo"
     assert told["network"]["width"] == 16
-    assert told["data"]["updates_per_env_step"] == 1 / 50
+    assert told["data"]["updates_per_env_step"] == 1 / 80
 
 
 def test_a_new_run_does_not_overwrite_an_old_one(trained, capsys):
