@@ -9,7 +9,7 @@ from ._scene import Record
 
 
 LONGEST = 6.0  # s; an episode that takes longer is played faster
-AFTERWARDS = 0.15  # of an episode's length, shown after the goal is reached
+AFTERWARDS = 0.08  # of an episode's length, shown after the goal is reached
 
 
 @dataclasses.dataclass(frozen=True)

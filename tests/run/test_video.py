@@ -178,7 +178,7 @@ def walked() -> Record:
 def test_a_clip_ends_a_while_after_its_goal_is_reached(walked):
     (clip,) = clips(walked, control_dt=None, fps=20)
     first = int(np.argmax(walked.success[:, 0]))
-    assert clip.step[-1] == first + int(0.15 * 31) < 30
+    assert clip.step[-1] == first + int(0.08 * 31) < 30
     assert not clip.reached[0] and clip.reached[-1]
     assert clip.length == 30
 
