@@ -41,7 +41,7 @@ def best_of(candidates: int) -> Acting:
     )
 
 
-def _exact(ratio: float | Fraction) -> Fraction:
+def _exact(ratio: float | int | Fraction) -> Fraction:
     """The fraction that a float such as 0.1 stands for; a fraction is taken at its word."""
     if isinstance(ratio, Fraction):
         return ratio
@@ -127,7 +127,7 @@ class TrainStep(eqx.Module):
         unroll_length: int = 62,
         prefill_length: int = 1000,
         batch_size: int = 512,
-        updates_per_env_step: float | Fraction = Fraction(800, 512 * 62),
+        updates_per_env_step: float | int | Fraction = Fraction(800, 512 * 62),
         replay_capacity: int = 10_000,
         discount: float = 0.99,
         acting: Acting = stochastic,

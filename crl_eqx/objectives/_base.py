@@ -6,11 +6,11 @@ import equinox as eqx
 
 from .._agent import Agent
 from .._replay import Batch
-from .._types import Goal, PRNGKey, Scalar, State
+from .._types import Count, Goal, PRNGKey, Scalar, State
 
 
 AchievedGoal: TypeAlias = Callable[[State], Goal]
-Metrics: TypeAlias = dict[str, Scalar]
+Metrics: TypeAlias = dict[str, Scalar | Count]
 
 
 class AbstractObjective(eqx.Module):

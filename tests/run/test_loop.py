@@ -161,7 +161,7 @@ def test_every_row_has_its_metrics(tmp_path, console):
 
 def test_losses_that_are_not_finite_stop_the_run_and_say_where(tmp_path, console):
     run_dir = tmp_path / "run"
-    config = tiny(critic_learning_rate=1e30, checkpoint_every=240)
+    config = tiny(critic_learning_rate=1e30, checkpoint_every=80)
     with pytest.raises(TrainingError, match=r"Not finite from gradient step \d+ on: .*critic"):
         train(config, run_dir, console)
     _, agent = load_run(run_dir)
