@@ -23,6 +23,7 @@ def main(folder: str) -> None:
     frames = dict(np.load(os.path.join(folder, "frames.npz")))
     width, height = (int(n) for n in frames["size"])
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+    model.vis.quality.numslices, model.vis.quality.numstacks = 16, 8  # round enough, twice as fast
     _dim(model)
     target = _Target(model)
     data, camera = mujoco.MjData(model), mujoco.MjvCamera()
@@ -37,7 +38,7 @@ def main(folder: str) -> None:
         renderer.update_scene(data, camera)
         renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0  # most of the time without a GPU
         way = frames["position"][frames["first"][frame] : frame + 1]
-        _add_trail(renderer.scene, way, width=0.003 * camera.distance)
+        _add_trail(renderer.scene, way, height=0.003 * camera.distance)
         sys.stdout.buffer.write(renderer.render().tobytes())
     sys.stdout.buffer.flush()
 
@@ -52,17 +53,17 @@ def _dim(model) -> None:
     model.light_diffuse *= part
 
 
-def _add_trail(scene, way, width: float) -> None:
-    """Thin lines on the floor along the positions so far."""
-    on_floor = np.pad(way, ((0, 0), (0, 1)), constant_values=width)
+def _add_trail(scene, way, height: float) -> None:
+    """Lines just above the floor along the positions so far."""
+    on_floor = np.pad(way, ((0, 0), (0, 1)), constant_values=height)
     for start, end in zip(on_floor[:-1], on_floor[1:], strict=True):
         if scene.ngeom == scene.maxgeom:
             return
         geom = scene.geoms[scene.ngeom]
-        capsule = mujoco.mjtGeom.mjGEOM_CAPSULE
-        mujoco.mjv_initGeom(geom, capsule, np.zeros(3), np.zeros(3), np.eye(3).ravel(), TRAIL)
-        mujoco.mjv_connector(geom, capsule, width, start, end)
-        geom.emission, geom.specular = 0.6, 0.0
+        line = mujoco.mjtGeom.mjGEOM_LINE
+        mujoco.mjv_initGeom(geom, line, np.zeros(3), np.zeros(3), np.eye(3).ravel(), TRAIL)
+        mujoco.mjv_connector(geom, line, 3.0, start, end)  # 3 pixels wide
+        geom.emission = 0.6
         scene.ngeom += 1
 
 
