@@ -121,7 +121,7 @@ def deep(depth):
     return ResidualMLP(5, 3, depth=depth, width=8, key=jax.random.key(depth))
 
 
-@pytest.mark.parametrize("depth", [4, 256, 1024])
+@pytest.mark.parametrize("depth", [4, 1024])
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e6, 1e15])
 def test_gradients_are_finite_at_any_depth_for_extreme_inputs(depth, scale):
     x = scale * jax.random.normal(jax.random.key(0), (4, 5))
