@@ -35,7 +35,7 @@ def draw_pictures(
     for folder in ("plots", "videos"):
         (run_dir / folder).mkdir(exist_ok=True)
     plot_key, video_key = jax.random.split(jax.random.key(seed))
-    title = f"{run.config.env}: deterministic policy, critic's energy"
+    title = f"{run.config.env}: deterministic policy"
     path = run_dir / "plots" / "trajectories.png"
     yield f"trajectories     {trajectories(run.env, agent, path, key=plot_key, title=title)}"
     policy = make_acting(acting, run.config.data.candidates)(agent)
