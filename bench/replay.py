@@ -36,6 +36,7 @@ from _measure import (
     peak_rss_from_now,
     rounded,
 )
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -144,8 +145,8 @@ def job(
 
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="drawing the samples of one training step")
-    for head in ("sampler", "CPU s", "seconds", "extra MiB", "seen to grow MiB", "compile s"):
+    table = Table(title="drawing the samples of one training step", box=box.SIMPLE)
+    for head in ("sampler", "CPU s", "wall s", "extra\nMiB", "seen to\ngrow MiB", "compile\ns"):
         table.add_column(head, justify="left" if head == "sampler" else "right")
     names = ("cpu_seconds", "wall_seconds", "extra_mib", "rss_growth_mib", "compile_seconds")
     for row in rows:

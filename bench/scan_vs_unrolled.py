@@ -37,6 +37,7 @@ from _measure import (
     rounded,
     timed,
 )
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -128,10 +129,12 @@ def check_losses(rows: list[dict[str, Any]], tolerance: float) -> None:
 
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="one update of all three networks, scanned and unrolled")
-    heads = ("depth", "variant", "compile s", "CPU s", "lines", "update s", "CPU s", "temp. MiB")
-    for head in (*heads, "peak RSS MiB"):
-        table.add_column(head, justify="left" if head == "variant" else "right")
+    table = Table(title="one update of all three networks", box=box.SIMPLE)
+    heads = ["depth", "variant", "compile\nwall s", "compile\nCPU s", "program\nlines"]
+    heads += ["update\nwall s", "update\nCPU s", "temp.\nMiB", "RSS\nMiB"]
+    for head in heads:
+        left = head == "variant"
+        table.add_column(head, justify="left" if left else "right", no_wrap=left)
     number = lambda x: "–" if x is None else f"{x:.3g}" if x < 100 else f"{x:,.0f}"
     for row in rows:
         names = ["compile_seconds", "compile_cpu_seconds", "program_lines", "wall_seconds"]

@@ -30,6 +30,7 @@ from _agents import (
 )
 from _machine import write
 from _measure import alternating, answer, compiled, in_fresh_process, medians, rounded
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -124,9 +125,9 @@ def job(check: bool, **settings: Any) -> dict[str, Any]:
 
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
-    table = Table(title="one update of all three networks")
-    heads = ("depth", "update", "CPU s", "seconds", "compile s", "CPU s", "temp. MiB", "lines")
-    for head in heads:
+    table = Table(title="one update of all three networks", box=box.SIMPLE)
+    heads = ["depth", "update", "CPU s", "wall s", "compile\nwall s", "compile\nCPU s"]
+    for head in [*heads, "temp.\nMiB", "program\nlines"]:
         table.add_column(head, justify="left" if head == "update" else "right")
     for row in rows:
         names = ["cpu_seconds", "wall_seconds", "compile_seconds", "compile_cpu_seconds"]
