@@ -98,4 +98,5 @@ def update(
             )
         new_groups[name] = optax.apply_updates(group, updates)
         metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
+        metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))
     return with_trainable(agent, new_groups), new_opt_state, metrics

@@ -274,7 +274,7 @@ def test_the_groups_hold_every_parameter_once_and_no_running_moment(agent):
 def test_each_group_has_its_own_optimiser(agent):
     optimizers = {**adams(3e-4), "critic": adam(1e-2), "alpha": optax.sgd(0.0)}
     step = eqx.filter_jit(update)
-    new, _, _ = step(
+    new, _, metrics = step(
         agent,
         init_optimizers(optimizers, agent),
         BATCHES,
@@ -283,12 +283,16 @@ def test_each_group_has_its_own_optimiser(agent):
         achieved_goal=achieved,
         key=jax.random.key(0),
     )
-    moved = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), trainable(agent), trainable(new))
-    largest = {name: max(jax.tree.leaves(group)) for name, group in moved.items()}
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b), trainable(agent), trainable(new))
+    largest = {n: max(leaf.max() for leaf in jax.tree.leaves(group)) for n, group in moved.items()}
     # The first step of Adam has the size of its learning rate.
     assert largest["actor"] == pytest.approx(3e-4, rel=1e-2)
     assert largest["critic"] == pytest.approx(1e-2, rel=1e-2)
     assert largest["alpha"] == 0
+    for name, group in moved.items():
+        assert metrics[f"{name}_update_norm"] == pytest.approx(
+            float(optax.tree.norm(group)), rel=1e-2
+        )
 
 
 def after(optimizer, gradients, parameter=1.0):

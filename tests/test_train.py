@@ -187,7 +187,8 @@ def test_the_metrics_say_what_was_asked_for_and_are_not_constant(crl):
         rows.append({name: float(value) for name, value in metrics.items()})
     named = {"critic_loss", "actor_loss", "alpha_loss", "categorical_accuracy", "logsumexp",
              "logits_positive", "logits_negative", "entropy", "alpha", "actor_grad_norm",
-             "critic_grad_norm", "alpha_grad_norm"}  # fmt: skip
+             "critic_grad_norm", "alpha_grad_norm", "actor_update_norm", "critic_update_norm",
+             "alpha_update_norm"}  # fmt: skip
     assert named <= rows[0].keys()
     for name in named:
         assert len({row[name] for row in rows}) > 1, name
