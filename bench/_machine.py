@@ -1,5 +1,6 @@
 """What a number was measured on, and where it is kept. Names no host, no user and no path."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
@@ -12,7 +13,7 @@ from typing import Any
 
 
 RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy")
+PACKAGES = ("jax", "jaxlib", "equinox", "optax", "numpy", "mujoco", "mujoco-mjx")
 
 
 def _from_proc(file: str, field: str) -> str | None:
@@ -37,6 +38,15 @@ def _commit() -> str | None:
         return None
 
 
+def _versions() -> dict[str, str]:
+    """Of those packages that are there: networks are measured without MuJoCo, too."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, accelerator, versions, date. Starts JAX's backend: on a GPU, call
     it after the measuring processes have ended."""
@@ -51,7 +61,7 @@ def machine() -> dict[str, Any]:
         "devices": [device.device_kind for device in devices],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": _versions(),
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
     }

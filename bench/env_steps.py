@@ -5,32 +5,33 @@
     python bench/env_steps.py --tasks ant --envs 128 --seconds 5
 
 Uniformly random actions; an environment that ends is reset at once, as in training, and the reset
-is part of the time. Prints a table and writes it, with machine and versions, to `--out`.
+is part of the time. Prints a table and writes it, with machine and versions, into `--out`.
 
 Steps per second depend on what else the machine does (`load` beside each line tells: the number of
 processes that wanted to run, ours included); steps per CPU second, over all threads, hardly do.
 """
 
 import argparse
-import datetime
 import functools
-import importlib.metadata
-import json
+import itertools
 import os
-import platform
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from _machine import write
+from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from crl_eqx import envs
 
 
 TASKS = ("point_u_maze", "reacher", "ant", "ant_u_maze", "ant_big_maze", "ant_hardest_maze")
 SIZES = (1, 8, 32, 128, 512)
-RESULTS = Path(__file__).parent / "results"
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -87,27 +88,16 @@ def measure(task, physics, n, seconds):
     }
 
 
-def machine():
-    device = jax.devices()[0]
-    return {
-        "date": datetime.date.today().isoformat(),
-        "processor": processor(),
-        "threads": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "device": device.device_kind,
-        "system": platform.system(),
-        "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("jax", "jaxlib", "mujoco", "mujoco-mjx", "numpy")
-        },
-    }
-
-
-def processor():
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def show(rows: list[dict[str, Any]], console: Console) -> None:
+    table = Table(title="control steps of random actions", box=box.SIMPLE)
+    heads = ["task", "physics", "envs", "steps/s", "(spread)", "steps/\nCPU s", "load"]
+    for head in [*heads, "compile\ns"]:
+        left = head in ("task", "physics")
+        table.add_column(head, justify="left" if left else "right", no_wrap=left)
+    for row in rows:
+        cells = dict(row) | {"spread": "{:,} to {:,}".format(*row["spread"])}
+        table.add_row(*(f"{x:,}" if isinstance(x, int) else str(x) for x in cells.values()))
+    console.print(table)
 
 
 def main():
@@ -118,26 +108,16 @@ def main():
     parser.add_argument("--physics", nargs="+", default=["native"], choices=["native", "mjx"])
     parser.add_argument("--envs", nargs="+", type=int, default=SIZES)
     parser.add_argument("--seconds", type=float, default=1.0, help="measured time per line")
-    parser.add_argument("--out", type=Path, default=None, help="default: bench/results/")
+    parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
 
-    report = {"machine": machine(), "results": []}
-    columns = "{:22}{:8}{:>6}{:>10}  {:20}{:>12}{:>6}{:>11}"
-    heads = "task", "physics", "envs", "steps/s", "(spread)", "per CPU s", "load", "compile s"
-    print(columns.format(*heads))
-    for task in args.tasks:
-        for physics in args.physics:
-            for n in args.envs:
-                line = measure(task, physics, n, args.seconds)
-                report["results"].append(line)
-                cells = [f"{x:,}" if isinstance(x, int) else x for x in line.values()]
-                cells[4] = "({:,} to {:,})".format(*line["spread"])
-                print(columns.format(*map(str, cells)), flush=True)
-    kind = jax.default_backend()
-    out = args.out or RESULTS / f"env_steps-{kind}-{report['machine']['date']}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(report, indent=1) + "\n")
-    print(f"written to {out}")
+    console, rows = Console(), []
+    for task, physics, n in itertools.product(args.tasks, args.physics, args.envs):
+        rows.append(measure(task, physics, n, args.seconds))
+        console.print(f"{task}, {physics}, {n} environments: {rows[-1]['steps_per_second']:,} /s")
+    show(rows, console)
+    path = write("env_steps", rows, directory=args.out)
+    console.print(f"written to {path.name}")
 
 
 if __name__ == "__main__":

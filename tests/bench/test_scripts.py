@@ -1,5 +1,6 @@
 """Every script runs at a tiny size, and its checks can fail."""
 
+import dataclasses
 import json
 import os
 import platform
@@ -70,6 +71,22 @@ def test_scan_vs_unrolled_writes_a_table_results_and_a_plot(tmp_path):
     rows = json.loads(results.read_text())["rows"]
     assert [row["variant"] for row in rows] == ["scan, auto", "unrolled"]
     assert all(row["compile_seconds"] > 0 and row["temp_mib"] > 0 for row in rows)
+
+
+def test_a_save_is_a_share_of_the_time_between_two(bench, tmp_path):
+    script = bench("checkpoints")
+    config = script.configuration("point_u_maze", 4, every=2000)
+    small = dataclasses.replace(config.data, prefill_length=200, replay_capacity=500)
+    config = dataclasses.replace(config, data=small)
+    first, second = script.measure(config, tmp_path, saves=2)
+    assert second["env_steps"] - first["env_steps"] == 8 * 4 * 62  # unrolls that make about 2000
+    assert 0 < first["share"] < 1 and first["written_mib"] > 0
+
+
+def test_steps_of_environments_are_counted(bench):
+    row = bench("env_steps").measure("point_u_maze", "native", 2, seconds=0.01)
+    assert row["steps_per_second"] > 0 and row["steps_per_cpu_second"] > 0
+    assert row["spread"][0] <= row["steps_per_second"] <= row["spread"][1]
 
 
 def test_variants_that_disagree_are_refused(bench):
