@@ -17,7 +17,9 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/.ready
-	$(BIN)/crl-eqx train --preset cpu-demo --seed $(SEED) --run-dir $(RUN)
+	@if [ -e $(RUN)/config.json ]; then echo "$(RUN) is there: going on with it"; \
+	  $(BIN)/crl-eqx resume $(RUN); \
+	else $(BIN)/crl-eqx train --preset cpu-demo --seed $(SEED) --run-dir $(RUN); fi
 
 test: $(VENV)/.ready
 	$(BIN)/pytest -q -n 2

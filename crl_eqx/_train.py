@@ -43,9 +43,14 @@ def best_of(candidates: int) -> Acting:
 
 def _exact(ratio: float | int | Fraction) -> Fraction:
     """The fraction that a float such as 0.1 stands for; a fraction is taken at its word."""
-    if isinstance(ratio, Fraction):
-        return ratio
-    return Fraction(ratio).limit_denominator(100_000)
+    exact = Fraction(ratio)
+    if not isinstance(ratio, Fraction):
+        exact = exact.limit_denominator(100_000)
+    if exact < 0 or (ratio and not exact):
+        raise UserError(
+            f"`TrainStep(updates_per_env_step={ratio})` must be 0 or at least 1/100000."
+        )
+    return exact
 
 
 class TrainState(eqx.Module):
@@ -148,6 +153,11 @@ class TrainStep(eqx.Module):
 
     def _check(self, prefill_length: int) -> None:
         stored = min(self.prefill_unrolls * self.unroll_length, self.buffer.capacity)
+        if self.buffer.capacity < 2:
+            raise UserError(
+                f"`TrainStep(replay_capacity={self.buffer.capacity})` must be at least 2: a step "
+                f"needs a later one to be its goal."
+            )
         if self.unroll_length > self.buffer.capacity:
             raise UserError(
                 f"`TrainStep(replay_capacity={self.buffer.capacity})` is less than "

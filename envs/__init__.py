@@ -4,7 +4,11 @@ if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
 from ._maze import Maze as Maze
-from ._physics import AbstractPhysics as AbstractPhysics, PhysicsState as PhysicsState
+from ._physics import (
+    AbstractPhysics as AbstractPhysics,
+    default_physics as default_physics,
+    PhysicsState as PhysicsState,
+)
 from ._registry import (
     eval_split as eval_split,
     make as make,

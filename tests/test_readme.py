@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -19,7 +20,7 @@ from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
 from crl_eqx.cli._train import parse_config
 from crl_eqx.run import check, Config, PRESETS, Run
-from crl_eqx.run._config import _flat, EnergyName, flag, LossName
+from crl_eqx.run._config import EnergyName, flag, flat, LossName
 
 
 ROOT = Path(__file__).parent.parent
@@ -29,14 +30,6 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs
 def _blocks(document: Path, language: str) -> list[str]:
     fence = rf"^```{language}\n(.*?)^```$"
     return re.findall(fence, document.read_text(), re.DOTALL | re.MULTILINE)
-
-
-@pytest.fixture
-def quick_compiles():
-    """Most of this code's time is compiling, and none of it is for speed."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
@@ -86,11 +79,17 @@ def test_every_command_is_shown_somewhere():
 
 
 def test_flags_named_in_the_documents_exist():
-    known = {flag(name) for _, name, _ in _flat(Config())}
+    known = {flag(name) for _, name, _ in flat(Config())}
     for document in DOCUMENTS:
         for name in re.findall(r"`(--[a-z-]+)", document.read_text()):
             positive = name.replace("--no-", "--", 1)
             assert {name, positive} & known or name == "--resume", f"{document.name}: {name}"
+
+
+def test_uv_installs_the_versions_that_pip_does():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    pinned = (ROOT / "constraints.txt").read_text().split()
+    assert project["tool"]["uv"]["constraint-dependencies"] == pinned
 
 
 def test_make_targets_in_the_documents_exist():

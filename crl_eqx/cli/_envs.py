@@ -1,6 +1,7 @@
 """`crl-eqx envs`."""
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,17 +34,36 @@ def envs(arguments: Sequence[str], console: Console) -> int:
     if options.name is None:
         console.print(_table(suite.tasks()))
         return 0
+    if options.picture is not None:
+        _check_picture(options.picture)
     env = suite.make(options.name)
     console.print(_table([task for task in suite.tasks() if task.name == options.name]))
-    console.print(type(env).__doc__ or "", highlight=False, markup=False)
+    console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
     if options.picture is not None:
         console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
     return 0
 
 
+def _check_picture(path: Path) -> None:
+    """**Raises:** `UserError` if no PNG can be written there."""
+    if path.suffix.lower() != ".png":
+        raise UserError(f"`--picture {path}` must end in .png.")
+    if not path.parent.is_dir():
+        raise UserError(f"`--picture {path}`: there is no directory `{path.parent}`.")
+
+
 def _table(tasks: Sequence[suite.Task]) -> Table:
     table = Table()
-    for column in ("task", "state", "action", "goal", "steps", "dt", "success", "held-out goals"):
+    for column in (
+        "task",
+        "state",
+        "action",
+        "goal",
+        "steps",
+        "dt (s)",
+        "success",
+        "held-out goals",
+    ):
         table.add_column(column, no_wrap=column == "task")
     for task in tasks:
         table.add_row(
@@ -52,7 +72,7 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
             f"{task.action_size}",
             f"{task.goal_size}",
             f"{task.episode_length}",
-            f"{task.control_dt:g} s",
+            f"{task.control_dt:g}",
             f"< {task.threshold:g}",
             "yes" if task.eval_split else "",
         )

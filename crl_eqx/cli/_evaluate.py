@@ -15,7 +15,7 @@ from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
-from ..run import ActingName, load_run, make_acting, make_env, Run
+from ..run import ActingName, load_run, make_acting, make_env, require_positive, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Evaluate:
 
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
+    require_positive(episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run)
     names = [options.env or run.config.env]
     held_out = envs.eval_split(run.config.env)

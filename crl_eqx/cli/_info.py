@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..run import CheckpointStore, load_config, read_metrics
+from ..run import CheckpointStore, CONFIG, load_config, read_metrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ def _latest(rows: Sequence[dict], prefix: str) -> dict[str, float]:
 
 def info(arguments: Sequence[str], console: Console) -> int:
     run = tyro.cli(Info, prog="crl-eqx info", args=list(arguments)).run
-    config = load_config(run / "config.json")
+    config = load_config(run / CONFIG)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    say((run / "config.json").read_text())
+    say((run / CONFIG).read_text())
     provenance = run / "provenance.json"
     if provenance.exists():
         facts = json.loads(provenance.read_text())

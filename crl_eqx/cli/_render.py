@@ -8,7 +8,7 @@ from typing import Literal
 import tyro
 from rich.console import Console
 
-from ..run import ActingName, draw_pictures
+from ..run import ActingName, draw_pictures, require_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Render:
 
 def render(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Render, prog="crl-eqx render", args=list(arguments))
+    require_positive(episodes=options.episodes)
     sentences = draw_pictures(
         options.run,
         acting=options.acting,

@@ -1,6 +1,8 @@
 """`crl-eqx train` and `crl-eqx resume`."""
 
 import dataclasses
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,16 +12,32 @@ from rich.console import Console
 from .._errors import UserError
 from ..run import (
     check,
+    CONFIG,
     Config,
     default_run_dir,
     draw_curve,
     draw_pictures,
     load_config,
     Outcome,
+    prepare_run_dir,
     PRESETS,
     resumed_config,
+    save_config,
+    SEEDS,
     train as train_run,
 )
+
+
+ABOUT = {
+    "train": (
+        "Train an agent by contrastive reinforcement learning. "
+        "`--resume RUN` goes on with a run instead, as `crl-eqx resume RUN` does."
+    ),
+    "resume": (
+        "Go on with a run from its newest good checkpoint, or with several seeds. Only the budget, "
+        "evaluation and logging may differ from what the run began with."
+    ),
+}
 
 
 def parse_config(arguments: Sequence[str], default: Config, command: str) -> Config:
@@ -30,7 +48,7 @@ def parse_config(arguments: Sequence[str], default: Config, command: str) -> Con
         prog=f"crl-eqx {command}",
         default=default,
         args=list(arguments),
-        description=f"{command} an agent by contrastive reinforcement learning.",
+        description=ABOUT[command.split()[0]],
     )
 
 
@@ -61,43 +79,69 @@ def train(arguments: Sequence[str], console: Console) -> int:
         return resume([run, *rest], console)
     config = parse_config(arguments, _preset(arguments), "train")
     check(config)
-    return _train_seeds(config, config.run_dir or default_run_dir(config), console)
-
-
-def _train_seeds(config: Config, run_dir: Path, console: Console) -> int:
-    """One directory for one seed; several seeds in directories of their own below it."""
+    run_dir = config.run_dir or default_run_dir(config)
     if len(config.seed) == 1:
         return _finish(train_run(config, run_dir, console), config, console)
-    outcomes = []
-    for seed in config.seed:
-        console.print(f"seed {seed}", highlight=False)
-        alone = dataclasses.replace(config, seed=(seed,))
-        outcome = train_run(alone, run_dir / f"seed_{seed}", console)
-        code = _finish(outcome, alone, console)
-        if code:
-            return code
-        outcomes.append(outcome)
-    curve = draw_curve([outcome.run_dir for outcome in outcomes], run_dir / "learning_curve.png")
-    console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
-    return 0
+    for directory in (run_dir, *_seed_dirs(config, run_dir).values()):
+        prepare_run_dir(directory)
+    save_config(config, run_dir / SEEDS)
+    return _train_seeds(config, run_dir, console)
 
 
 def resume(arguments: Sequence[str], console: Console) -> int:
     """`resume RUN [flags]`: only budget, evaluation and logging may differ."""
+    if set(arguments[:1]) & {"-h", "--help"}:
+        parse_config(["--help"], Config(), "resume RUN")
     if not arguments or arguments[0].startswith("-"):
         raise UserError("`crl-eqx resume RUN [options]` needs the run's directory first.")
     run_dir = Path(arguments[0])
-    old = load_config(run_dir / "config.json")
+    several = (run_dir / SEEDS).is_file()
+    file = run_dir / (SEEDS if several else CONFIG)
+    old = load_config(file)
     new = resumed_config(old, parse_config(arguments[1:], old, f"resume {run_dir}"), run_dir)
     check(new)
-    return _finish(train_run(new, run_dir, console, resume=True), new, console)
+    if not several:
+        return _finish(train_run(new, run_dir, console, resume=True), new, console)
+    save_config(new, file)
+    return _train_seeds(new, run_dir, console)
 
 
-def _finish(outcome: Outcome, config: Config, console: Console) -> int:
-    """Says what was reached, draws it, and says where to look and how to go on."""
+def _seed_dirs(config: Config, run_dir: Path) -> dict[int, Path]:
+    return {seed: run_dir / f"seed_{seed}" for seed in config.seed}
+
+
+def _train_seeds(config: Config, run_dir: Path, console: Console) -> int:
+    """One after the other; goes on with those that were begun."""
+    seeds = _seed_dirs(config, run_dir)
+    for seed, directory in seeds.items():
+        console.print(f"seed {seed}", highlight=False)
+        alone = dataclasses.replace(config, seed=(seed,))
+        begun = (directory / CONFIG).exists()
+        outcome = train_run(alone, directory, console, resume=begun)
+        code = _finish(outcome, alone, console, whole=run_dir)
+        if code:
+            return code
+    curve = draw_curve([*seeds.values()], run_dir / "learning_curve.png")
+    console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def program() -> str:
+    """What to type before a command, where this very program was called."""
+    if shutil.which("crl-eqx"):
+        return "crl-eqx"
+    called = sys.argv[0]
+    return called if Path(called).name == "crl-eqx" else "python -m crl_eqx"
+
+
+def _finish(
+    outcome: Outcome, config: Config, console: Console, *, whole: Path | None = None
+) -> int:
+    """Says what was reached, draws it, and says where to look and how to go on: with `whole`
+    where the run is one of several."""
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     run = outcome.run_dir
-    again = f"crl-eqx resume {run}"
+    again = f"{program()} resume {whole or run}"
     if outcome.exit_code:
         say(f"Stopped and saved at {outcome.env_steps:,} environment steps. Go on: {again}")
         return outcome.exit_code
@@ -106,12 +150,15 @@ def _finish(outcome: Outcome, config: Config, console: Console) -> int:
             f"success rate {outcome.success_rate:.3f} over {config.evaluation.eval_episodes} fresh "
             f"episodes after {outcome.env_steps:,} environment steps"
         )
-    say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
-    if config.logging.pictures:
-        for sentence in draw_pictures(run):
-            say(sentence)
+    try:
+        say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
+        if config.logging.pictures:
+            for sentence in draw_pictures(run):
+                say(sentence)
+    except OSError as error:  # the training is done and saved, whatever becomes of its pictures
+        say(f"The pictures could not be drawn: {error}. Try again: {program()} render {run}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")
     say(f"go on            {again} --total-env-steps {2 * config.total_env_steps}")
-    say(f"replay           crl-eqx render {run}")
+    say(f"replay           {program()} render {run}")
     return 0

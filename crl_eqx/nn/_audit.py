@@ -44,14 +44,16 @@ class NetworkAudit(eqx.Module):
 
 
 class Audit(eqx.Module):
-    """All networks of an agent; printing it gives a table."""
+    """All networks of an agent; printing it gives a table, and what one update costs."""
 
     networks: tuple[NetworkAudit, ...]
+    batch_size: int = 512
+    """Of the update that is printed."""
 
     @property
     def complete(self) -> bool:
-        """Whether every network has all three stabilisers."""
-        return all(network.complete for network in self.networks)
+        """Whether there are networks, and every one has all three stabilisers."""
+        return bool(self.networks) and all(network.complete for network in self.networks)
 
     @property
     def parameters(self) -> int:
@@ -63,10 +65,14 @@ class Audit(eqx.Module):
         by_name = {network.name: network.flops for network in self.networks}
         return batch_size * (3 * sum(by_name.values()) + 2 * by_name.get("sa_encoder", 0))
 
-    def bytes_per_update(self, batch_size: int) -> int:
-        """Parameters, gradients, Adam's two moments, and the activations kept, in f32."""
+    def working_bytes(self, batch_size: int) -> int:
+        """What one update needs for itself: gradients and the activations kept, in f32."""
         kept = sum(network.activation_bytes for network in self.networks)
-        return 4 * 4 * self.parameters + batch_size * kept
+        return 4 * self.parameters + batch_size * kept
+
+    def bytes_per_update(self, batch_size: int) -> int:
+        """`working_bytes`, the parameters, and Adam's two moments."""
+        return 3 * 4 * self.parameters + self.working_bytes(batch_size)
 
     def __str__(self) -> str:
         head = f"{'network':<12}{'depth':>6}{'width':>7}{'residual':>10}{'LayerNorm':>11}"
@@ -77,15 +83,28 @@ class Audit(eqx.Module):
             f"{n.activation:>12}{n.parameters:>13,}{n.flops / 1e6:>14.2f}"
             for n in self.networks
         ]
-        return "\n".join([head, *rows, self.verdict()])
+        return "\n".join([head, *rows, self._cost(), self.verdict()])
+
+    def _cost(self) -> str:
+        flops, needed = (f(self.batch_size) for f in (self.flops_per_update, self.bytes_per_update))
+        return (
+            f"{self.parameters:,} parameters; an update of {self.batch_size} transitions takes "
+            f"{flops / 1e9:.3g} GFLOP and {needed / 1e6:,.3g} MB"
+        )
 
     def verdict(self) -> str:
         """One sentence."""
+        if not self.networks:
+            return "no ResidualMLP was found: whether depth will help these networks is not known"
         gaps = {n.name: n.missing() for n in self.networks if not n.complete}
         if not gaps:
             return "residual, LayerNorm and swish are active in every network"
         listed = "; ".join(f"{name} lacks {' and '.join(parts)}" for name, parts in gaps.items())
         return f"ablation: {listed} (without all three, depth is not expected to help)"
+
+
+def _only(names: set[str]) -> str:
+    return names.pop() if len(names) == 1 else "mixed"
 
 
 def _find(module: Any, kind: type) -> Iterator[Any]:
@@ -115,23 +134,28 @@ def _audit_network(name: str, network: ResidualMLP) -> NetworkAudit:
         width=network.width,
         residual=block.residual,
         layer_norm=all(layer.norm is not None for layer in (network.first, *block.layers)),
-        activation=_activation_name(block.layers[0].activation),
+        activation=_only(
+            {_activation_name(layer.activation) for layer in (network.first, *block.layers)}
+        ),
         parameters=_parameters(network),
         flops=2 * matrices,
         activation_bytes=4 * _kept_per_sample(network.trunk, network.width),
     )
 
 
-def audit(agent: Any) -> Audit:
+def audit(agent: Any, *, batch_size: int = 512) -> Audit:
     """Looks at every [`crl_eqx.nn.ResidualMLP`][] of an agent (or of any module).
 
     ```python
-    print(crl_eqx.nn.audit(agent))
+    print(crl_eqx.nn.audit(agent, batch_size=256))
     ```
+
+    says of each network which stabilisers are active, and of one update of `batch_size`
+    transitions what it takes.
     """
     found = [
         _audit_network(name, network)
         for name, part in vars(agent).items()
         for network in _find(part, ResidualMLP)
     ]
-    return Audit(tuple(found))
+    return Audit(tuple(found), batch_size)

@@ -1,6 +1,11 @@
 """The loop that a person starts: configuration, progress, metrics, checkpoints, pictures."""
 
-from ._build import check as check, make_acting as make_acting, make_env as make_env
+from ._build import (
+    check as check,
+    make_acting as make_acting,
+    make_env as make_env,
+    require_positive as require_positive,
+)
 from ._checkpoint import (
     CheckpointStore as CheckpointStore,
     load_agent as load_agent,
@@ -8,15 +13,18 @@ from ._checkpoint import (
 )
 from ._config import (
     ActingName as ActingName,
+    CONFIG as CONFIG,
     Config as Config,
     load_config as load_config,
     PRESETS as PRESETS,
     save_config as save_config,
+    SEEDS as SEEDS,
 )
 from ._loop import (
     default_run_dir as default_run_dir,
     load_run as load_run,
     Outcome as Outcome,
+    prepare_run_dir as prepare_run_dir,
     resumed_config as resumed_config,
     Run as Run,
     train as train,

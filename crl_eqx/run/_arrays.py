@@ -100,6 +100,15 @@ def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
     return FileRecord(path.name, size, crc)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Writes a file that, after a kill at any moment, holds either all of the old or all of the
+    new bytes."""
+    temporary = path.with_name(f".{path.name}.new")
+    write_synced(temporary, [data])
+    temporary.replace(path)
+    sync_directory(path.parent)
+
+
 def _header(arrays: Mapping[str, Streamed], about: Mapping[str, str]) -> bytes:
     """What precedes the data: a length in 8 bytes, and JSON padded to whole 8 bytes."""
     entries, offset = {}, 0

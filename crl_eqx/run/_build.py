@@ -1,9 +1,13 @@
 """From choices to objects: the only place where the command line's words become functions."""
 
 import dataclasses
-from typing import assert_never
+import importlib.util
+import math
+from collections.abc import Callable
+from typing import assert_never, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from .. import energy as energies, envs, losses
@@ -16,7 +20,7 @@ from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ..nn import check_depth
 from ..objectives import CRL
-from ._config import ActingName, Config, Learning, Network
+from ._config import ActingName, Config, flag, flat, Learning, Network
 
 
 ACTIVATIONS = {
@@ -31,6 +35,14 @@ def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
     """The task, or another one (its evaluation split) on the same physics."""
     physics = None if config.physics == "auto" else config.physics
     return envs.make(name or config.env, physics=physics)
+
+
+def with_physics(config: Config) -> Config:
+    """`config` with the physics that `auto` means here: a run keeps its own wherever it is
+    resumed."""
+    if config.physics != "auto":
+        return config
+    return dataclasses.replace(config, physics=envs.default_physics())
 
 
 def make_energy(learning: Learning) -> AbstractEnergy:
@@ -109,6 +121,7 @@ def make_optimizers(learning: Learning) -> Optimizers:
     return {
         "actor": _optimizer(learning, learning.actor_learning_rate),
         "critic": _optimizer(learning, learning.critic_learning_rate),
+        # A temperature is no weight: nothing should pull it towards 1.
         "alpha": _optimizer(
             dataclasses.replace(learning, weight_decay=0.0), learning.alpha_learning_rate
         ),
@@ -144,10 +157,10 @@ def check(config: Config) -> None:
     **Raises:** `UserError`, one sentence in the words of the command line.
     """
     _check_depths(config.network)
-    _check_positive(config)
-    if not 0 < config.learning.discount <= 1:
-        raise UserError(f"`--discount {config.learning.discount}` must lie in (0, 1].")
+    _check_numbers(config)
     _check_optimizer(config.learning)
+    if config.logging.wandb and importlib.util.find_spec("wandb") is None:
+        raise UserError("`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
         raise UserError(
             f"`--repr-size {config.network.repr_size}` must be even under `--energy mrn`: the "
@@ -167,8 +180,12 @@ def check(config: Config) -> None:
             f"steps that are stored before the first update: lower it, or raise `--prefill-length "
             f"{config.data.prefill_length}` or `--num-envs {config.data.num_envs}`."
         )
-    if len(set(config.seed)) != len(config.seed) or not config.seed:
-        raise UserError(f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds.")
+    distinct = 0 < len(set(config.seed)) == len(config.seed)
+    if not distinct or not all(0 <= seed < 2**32 for seed in config.seed):
+        raise UserError(
+            f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds, each from 0 to "
+            f"{2**32 - 1}."
+        )
 
 
 def _prefill_env_steps(config: Config) -> int:
@@ -183,39 +200,71 @@ def _check_depths(network: Network) -> None:
             check_depth(depth, f"--{name.replace('_', '-')} {depth}")
 
 
-def _check_positive(config: Config) -> None:
-    groups = (
-        config,
-        config.network,
-        config.learning,
-        config.data,
-        config.evaluation,
-        config.logging,
-    )
-    may_be_zero = {"warmup_updates", "prefill_length"}
-    for group in groups:
-        for field in dataclasses.fields(group):
-            value = getattr(group, field.name)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            if whole and value < (0 if field.name in may_be_zero else 1):
-                raise UserError(f"`--{field.name.replace('_', '-')} {value}` must be positive.")
-    if config.data.updates_per_env_step < 0:
-        ratio = config.data.updates_per_env_step
-        raise UserError(f"`--updates-per-env-step {ratio}` must not be negative.")
+class _Demand(NamedTuple):
+    """What a number must do, and whether it does."""
+
+    words: str
+    met: Callable[[float], bool]
+
+
+_POSITIVE = _Demand("be positive", lambda x: x > 0)
+_NOT_NEGATIVE = _Demand("not be negative", lambda x: x >= 0)
+_SHARE = _Demand("lie in [0, 1]", lambda x: 0 <= x <= 1)
+_FINITE = _Demand("be a finite number", lambda x: True)
+
+_DEMANDS = {
+    "discount": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
+    "logsumexp_penalty": _FINITE,
+    "target_entropy_per_action": _FINITE,
+    "rolled_probability": _SHARE,
+    "schedule_end": _SHARE,
+    "alpha_learning_rate": _NOT_NEGATIVE,
+    "weight_decay": _NOT_NEGATIVE,
+    "warmup_updates": _NOT_NEGATIVE,
+    "prefill_length": _NOT_NEGATIVE,
+    "updates_per_env_step": _Demand("be 0 or at least 1e-5", lambda x: x == 0 or x >= 1e-5),
+    # The counters of steps are 32-bit numbers, and a run may collect one unroll more.
+    "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),
+}
+"""Every other number must be positive."""
+
+
+def _check_numbers(config: Config) -> None:
+    for _, name, value in flat(config):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        demand = _DEMANDS.get(name, _POSITIVE)
+        if not (math.isfinite(value) and demand.met(value)):
+            raise UserError(f"`{flag(name)} {value}` must {demand.words}.")
+
+
+def require_positive(**numbers: int) -> None:
+    """**Raises:** `UserError` for the first that is not, named as its flag."""
+    for name, value in numbers.items():
+        if value < 1:
+            raise UserError(f"`{flag(name)} {value}` must {_POSITIVE.words}.")
 
 
 def _check_optimizer(learning: Learning) -> None:
-    try:
-        built = getattr(optax, learning.optimizer)(learning.actor_learning_rate)
-    except (AttributeError, TypeError):
-        built = None
-    if not isinstance(built, optax.GradientTransformation):
+    if not _descends(learning):
         raise UserError(
-            f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name that takes a "
-            f"learning rate."
+            f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name that needs a "
+            f"learning rate and a gradient alone."
         )
-    if learning.weight_decay and learning.optimizer != "adam":
+    if learning.weight_decay and learning.optimizer not in ("adam", "adamw"):
         raise UserError(
             f"`--weight-decay {learning.weight_decay}` is adamw's and cannot be combined with "
             f"`--optimizer {learning.optimizer}`."
         )
+
+
+def _descends(learning: Learning) -> bool:
+    """Whether the optimiser exists, and goes down a slope."""
+    weight = jnp.ones((2, 2))
+    try:
+        optimizer = getattr(optax, learning.optimizer)(learning.actor_learning_rate)
+        with jax.numpy_dtype_promotion("standard"):
+            step, _ = optimizer.update(weight, optimizer.init(weight), weight)
+        return bool(jnp.all(step < 0))
+    except Exception:  # anything of Optax's may be named, and what it then raises is its own
+        return False

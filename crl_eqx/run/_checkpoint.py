@@ -181,13 +181,14 @@ class CheckpointStore:
         holes = lambda s: (s.agent, s.buffer)
         return eqx.tree_at(holes, rest, (agent, ring), is_leaf=lambda leaf: leaf is None)
 
-    def newest_agent(self, like: Agent) -> Agent | None:
-        """The weights of the newest checkpoint whose weights are good; warns of those skipped."""
+    def newest_agent(self, like: Agent, *, report: Callable[[str], None]) -> Agent | None:
+        """The weights of the newest checkpoint whose weights are good; `report` is told in one
+        sentence why others were skipped."""
         for path in reversed(self._shelf.entries()):
             try:
                 return _agent_of(path, like)
             except (BadFile, OSError) as error:
-                warnings.warn(f"The checkpoint `{path}` cannot be used: {error}.", stacklevel=3)
+                report(f"The checkpoint `{path}` cannot be used: {error}.")
         return None
 
 
@@ -205,7 +206,7 @@ def _agent_of(checkpoint: Path, like: Agent) -> Agent:
 
 
 def save_agent(path: Path | str, agent: Agent) -> None:
-    """Writes an agent's weights as one safetensors file; [`crl_eqx.load_agent`][] reads them.
+    """Writes an agent's weights as one safetensors file; [`crl_eqx.run.load_agent`][] reads them.
 
     **Raises:** `UserError` if it cannot be written.
     """
@@ -238,7 +239,8 @@ def load_agent(path: Path | str, like: Agent) -> Agent:
             return _agent_of(path, like)
     except BadFile as error:
         raise UserError(f"`load_agent({str(path)!r})`: {error}.") from error
-    agent = CheckpointStore(path / "checkpoints").newest_agent(like)
+    warn = lambda sentence: warnings.warn(sentence, stacklevel=4)
+    agent = CheckpointStore(path / "checkpoints").newest_agent(like, report=warn)
     if agent is None:
         raise UserError(
             f"`load_agent({str(path)!r})` found no good weights: it takes a `.safetensors` file, a "

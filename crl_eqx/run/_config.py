@@ -10,6 +10,7 @@ import msgspec
 from .._errors import UserError
 from ..nn import Remat
 from ..objectives import PolicyGoals
+from ._arrays import replace_file
 
 
 EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]
@@ -241,12 +242,18 @@ PRESETS: dict[PresetName, Config] = {
     ),
 }
 
-CHANGEABLE = frozenset({"total_env_steps", "run_dir", "evaluation", "logging"})
+CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging"})
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
 Everything else is the experiment."""
 
+CONFIG = "config.json"
+"""The configuration of a run, in its directory."""
 
-def _flat(config: Config) -> Iterator[tuple[str, str, object]]:
+SEEDS = "seeds.json"
+"""The configuration of several seeds, in the directory above theirs."""
+
+
+def flat(config: Config) -> Iterator[tuple[str, str, object]]:
     """Every choice as (group, name, value); a group of its own is its own group."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -264,21 +271,26 @@ def flag(name: str) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
     """What would make `new` another experiment than `old`, as `--depth 4 -> 8`."""
-    pairs = zip(_flat(old), _flat(new), strict=True)
+    pairs = zip(flat(old), flat(new), strict=True)
     return [
         f"{flag(name)} {before} -> {after}"
         for (group, name, before), (_, _, after) in pairs
-        if before != after and group not in CHANGEABLE | {"preset"}
+        if before != after and group not in CHANGEABLE
     ]
 
 
 def save_config(config: Config, path: Path) -> None:
     """Writes JSON that `load_config` reads back."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2))
+    replace_file(path, msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2))
 
 
 def load_config(path: Path) -> Config:
     """**Raises:** `UserError` when the file is missing or is not a configuration."""
+    if (path.parent / SEEDS).is_file() and path.name != SEEDS:
+        raise UserError(
+            f"`{path.parent}` holds several seeds: name one of them, such as "
+            f"{min(path.parent.glob('seed_*'), default=path.parent / 'seed_0')}."
+        )
     if not path.is_file():
         raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
     try:

@@ -2,13 +2,14 @@
 
 import contextlib
 import dataclasses
-import json
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import filelock
 import jax
 import numpy as np
 from rich.console import Console
@@ -21,11 +22,11 @@ from .._errors import UserError
 from .._evaluate import evaluate
 from .._train import TrainState, TrainStep
 from ..nn import audit
-from ._build import check, make_acting, make_agent, make_env, make_train_step
+from ._build import check, make_acting, make_agent, make_env, make_train_step, with_physics
 from ._checkpoint import CheckpointStore
-from ._config import Config, differences, load_config, save_config
+from ._config import CONFIG, Config, differences, load_config, save_config, SEEDS
 from ._progress import Reporter
-from ._provenance import provenance
+from ._provenance import record_provenance
 from ._resources import check_resources, estimate
 from ._signals import stop_requests, StopRequest
 from ._writers import open_writers, Writer
@@ -53,12 +54,12 @@ def default_run_dir(config: Config) -> Path:
 
 def prepare_run_dir(run_dir: Path) -> None:
     """Makes a directory for a new run. **Raises:** `UserError` if it cannot be, or is in use."""
-    if (run_dir / "config.json").exists():
-        raise UserError(
-            f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume {run_dir}`, "
-            f"or name another directory."
-        )
     try:
+        if any((run_dir / name).exists() for name in (CONFIG, SEEDS)):
+            raise UserError(
+                f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume "
+                f"{run_dir}`, or name another directory."
+            )
         run_dir.mkdir(parents=True, exist_ok=True)
         probe = run_dir / ".writable"
         probe.touch()
@@ -100,6 +101,7 @@ class Run:
         self._evaluators = self._make_evaluators()
         self._diagnose = eqx.filter_jit(self._diagnose_state)
         self._compiled: set[str] = set()
+        self._has_futures = False
 
     def initial(self) -> TrainState:
         agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
@@ -135,11 +137,21 @@ class Run:
         if self.prefilling(state):
             state, counts = _collect(self.step, state)
             return state, {"episodes": counts.episodes, "failures": counts.failures}
+        self._require_futures(state)
         return _train(self.step, state)
 
-    def phase(self, state: TrainState) -> str:
-        """What the next `advance` is; the first of each kind compiles."""
-        name = "prefilling" if self.prefilling(state) else "training"
+    def _require_futures(self, state: TrainState) -> None:
+        """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""
+        if not self._has_futures and not bool(self.step.buffer.can_sample(state.buffer)):
+            raise TrainingError(
+                f"None of the {int(state.env_steps):,} steps collected has a later one in its own "
+                f"episode: every episode of {self.config.env} ends after one step, and there is "
+                f"nothing to learn from."
+            )
+        self._has_futures = True
+
+    def phase(self, name: str) -> str:
+        """`name`, or "compiling" the first time that it is entered."""
         first = name not in self._compiled
         self._compiled.add(name)
         return "compiling" if first else name
@@ -196,43 +208,41 @@ def _check_finite(row: dict[str, float], run: Run) -> None:
     )
 
 
+COUNTS = "train/episodes", "train/failures"
+
+
 class Meter:
     """Averages training metrics between two rows, and measures the pace."""
 
-    def __init__(self, env_steps: int, gradient_steps: int):
-        self._rows: list[dict[str, float]] = []
-        self._mark(env_steps, gradient_steps)
+    def __init__(self, env_steps: int):
+        self._since(env_steps)
 
-    def _mark(self, env_steps: int, gradient_steps: int) -> None:
-        self._env_steps, self._gradient_steps = env_steps, gradient_steps
-        self._at, self._training = time.monotonic(), 0.0
+    def _since(self, env_steps: int) -> None:
+        self._env_steps, self._at = env_steps, time.monotonic()
+        self._rows: list[tuple[dict[str, float], int]] = []
+        self._timed_updates, self._seconds = 0, 0.0
 
-    def add(self, row: dict[str, float], seconds: float) -> None:
-        self._rows.append(row)
-        self._training += seconds
+    def add(self, row: dict[str, float], *, updates: int, seconds: float | None) -> None:
+        """An unroll's metrics, averages over its `updates`, and the seconds that it took; None if
+        compiling was part of them."""
+        self._rows.append((row, updates))
+        if seconds is not None:
+            self._timed_updates += updates
+            self._seconds += seconds
 
-    def take(self, env_steps: int, gradient_steps: int) -> dict[str, float]:
-        """The averages since the last call; counts are summed."""
-        names = self._rows[-1].keys() if self._rows else ()
-        full = [row for row in self._rows if row.keys() == names]
-        summed = {"train/episodes", "train/failures"}
-        means = {
-            name: float((np.sum if name in summed else np.mean)([row[name] for row in full]))
-            for name in names
-        }
-        updates = gradient_steps - self._gradient_steps
+    def take(self, env_steps: int) -> dict[str, float]:
+        """The averages over all updates since the last call; counts are summed."""
+        counts = {name: sum(row[name] for row, _ in self._rows) for name in COUNTS if self._rows}
+        learnt = [(row, updates) for row, updates in self._rows if updates]
+        total = sum(updates for _, updates in learnt)
+        names = learnt[0][0].keys() - set(COUNTS) if learnt else ()
+        means = {name: sum(row[name] * n for row, n in learnt) / total for name in sorted(names)}
         wall = max(time.monotonic() - self._at, 1e-9)
         pace = {"time/env_steps_per_second": (env_steps - self._env_steps) / wall}
-        if updates:
-            pace["time/update_ms"] = 1000 * self._training / updates
-        self._rows = []
-        self._mark(env_steps, gradient_steps)
-        return means | pace
-
-
-def _write_provenance(run: Run, needs: str) -> None:
-    facts = provenance() | {"estimate": needs}
-    (run.run_dir / "provenance.json").write_text(json.dumps(facts, indent=2) + "\n")
+        if self._timed_updates:
+            pace["time/update_ms"] = 1000 * self._seconds / self._timed_updates
+        self._since(env_steps)
+        return counts | means | pace
 
 
 def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dict[str, Any]]:
@@ -241,16 +251,15 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, run.run_dir)
-    save_config(run.config, run.run_dir / "config.json")
-    _write_provenance(run, str(needs))
-    say(str(audit(abstract.agent)))
+    say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
     say(f"The run {needs}.")
-    if resume:
-        found = run.store.restore(abstract, run.step.buffer, report=say)
-        if found is not None:
-            return found
+    found = run.store.restore(abstract, run.step.buffer, report=say) if resume else None
+    if resume and found is None:
         say("No checkpoint was saved yet: the run starts from its beginning.")
-    return run.initial(), {}
+    save_config(run.config, run.run_dir / CONFIG)
+    about = {"estimate": str(needs)}
+    record_provenance(run.run_dir / "provenance.json", about=about, report=say)
+    return (run.initial(), {}) if found is None else found
 
 
 def _loop(
@@ -259,17 +268,18 @@ def _loop(
     """Advances to the budget, or to a request to stop."""
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
-    meter = Meter(env_steps, gradient_steps)
-    saved_at = env_steps
+    meter = Meter(env_steps)
+    saved_at = run.store.steps()[-1:]
 
     def save(state: TrainState) -> None:
         nonlocal saved_at
         reporter.phase("saving")
         run.store.save(state, run.step.buffer, metadata={"success_rate": success})
-        saved_at = env_steps
+        saved_at = [env_steps]
 
     with contextlib.ExitStack() as stack:
-        writers: list[Writer] = open_writers(run.run_dir, config, after=env_steps)
+        # A run that starts from its beginning writes all of its rows, the one of step 0 included.
+        writers: list[Writer] = open_writers(run.run_dir, config, after=env_steps or -1)
         for writer in writers:
             stack.callback(writer.close)
 
@@ -277,9 +287,9 @@ def _loop(
             """Writes a row about the present state."""
             nonlocal success
             row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
-            row |= meter.take(env_steps, gradient_steps)
+            row |= meter.take(env_steps)
             if evaluated:
-                reporter.phase("evaluating")
+                reporter.phase(run.phase("evaluating"))
                 row |= run.evaluations(state.agent, env_steps)
                 success = float(row["eval/success_rate"])
                 reporter.success(success)
@@ -291,13 +301,15 @@ def _loop(
         if env_steps == 0:
             measure(evaluated=True)
         while env_steps < config.total_env_steps and not stop:
-            reporter.phase(run.phase(state))
-            before, begun = env_steps, time.monotonic()
+            phase = run.phase("prefilling" if run.prefilling(state) else "training")
+            reporter.phase(phase)
+            before, updates_before, begun = env_steps, gradient_steps, time.monotonic()
             state, metrics = run.advance(state)
             row = _floats(metrics)
             env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
             _check_finite(row, run)
-            meter.add(row, time.monotonic() - begun)
+            seconds = None if phase == "compiling" else time.monotonic() - begun
+            meter.add(row, updates=gradient_steps - updates_before, seconds=seconds)
             over = env_steps >= config.total_env_steps
             evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
             if evaluated or crossed(before, env_steps, config.logging.log_every):
@@ -305,7 +317,7 @@ def _loop(
             if crossed(before, env_steps, config.logging.checkpoint_every):
                 save(state)
             reporter.update(env_steps)
-        if saved_at != env_steps:
+        if saved_at != [env_steps]:
             save(state)
     return Outcome(run.run_dir, env_steps, stop.exit_code, success)
 
@@ -315,13 +327,13 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
 
     SIGINT and SIGTERM save and return; the outcome's `exit_code` says which it was.
 
-    **Raises:** `UserError` for a mistake in the choices, before anything is compiled;
-    `TrainingError` when the losses leave the finite numbers.
+    **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
+    another process trains in `run_dir`; `TrainingError` when the losses leave the finite numbers.
     """
-    run = Run(config, run_dir)
+    run = Run(with_physics(config), run_dir)
     if not resume:
         prepare_run_dir(run_dir)
-    with stop_requests() as stop:
+    with _alone(run_dir), stop_requests() as stop:
         state, metadata = _begin(run, console, resume=resume)
         done = int(state.env_steps)
         reporter = Reporter(console, total=config.total_env_steps, done=done)
@@ -331,24 +343,41 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
             reporter.close()
 
 
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Holds a lock that the system drops when the process ends, however it ends."""
+    try:
+        with filelock.FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(f"`{run_dir}` is in use: another process trains in it.") from error
+
+
 def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
     """`new`, if it is still the same experiment as `old`.
 
     **Raises:** `UserError` with the differences if it is not.
     """
+    old, new = with_physics(old), with_physics(new)
     changes = differences(old, new)
     if changes:
         raise UserError(
             f"`crl-eqx resume {run_dir}` would change the experiment: {', '.join(changes)}. Only "
             f"the budget, evaluation and logging may change; start a new run for the rest."
         )
-    return dataclasses.replace(new, run_dir=old.run_dir)
+    return new
 
 
 def load_run(run_dir: Path) -> tuple[Run, Agent]:
-    """A finished or stopped run and its newest agent, to evaluate or to draw."""
-    run = Run(load_config(run_dir / "config.json"), run_dir)
-    agent = run.store.newest_agent(run.abstract().agent)
+    """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
+    which checkpoints it had to skip.
+
+    **Raises:** `UserError` if there is no agent.
+    """
+    run, skipped = Run(load_config(run_dir / CONFIG), run_dir), []
+    agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
-        raise UserError(f"`{run_dir}` has no checkpoint yet.")
+        raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")
+    for sentence in skipped:
+        print(sentence, file=sys.stderr)
     return run, agent

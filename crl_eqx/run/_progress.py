@@ -2,12 +2,14 @@
 
 import datetime
 import time
+from collections import deque
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 
 PLAIN_EVERY = 10.0  # seconds between progress lines where there is no terminal
+PACE_OVER = 60.0  # seconds over which the pace, and with it the remaining time, is measured
 
 
 def _clock(seconds: float) -> str:
@@ -23,7 +25,8 @@ class Reporter:
     def __init__(self, console: Console, *, total: int, done: int):
         self.console = console
         self.total = total
-        self._begun, self._begun_at = done, time.monotonic()
+        self._done = done
+        self._marks: deque[tuple[float, int]] = deque()  # when, and how many steps were done
         self._last_line = 0.0
         self._phase, self._success = "starting", None
         self._bar = None
@@ -40,26 +43,45 @@ class Reporter:
         """Enters a phase: compiling, prefilling, training, evaluating, saving, drawing."""
         if name == self._phase:
             return
+        if self._phase == "compiling":
+            self._marks.clear()  # the pace to come is another
         self._phase = name
         if self._bar is not None:
             self._bar.update(self._task, description=name)
+        elif name == "compiling" or self._due():
+            self._line()  # before the wait, not after it
 
     def success(self, rate: float) -> None:
         self._success = rate
 
     def update(self, env_steps: int) -> None:
         """`env_steps` have been taken."""
-        now = time.monotonic()
-        rate = (env_steps - self._begun) / max(now - self._begun_at, 1e-9)
-        left = max(self.total - env_steps, 0) / rate if rate > 0 else 0.0
-        status = f"{env_steps:,}/{self.total:,} steps  {rate:,.0f} steps/s  ETA {_clock(left)}"
+        self._done = env_steps
+        self._marks.append((time.monotonic(), env_steps))
+        while self._marks[-1][0] - self._marks[0][0] > PACE_OVER:
+            self._marks.popleft()
+        if self._bar is not None:
+            self._bar.update(self._task, completed=env_steps, status=self._status())
+        elif self._due():
+            self._line()
+
+    def _due(self) -> bool:
+        return time.monotonic() - self._last_line > PLAIN_EVERY
+
+    def _line(self) -> None:
+        self._last_line = time.monotonic()
+        self.say(f"{self._phase:<11} {self._status()}")
+
+    def _status(self) -> str:
+        status = f"{self._done:,}/{self.total:,} steps"
+        if len(self._marks) > 1:
+            (then, before), (now, done) = self._marks[0], self._marks[-1]
+            rate = (done - before) / max(now - then, 1e-9)
+            left = max(self.total - done, 0) / max(rate, 1e-9)
+            status += f"  {rate:,.0f} steps/s  ETA {_clock(left)}"
         if self._success is not None:
             status += f"  success {self._success:.2f}"
-        if self._bar is not None:
-            self._bar.update(self._task, completed=env_steps, status=status)
-        elif now - self._last_line > PLAIN_EVERY:
-            self._last_line = now
-            self.say(f"{self._phase:<11} {status}")
+        return status
 
     def close(self) -> None:
         if self._bar is not None:

@@ -1,12 +1,17 @@
 """Exactly what a run was made with."""
 
 import importlib.metadata
+import json
 import os
 import platform
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
 import psutil
+
+from ._arrays import replace_file
 
 
 PACKAGES = ("crl-eqx", "jax", "jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "numpy")
@@ -36,3 +41,31 @@ def provenance() -> dict[str, Any]:
             "devices": [device.device_kind for device in jax.devices()],
         },
     }
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What a run was made with and what it goes on with, where they differ."""
+    return [
+        f"{name} {old[group].get(name)} -> {value}"
+        for group in ("versions", "hardware")
+        for name, value in new[group].items()
+        if old[group].get(name) != value
+    ]
+
+
+def record_provenance(path: Path, *, about: dict[str, Any], report: Callable[[str], None]) -> None:
+    """Writes `provenance()` and what else is known `about` the run; for a resumed run beside
+    what it began with.
+
+    `report` is told in one sentence if versions or hardware are others than at the beginning.
+    """
+    facts = provenance() | about
+    if path.exists():
+        first = json.loads(path.read_text())
+        if changes := _changes(first, facts):
+            report(
+                f"Other than when the run began: {', '.join(changes)}; it will not end "
+                f"bit-identical to an uninterrupted one."
+            )
+        facts = first | {"resumed": [*first.get("resumed", []), facts]}
+    replace_file(path, (json.dumps(facts, indent=2) + "\n").encode())

@@ -49,7 +49,7 @@ def estimate(config: Config, step: TrainStep, state: TrainState) -> Needs:
     """`state` may be abstract (`eqx.filter_eval_shape`): nothing is allocated."""
     replay = _bytes(state.buffer)
     parameters = _bytes((state.agent, state.opt_state))
-    update = audit(state.agent).bytes_per_update(step.batch_size)
+    update = audit(state.agent).working_bytes(step.batch_size)
     # While a checkpoint is written its predecessors still stand, and their replays overlap but
     # for what was collected in between.
     rows = min(step.buffer.capacity, 1 + config.total_env_steps // step.num_envs)
@@ -67,9 +67,15 @@ def _free_memory() -> int:
     return psutil.virtual_memory().available
 
 
+def _taken(run_dir: Path) -> int:
+    """Bytes of the checkpoints that a resumed run is going to replace."""
+    files = (run_dir / "checkpoints").rglob("*")
+    return sum(path.stat().st_size for path in files if path.is_file())
+
+
 def check_resources(config: Config, step: TrainStep, needs: Needs, run_dir: Path) -> None:
     """**Raises:** `UserError` when memory or disk cannot hold the run; it says what would fit."""
-    memory, disk = _free_memory(), shutil.disk_usage(run_dir).free
+    memory, disk = _free_memory(), shutil.disk_usage(run_dir).free + _taken(run_dir)
     if needs.memory > memory:
         room = max(memory - needs.parameters - needs.update, 0)
         rows = int(0.9 * room / max(needs.replay, 1) * step.buffer.capacity)

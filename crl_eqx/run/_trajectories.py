@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from .._agent import Agent
 from .._env import AbstractGoalEnv
-from .._train import deterministic
+from .._train import Acting, deterministic
 from .._types import PRNGKey
 from ..envs import Maze
 from ._energy_map import energy_map, far_goal, Field
@@ -35,17 +35,18 @@ def trajectories(
     path: Path,
     *,
     num_episodes: int = 32,
+    acting: Acting = deterministic,
     key: PRNGKey,
     title: str,
 ) -> Path:
-    """Draws fresh episodes of the deterministic policy over the energy of the critic.
+    """Draws fresh episodes over the energy of the critic.
 
     The background is f(s, π(s, g), g) for one goal g (in a maze the one with the longest way, else
     that of the first episode) at states s that differ from a fresh start in their x and y alone.
     It is left out where x and y cannot be changed alone, as for the tip of an arm.
     """
     play_key, energy_key = jax.random.split(key)
-    played = record(deterministic(agent), env, num_episodes, key=play_key)
+    played = record(acting(agent), env, num_episodes, key=play_key)
     maze: Maze | None = getattr(env, "maze", None)
     with style():
         bounds = maze_bounds(env)

@@ -1,13 +1,14 @@
 """Where metrics go: a JSON line each, TensorBoard, and Weights & Biases if asked."""
 
 import contextlib
+import dataclasses
 import json
 import math
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
-from .._errors import UserError
 from ._config import Config
 
 
@@ -66,7 +67,7 @@ class TensorBoard:
     def __init__(self, path: Path, *, after: int):
         from tensorboardX import SummaryWriter
 
-        self._writer = SummaryWriter(str(path), purge_step=after + 1 if after else None)
+        self._writer = SummaryWriter(str(path), purge_step=after + 1)
 
     def write(self, row: Row) -> None:
         for name, value in _scalars(row).items():
@@ -77,18 +78,21 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """One W&B run per run directory, resumed under the same id."""
+    """One W&B run per run directory; the id that it goes on under is kept there."""
 
     def __init__(self, run_dir: Path, config: Config):
-        try:
-            import wandb  # pyright: ignore[reportMissingImports]
-        except ImportError as error:
-            raise UserError(
-                "`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'."
-            ) from error
-        name = run_dir.as_posix().replace("/", "-")
+        import wandb  # pyright: ignore[reportMissingImports]
+
+        kept = run_dir / "wandb_id.txt"
+        if not kept.exists():
+            kept.write_text(uuid.uuid4().hex)
         self._run = wandb.init(
-            project="crl-eqx", id=name, name=name, resume="allow", config={"env": config.env}
+            project="crl-eqx",
+            id=kept.read_text(),
+            name=run_dir.as_posix().replace("/", "-"),
+            resume="allow",
+            config=json.loads(json.dumps(dataclasses.asdict(config), default=str)),
+            dir=str(run_dir),
         )
 
     def write(self, row: Row) -> None:
@@ -99,7 +103,8 @@ class WeightsAndBiases:
 
 
 def open_writers(run_dir: Path, config: Config, *, after: int) -> list[Writer]:
-    """The writers that `config` asks for; rows beyond `after` environment steps are dropped."""
+    """The writers that `config` asks for; rows beyond `after` environment steps are dropped: all
+    of them if it is negative."""
     writers: list[Writer] = [JsonLines(run_dir / "metrics.jsonl", after=after)]
     if config.logging.tensorboard:
         writers.append(TensorBoard(run_dir / "tensorboard", after=after))

@@ -2,4 +2,8 @@
 
 from ._base import AbstractPhysics as AbstractPhysics, PhysicsState as PhysicsState
 from ._native import NativePhysics as NativePhysics
-from ._select import PHYSICS as PHYSICS, select_physics as select_physics
+from ._select import (
+    default_physics as default_physics,
+    PHYSICS as PHYSICS,
+    select_physics as select_physics,
+)

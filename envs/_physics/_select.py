@@ -1,3 +1,5 @@
+from typing import Literal
+
 import jax
 
 from ..._errors import UserError
@@ -9,13 +11,17 @@ from ._native import NativePhysics
 PHYSICS = ("native", "mjx")
 
 
+def default_physics() -> Literal["native", "mjx"]:
+    """`native` where JAX runs on a CPU, else `mjx`."""
+    return "native" if jax.default_backend() == "cpu" else "mjx"
+
+
 def select_physics(physics: str | None, model: MjModel, substeps: int) -> AbstractPhysics:
-    """The engine of that name; None picks `native` where JAX runs on a CPU, else `mjx`.
+    """The engine of that name, or the default one.
 
     **Raises** `UserError` if there is no such engine.
     """
-    if physics is None:
-        physics = "native" if jax.default_backend() == "cpu" else "mjx"
+    physics = default_physics() if physics is None else physics
     if physics == "native":
         return NativePhysics(model, substeps)
     if physics == "mjx":

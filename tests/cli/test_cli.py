@@ -1,17 +1,21 @@
 """What a person types, and what comes back."""
 
 import json
+import shutil
 import time
 
 import pytest
 
 from crl_eqx import cli, envs
+from crl_eqx.run import read_metrics
 
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 SMALL = (
     "--preset cpu-demo --depth 4 --width 16 --batch-size 32 --num-envs 8 --unroll-length 10 "
     "--prefill-length 20 --replay-capacity 60 --total-env-steps 400 --eval-every 400 "
-    "--eval-episodes 4 --no-tensorboard --no-pictures --no-eval-split"
+    "--eval-episodes 4 --no-diagnostics --no-tensorboard --no-pictures --no-eval-split"
 ).split()
 
 
@@ -39,6 +43,15 @@ def trained(tmp_path_factory):
         ("render /nonexistent", "is not a run directory"),
         ("envs ant_maze", "Did you mean"),
         ("envs --picture x.png", "needs a task's name"),
+        ("envs ant --picture x.foo", "must end in .png"),
+        ("envs ant --picture nowhere/x.png", "there is no directory"),
+        ("evaluate somewhere --episodes 0", "`--episodes 0` must be positive"),
+        ("evaluate somewhere --candidates -1", "`--candidates -1` must be positive"),
+        ("render somewhere --episodes 0", "`--episodes 0` must be positive"),
+        ("train --seed -5", "`--seed -5` must name distinct seeds"),
+        ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
+        ("train --wandb", "pip install 'crl-eqx[wandb]'"),
+        (f"train --run-dir {'x' * 300}", "cannot be written"),
         ("trian", "no such command"),
     ],
 )
@@ -89,6 +102,32 @@ def test_resume_refuses_another_experiment_and_shows_the_difference(trained, cap
     told = capsys.readouterr().err
     assert "--width 16 -> 32" in told and "log-every" not in told
     assert json.loads((trained / "config.json").read_text())["network"]["width"] == 16
+
+
+@pytest.mark.parametrize("words", [["--preset", "laptop"], ["--run-dir", "elsewhere"]])
+def test_resume_refuses_flags_that_would_do_nothing(trained, capsys, words):
+    assert cli.run(["resume", str(trained), *words]) == 2
+    assert f"{words[0]} " in capsys.readouterr().err
+
+
+def test_resume_has_help_of_its_own(capsys):
+    for words in (["resume", "--help"], ["train", "--help"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.run(words)
+        assert caught.value.code == 0
+        told = " ".join(capsys.readouterr().out.split())
+        assert ("--resume RUN" in told) == (words[0] == "train")
+        assert "--total-env-steps" in told
+
+
+def test_a_damaged_checkpoint_is_one_sentence(trained, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    shutil.copytree(trained, run_dir)
+    for path in (run_dir / "checkpoints").glob("step_*/agent.safetensors"):
+        path.write_bytes(path.read_bytes()[:-100])
+    assert cli.run(["evaluate", str(run_dir)]) == 2
+    told = capsys.readouterr().err.strip()
+    assert "cannot be used" in told and "\n" not in told
 
 
 def test_train_resume_is_resume(trained, capsys):
@@ -147,3 +186,21 @@ def test_several_seeds_are_runs_below_one_directory(tmp_path, capsys):
     )
     assert first != second
     assert (tmp_path / "runs" / "learning_curve.png").exists()
+    capsys.readouterr()
+
+    assert cli.run(["info", str(tmp_path / "runs")]) == 2
+    assert "holds several seeds" in capsys.readouterr().err
+    assert cli.run(["resume", str(tmp_path / "runs"), "--total-env-steps", "480"]) == 0
+    for seed in (1, 2):
+        rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")
+        assert rows[-1]["env_steps"] == 480
+
+
+def test_several_seeds_begin_only_if_none_of_them_is_in_use(tmp_path, capsys):
+    used = tmp_path / "runs" / "seed_2"
+    used.mkdir(parents=True)
+    (used / "config.json").touch()
+    words = ["train", *SMALL, "--seed", "1", "2", "--run-dir", str(tmp_path / "runs")]
+    assert cli.run(words) == 2
+    assert f"`--run-dir {used}` already holds a run" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "seed_1" / "config.json").exists()

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import crl_eqx
 from crl_eqx import envs
 
 
@@ -68,6 +69,27 @@ def test_the_goal_is_no_part_of_the_state_and_does_not_act_on_it(case):
     moved = step(elsewhere, actions)
     np.testing.assert_array_equal(moved.state, ends.state)
     np.testing.assert_array_equal(moved.goal, starts.goal + 1.0)
+
+
+def test_a_goal_drawn_elsewhere_leaves_no_trace_in_a_fresh_state(case, monkeypatch):
+    env, keys, _, _, starts, _, _ = case
+    draw = type(env).draw
+    other = lambda self, key: draw(self, key)._replace(goal=jnp.full(env.goal_size, 0.123))
+    monkeypatch.setattr(type(env), "draw", other)
+    moved = jax.jit(jax.vmap(lambda key: env.reset(key=key)))(keys)
+    np.testing.assert_array_equal(moved.goal, jnp.full((N, env.goal_size), 0.123))
+    np.testing.assert_array_equal(moved.state, starts.state)
+
+
+def test_every_task_can_be_evaluated(case):
+    """Traced, not played: what fails here would fail there."""
+    env = case[0]
+    policy = lambda state, goal, key: jnp.zeros((*state.shape[:-1], env.action_size))
+    play = lambda key: crl_eqx.evaluate(policy, env, 4, key=key).summary()
+    names = eqx.filter_eval_shape(play, jax.random.key(0))
+    expected = {"success_rate", "time_at_goal", "final_distance", "episode_length"}
+    expected |= {f"success_rate_{level}" for level, _ in env.levels}
+    assert expected <= names.keys()
 
 
 def test_success_begins_just_inside_the_threshold(case):

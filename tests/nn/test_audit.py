@@ -6,6 +6,7 @@ import pytest
 
 from crl_eqx import Agent
 from crl_eqx.nn import audit
+from crl_eqx.nn._layers import Layer
 
 from ..probes import Box
 
@@ -56,6 +57,26 @@ def test_memory_of_an_update_grows_with_the_batch_and_shrinks_with_rematerialisa
 def test_the_paper_s_network_is_complete():
     report = audit(agent())
     assert report.complete and "active in every network" in str(report)
+
+
+def test_what_an_update_takes_is_printed():
+    report = audit(agent(depth=8), batch_size=32)
+    assert f"{report.parameters:,} parameters" in str(report)
+    gflop, megabytes = report.flops_per_update(32) / 1e9, report.bytes_per_update(32) / 1e6
+    sentence = f"an update of 32 transitions takes {gflop:.3g} GFLOP and {megabytes:,.3g} MB"
+    assert sentence in str(report)
+
+
+def test_networks_of_another_kind_are_not_called_complete():
+    report = audit(Box())
+    assert not report.complete and "no ResidualMLP was found" in str(report)
+
+
+def test_one_layer_that_differs_is_seen():
+    odd = Layer(16, 16, activation=jax.nn.relu, key=jax.random.key(0))
+    layer = lambda a: a.actor.network.trunk.blocks.layers[2]
+    report = audit(eqx.tree_at(layer, agent(), odd))
+    assert report.networks[0].activation == "mixed" and not report.complete
 
 
 @pytest.mark.parametrize(

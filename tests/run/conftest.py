@@ -23,6 +23,7 @@ def tiny(**changes) -> Config:
         "eval_split": False,
         "log_every": 160,
         "checkpoint_every": 240,
+        "diagnostics": False,
         "tensorboard": False,
         "pictures": False,
     }

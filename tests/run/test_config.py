@@ -1,10 +1,14 @@
 import dataclasses
 import inspect
+import math
 
+import jax
+import jax.numpy as jnp
 import pytest
 
 from crl_eqx import UserError
 from crl_eqx.run import _config, check, Config, load_config, PRESETS, save_config
+from crl_eqx.run._build import make_optimizers
 from crl_eqx.run._config import differences
 
 from .conftest import tiny
@@ -58,14 +62,60 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"optimizer": "chain"}, r"`--optimizer chain`: Optax has no"),
         ({"energy": "mrn", "repr_size": 7}, r"`--repr-size 7` must be even"),
         ({"num_envs": 0}, r"`--num-envs 0` must be positive"),
-        ({"updates_per_env_step": -1.0}, r"must not be negative"),
+        ({"updates_per_env_step": -1.0}, r"`--updates-per-env-step -1.0` must be 0 or at least"),
+        ({"updates_per_env_step": 1e-9}, r"must be 0 or at least 1e-5"),
+        ({"updates_per_env_step": math.nan}, r"`--updates-per-env-step nan` must"),
+        ({"temperature": 0.0}, r"`--temperature 0.0` must be positive"),
+        ({"energy_epsilon": -1.0}, r"`--energy-epsilon -1.0` must be positive"),
+        ({"rolled_probability": 7.0}, r"`--rolled-probability 7.0` must lie in \[0, 1\]"),
+        ({"actor_learning_rate": -1e-3}, r"`--actor-learning-rate -0.001` must be positive"),
+        ({"logsumexp_penalty": math.inf}, r"`--logsumexp-penalty inf` must be a finite number"),
+        ({"max_grad_norm": 0.0}, r"`--max-grad-norm 0.0` must be positive"),
+        ({"total_env_steps": 3_000_000_000}, r"must be positive and less than 2e9"),
+        ({"optimizer": "lbfgs"}, r"`--optimizer lbfgs`: Optax has no"),
+        ({"optimizer": "clip"}, r"`--optimizer clip`: Optax has no"),
+        ({"optimizer": "sgd", "weight_decay": 0.1}, r"`--weight-decay 0.1` is adamw's"),
         ({"seed": (1, 1)}, r"distinct seeds"),
+        ({"seed": (-1,)}, r"`--seed -1`.*from 0 to"),
+        ({"seed": (2**70,)}, r"distinct seeds, each from 0"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         check(tiny(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lion", "rmsprop", "adagrad"])
+def test_optimisers_that_go_down_a_slope_are_taken(optimizer):
+    check(tiny(optimizer=optimizer))
+
+
+def moved(gradients, **learning):
+    """How far the critic's optimiser moves a weight by each of these gradients."""
+    optimizer = make_optimizers(tiny(**{"schedule": "constant"} | learning).learning)["critic"]
+    with jax.numpy_dtype_promotion("standard"):
+        weight, steps = jnp.ones(()), []
+        state = optimizer.init(weight)
+        for gradient in gradients:
+            step, state = optimizer.update(jnp.asarray(gradient), state, weight)
+            steps.append(float(step))
+    return steps
+
+
+def test_every_choice_about_the_optimiser_reaches_it():
+    sgd = dict(optimizer="sgd", critic_learning_rate=0.1)
+    assert moved([3.0], **sgd) == pytest.approx([-0.3])
+    assert moved([3.0], max_grad_norm=1.0, **sgd) == pytest.approx([-0.1])
+    assert moved([3.0], critic_learning_rate=1e-2) == pytest.approx([-1e-2], rel=1e-3)
+    decayed = moved([3.0], critic_learning_rate=1e-2, weight_decay=0.5)
+    assert decayed == pytest.approx([-1e-2 * 1.5], rel=1e-3)
+    rising = moved([1.0] * 3, warmup_updates=2, **sgd)
+    assert rising == pytest.approx([0.0, -0.05, -0.1])
+    falling = moved(
+        [1.0] * 4, **sgd | dict(schedule="cosine", schedule_updates=2, schedule_end=0.2)
+    )
+    assert falling == pytest.approx([-0.1, -0.06, -0.02, -0.02])
 
 
 def test_every_flag_has_a_sentence_of_help():

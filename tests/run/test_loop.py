@@ -1,5 +1,6 @@
 """A real process, stopped and killed: what is lost, and what comes out in the end."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -8,23 +9,30 @@ import sys
 import time
 
 import equinox as eqx
+import filelock
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 
+from crl_eqx import UserError
 from crl_eqx.run import (
     CheckpointStore,
     load_config,
     load_run,
     read_metrics,
     Run,
+    save_config,
     train,
     TrainingError,
 )
-from crl_eqx.run._loop import crossed
+from crl_eqx.run._loop import crossed, Meter
 
 from .conftest import flags, tiny
+
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 
 def command(*words) -> list[str]:
@@ -99,7 +107,7 @@ def test_a_signal_saves_and_exits_with_its_code(number, code, tmp_path):
     output, _ = process.communicate(timeout=60)
     assert process.returncode == code, output
     assert "Traceback" not in output
-    assert f"crl-eqx resume {run_dir}" in output
+    assert f"resume {run_dir}" in output
     assert len(CheckpointStore(run_dir / "checkpoints").steps()) == 1
 
 
@@ -135,18 +143,34 @@ def test_at_least_the_budget_is_collected_and_updates_keep_their_ratio(tmp_path,
 
 def test_a_run_writes_what_it_was_made_with(tmp_path, console):
     run_dir = tmp_path / "run"
-    config = tiny(total_env_steps=400, tensorboard=True)
+    config = tiny(total_env_steps=400, tensorboard=True, diagnostics=True)
     train(config, run_dir, console)
-    assert load_config(run_dir / "config.json") == config
+    # Which physics `auto` was is kept, so that the run goes on with it elsewhere, too.
+    assert load_config(run_dir / "config.json") == dataclasses.replace(config, physics="native")
     facts = json.loads((run_dir / "provenance.json").read_text())
     assert {"jax", "mujoco", "python"} <= facts["versions"].keys()
     assert facts["hardware"]["cores"] >= 1
-    assert list((run_dir / "tensorboard").iterdir())
+    (events,) = (run_dir / "tensorboard").iterdir()
+    shown = {(step, tag): value for step, tag, value in scalars(events)}
+    for row in read_metrics(run_dir / "metrics.jsonl"):
+        value = shown[row["env_steps"], "time/env_steps_per_second"]
+        assert value == pytest.approx(row["time/env_steps_per_second"])
+    assert any(tag == "health/actor_block_grad_norms/max" for _, tag in shown)
+
+
+def scalars(path):
+    """(step, tag, value) of an event file: records of length, checksum, event, checksum."""
+    data, at = path.read_bytes(), 0
+    while at < len(data):
+        length = int.from_bytes(data[at : at + 8], "little")
+        event = Event.FromString(data[at + 12 : at + 12 + length])
+        yield from ((event.step, value.tag, value.simple_value) for value in event.summary.value)
+        at += 16 + length
 
 
 def test_every_row_has_its_metrics(tmp_path, console):
     run_dir = tmp_path / "run"
-    train(tiny(total_env_steps=480, eval_split=True), run_dir, console)
+    train(tiny(total_env_steps=480, eval_split=True, diagnostics=True), run_dir, console)
     first, *_, last = read_metrics(run_dir / "metrics.jsonl")
     assert first["env_steps"] == 0 and "eval/success_rate" in first
     for name in (
@@ -167,6 +191,80 @@ def test_losses_that_are_not_finite_stop_the_run_and_say_where(tmp_path, console
     _, agent = load_run(run_dir)
     leaves = jax.tree.leaves(eqx.filter(agent, eqx.is_inexact_array))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_writes_no_row_twice(tmp_path, console):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    config = tiny(total_env_steps=320)
+    save_config(config, run_dir / "config.json")
+    (run_dir / "metrics.jsonl").write_text('{"env_steps": 0}\n{"env_steps": 160}\n{"env_st')
+    train(config, run_dir, console, resume=True)
+    assert "the run starts from its beginning" in (tmp_path / "console.txt").read_text()
+    steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    assert steps == [0, 160, 320]
+
+
+def test_two_processes_do_not_train_in_one_directory(tmp_path, console):
+    with (
+        filelock.FileLock(tmp_path / ".lock"),
+        pytest.raises(UserError, match="is in use: another process"),
+    ):
+        train(tiny(), tmp_path, console)
+
+
+def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, console):
+    run_dir = tmp_path / "run"
+    train(tiny(total_env_steps=240), run_dir, console)
+    path = run_dir / "provenance.json"
+    facts = json.loads(path.read_text())
+    facts["versions"]["jax"] = "0.0.1"
+    path.write_text(json.dumps(facts))
+    train(tiny(total_env_steps=320), run_dir, console, resume=True)
+    told = (tmp_path / "console.txt").read_text()
+    assert f"Other than when the run began: jax 0.0.1 -> {jax.__version__};" in told
+    facts = json.loads(path.read_text())
+    assert facts["versions"]["jax"] == "0.0.1"
+    assert facts["resumed"][0]["versions"]["jax"] == jax.__version__
+
+
+def test_unrolls_without_an_update_do_not_dilute_the_metrics(tmp_path, console):
+    run_dir = tmp_path / "run"
+    train(tiny(updates_per_env_step=0.005, total_env_steps=800), run_dir, console)
+    rows = [r for r in read_metrics(run_dir / "metrics.jsonl") if "train/alpha" in r]
+    assert rows and rows[-1]["gradient_steps"] == 3
+    # log α begins at 0 and moves by 1e-3 per update; averaged with zeros it would be far below 1.
+    assert all(row["train/alpha"] > 0.99 and row["train/critic_loss"] > 1 for row in rows)
+
+
+def test_a_row_averages_over_updates_and_counts_episodes():
+    meter = Meter(0)
+    row = lambda loss, episodes: {
+        "train/loss": loss, "train/episodes": episodes, "train/failures": 0.0
+    }  # fmt: skip
+    meter.add({"train/episodes": 1.0, "train/failures": 2.0}, updates=0, seconds=9.0)  # prefill
+    meter.add(row(1.0, 1.0), updates=1, seconds=None)  # compiled
+    meter.add(row(4.0, 0.0), updates=3, seconds=6.0)
+    meter.add(row(0.0, 1.0), updates=0, seconds=3.0)
+    told = meter.take(100)
+    assert told["train/loss"] == (1 * 1 + 3 * 4) / 4
+    assert (told["train/episodes"], told["train/failures"]) == (3, 2)
+    assert told["time/update_ms"] == 1000 * (9 + 6 + 3) / 3
+    assert meter.take(100).keys() == {"time/env_steps_per_second"}
+
+
+def test_episodes_of_one_step_are_refused_in_one_sentence(tmp_path):
+    run = Run(tiny(), tmp_path)
+    state = run.initial()
+    rows = jnp.arange(run.step.buffer.capacity, dtype=jnp.int32)[:, None]
+    alone = jnp.broadcast_to(rows, state.buffer.steps.episode.shape)
+    state = eqx.tree_at(
+        lambda s: (s.buffer.steps.episode, s.buffer.last_time, s.buffer.inserted),
+        state,
+        (alone, alone, jnp.asarray(len(rows), jnp.int32)),
+    )
+    with pytest.raises(TrainingError, match="every episode of point_u_maze ends after one step"):
+        run.advance(state)
 
 
 def test_a_schedule_depends_on_step_counts_alone():
