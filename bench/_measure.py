@@ -15,9 +15,15 @@ from typing import Any
 
 import jax
 import psutil
+from rich.console import Console
 
 
 MIB = 2**20
+
+
+def wide_console() -> Console:
+    """A console that does not fold tables where there is no terminal, as in a file."""
+    return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def quietest_cores(n: int) -> set[int]:

@@ -24,7 +24,7 @@ from typing import Any
 import equinox as eqx
 import jax
 from _machine import write
-from _measure import MIB, rounded
+from _measure import MIB, rounded, wide_console
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--saves", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
-    console = Console()
+    console = wide_console()
     directory = Path(tempfile.mkdtemp(dir="."))  # /tmp may be memory
     try:
         rows = measure(configuration(args.task, args.envs, args.every), directory, args.saves)

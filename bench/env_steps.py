@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from _machine import write
+from _measure import wide_console
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -111,7 +112,7 @@ def main():
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
 
-    console, rows = Console(), []
+    console, rows = wide_console(), []
     for task, physics, n in itertools.product(args.tasks, args.physics, args.envs):
         rows.append(measure(task, physics, n, args.seconds))
         console.print(f"{task}, {physics}, {n} environments: {rows[-1]['steps_per_second']:,} /s")

@@ -35,6 +35,7 @@ from _measure import (
     MIB,
     peak_rss_from_now,
     rounded,
+    wide_console,
 )
 from rich import box
 from rich.console import Console
@@ -180,7 +181,7 @@ def main() -> None:
     args = parse()
     if args.job:
         return answer(job, **args.job)
-    console = Console()
+    console = wide_console()
     sizes = {name: getattr(args, name) for name in ("envs", "steps", "batches", "batch_size")}
     runs: dict[str, list[dict[str, Any]]] = {sampler: [] for sampler in SAMPLERS}
     for process in range(args.processes):

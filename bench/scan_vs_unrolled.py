@@ -36,6 +36,7 @@ from _measure import (
     peak_memory_mib,
     rounded,
     timed,
+    wide_console,
 )
 from rich import box
 from rich.console import Console
@@ -183,7 +184,7 @@ def main() -> None:
     args = parse()
     if args.job:
         return answer(job, **args.job)
-    console, rows = Console(), []
+    console, rows = wide_console(), []
     sizes = {"width": args.width, "batch_size": args.batch_size}
     for depth in args.depths:
         variants = [f"scan, {remat}" for remat in args.remat]

@@ -29,7 +29,7 @@ from _agents import (
     with_weights,
 )
 from _machine import write
-from _measure import alternating, answer, compiled, in_fresh_process, medians, rounded
+from _measure import alternating, answer, compiled, in_fresh_process, medians, rounded, wide_console
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -170,7 +170,7 @@ def main() -> None:
     args = parse()
     if args.job:
         return answer(job, **args.job)
-    console, rows, distances = Console(), [], {}
+    console, rows, distances = wide_console(), [], {}
     for depth in args.depths:
         published = depth <= args.published_to
         settings = dict(depth=depth, width=args.width, batch_size=args.batch_size)
