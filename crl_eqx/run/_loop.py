@@ -269,13 +269,13 @@ def _loop(
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
     meter = Meter(env_steps)
-    saved_at = run.store.steps()[-1:]
+    saved_at = env_steps or None  # a state beyond the beginning was restored
 
     def save(state: TrainState) -> None:
         nonlocal saved_at
         reporter.phase("saving")
         run.store.save(state, run.step.buffer, metadata={"success_rate": success})
-        saved_at = [env_steps]
+        saved_at = env_steps
 
     with contextlib.ExitStack() as stack:
         # A run that starts from its beginning writes all of its rows, the one of step 0 included.
@@ -317,7 +317,7 @@ def _loop(
             if crossed(before, env_steps, config.logging.checkpoint_every):
                 save(state)
             reporter.update(env_steps)
-        if saved_at != [env_steps]:
+        if saved_at != env_steps:
             save(state)
     return Outcome(run.run_dir, env_steps, stop.exit_code, success)
 
