@@ -25,6 +25,7 @@ from ..run import (
     save_config,
     SEEDS,
     train as train_run,
+    with_physics,
 )
 
 
@@ -84,6 +85,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
         return _finish(train_run(config, run_dir, console), config, console)
     for directory in (run_dir, *_seed_dirs(config, run_dir).values()):
         prepare_run_dir(directory)
+    config = with_physics(config)  # kept for all seeds, wherever the later ones are run
     save_config(config, run_dir / SEEDS)
     return _train_seeds(config, run_dir, console)
 
