@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Flag, PRNGKey, State
+from ._layout import Part
 from ._mj import MjModel
-from ._mujoco import Part
 from ._names import qpos_indices, qvel_indices
 from ._physics import PhysicsState
 
@@ -21,18 +21,18 @@ TOUCHES_WALLS = ("torso", *(f"{geom}_{leg}" for leg in LEGS for geom in ("stub",
 
 
 class AntState(NamedTuple):
-    """The layout of the state; the eight joints are `hip_1`, `ankle_1` … `hip_4`, `ankle_4`."""
+    """The layout of the state."""
 
-    position: Part = Part(slice(0, 3), "m")
-    orientation: Part = Part(slice(3, 7), "quaternion w x y z")
-    joints: Part = Part(slice(7, 15), "rad")
-    velocity: Part = Part(slice(15, 18), "m/s")
-    angular_velocity: Part = Part(slice(18, 21), "rad/s, in the torso's frame")
-    joint_velocities: Part = Part(slice(21, 29), "rad/s")
+    position: Part = Part(0, 3, "m", "torso x, y, z")
+    orientation: Part = Part(3, 7, "1", "torso, quaternion w, x, y, z")
+    joints: Part = Part(7, 15, "rad", "hip_1, ankle_1 … hip_4, ankle_4")
+    velocity: Part = Part(15, 18, "m/s", "torso")
+    angular_velocity: Part = Part(18, 21, "rad/s", "torso, in its own frame")
+    joint_velocities: Part = Part(21, 29, "rad/s", "in the order of joints")
 
 
 LAYOUT = AntState()
-STATE_SIZE = 29
+GOAL = LAYOUT.position.indices[:2]
 
 
 class AntBody(eqx.Module):

@@ -5,20 +5,15 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._env import AbstractGoalEnv, EnvState
 from .._types import Action, Flag, Goal, PRNGKey, State
+from ._layout import Layout
 from ._maze import Maze
 from ._mj import MjModel
 from ._physics import AbstractPhysics, PhysicsState
-
-
-class Part(NamedTuple):
-    """One line of a state's layout."""
-
-    at: slice
-    unit: str
 
 
 class Draw(NamedTuple):
@@ -38,6 +33,10 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     """
 
     physics: eqx.AbstractVar[AbstractPhysics]
+    layout: eqx.AbstractVar[Layout]
+    """What the numbers of the state are."""
+    goal_indices: eqx.AbstractVar[tuple[int, ...]]
+    """Which numbers of the state are the achieved goal."""
     threshold: eqx.AbstractVar[float]
     """The distance below which a goal is reached, in the goal's units."""
     levels: eqx.AbstractVar[tuple[tuple[str, float], ...]]
@@ -63,6 +62,14 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     @abc.abstractmethod
     def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
         """World x, y, z of the body `target`, for pictures. Acts on any leading axes."""
+
+    @property
+    def state_size(self) -> int:
+        return self.layout[-1].stop
+
+    @property
+    def goal_size(self) -> int:
+        return len(self.goal_indices)
 
     @property
     def action_size(self) -> int:
@@ -92,7 +99,16 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         physics_state, failed = self.physics.advance(env_state.physics, ctrl)
         state = self.observe(physics_state)
         terminated = failed | self.fallen(state)
-        return EnvState(physics_state, state, env_state.goal, terminated, failed)
+        goal = self.commanded(state, env_state.goal)
+        return EnvState(physics_state, state, goal, terminated, failed)
+
+    def commanded(self, state: State, goal: Goal) -> Goal:
+        """The goal from `state` on. It stays, but for tasks whose goal follows an object."""
+        del state
+        return goal
+
+    def achieved_goal(self, state: State) -> Goal:
+        return state[..., np.asarray(self.goal_indices)]
 
     def success(self, state: State, goal: Goal) -> Flag:
         return self.distance(state, goal) < self.threshold

@@ -24,6 +24,12 @@ def qvel_indices(model: MjModel, *joints: str) -> np.ndarray:
     return np.concatenate([_piece(model, joint, 1) for joint in joints])
 
 
+def sensor_indices(model: MjModel, *sensors: str) -> np.ndarray:
+    """Where in sensordata the sensors are, in the order of the names. **Raises** `KeyError`."""
+    starts = [(model.sensor(name).adr[0], model.sensor(name).dim[0]) for name in sensors]
+    return np.concatenate([np.arange(start, start + size) for start, size in starts])
+
+
 def _piece(model: MjModel, name: str, which: int) -> np.ndarray:
     joint = model.joint(name)
     start = (joint.qposadr, joint.dofadr)[which][0]

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, STATE_SIZE
+from ._ant_body import AntBody, GOAL, LAYOUT
+from ._layout import Layout
 from ._maze import Maze
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
 from ._physics import AbstractPhysics, PhysicsState, select_physics
@@ -32,8 +33,8 @@ class Ant(AbstractMujocoEnv):
     physics: AbstractPhysics
     body: AntBody
     episode_length: int = eqx.field(static=True)
-    state_size: int = eqx.field(static=True, default=STATE_SIZE)
-    goal_size: int = eqx.field(static=True, default=2)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
     threshold: float = eqx.field(static=True, default=0.5)
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
     maze: Maze | None = eqx.field(static=True, default=None)
@@ -53,9 +54,6 @@ class Ant(AbstractMujocoEnv):
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         return self.body.observe(physics_state)
-
-    def achieved_goal(self, state: State) -> Goal:
-        return self.body.position(state)
 
     def fallen(self, state: State) -> Flag:
         return self.body.fallen(state)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -10,14 +11,30 @@ from jaxtyping import Array, Float
 
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
+from ._layout import Layout, Part
 from ._maze import Maze
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
 from ._mujoco import AbstractMujocoEnv, Draw, never
-from ._names import qpos_indices
+from ._names import qpos_indices, sensor_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 
 
 SENSOR = "achieved_goal"
+
+
+class JointsState(NamedTuple):
+    """The layout of the state where the goal is about joints."""
+
+    qpos: Part
+    qvel: Part
+
+
+class BodyState(NamedTuple):
+    """The layout of the state where the goal is about a body."""
+
+    qpos: Part
+    qvel: Part
+    body: Part
 
 
 class MujocoGoalEnv(AbstractMujocoEnv):
@@ -41,13 +58,12 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
-    state_size: int = eqx.field(static=True)
-    goal_size: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
+    goal_indices: tuple[int, ...] = eqx.field(static=True)
     episode_length: int = eqx.field(static=True)
     threshold: float = eqx.field(static=True)
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True)
     maze: Maze | None = eqx.field(static=True)
-    _at: tuple[int, ...] = eqx.field(static=True)
     _draw_goal: Callable[[PRNGKey], Array] = eqx.field(static=True)
     _draw_start: Callable[[PRNGKey], tuple[Array, Array]] = eqx.field(static=True)
     _ends: Callable[[State], Flag] = eqx.field(static=True)
@@ -92,14 +108,16 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         spec = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
         compiled = _compile(spec, body)
         self.physics = select_physics(physics, compiled, substeps)
-        qpos_and_qvel = compiled.nq + compiled.nv
+        moving = compiled.nq + compiled.nv
+        qpos = Part(0, compiled.nq, "m, rad", "MuJoCo's positions")
+        qvel = Part(compiled.nq, moving, "m/s, rad/s", "MuJoCo's velocities")
         if body is None:
-            self._at = tuple(int(i) for i in _joint_indices(compiled, joints))
-            self.state_size = qpos_and_qvel
+            self.layout = JointsState(qpos, qvel)
+            self.goal_indices = tuple(int(i) for i in _joint_indices(compiled, joints))
         else:
-            self._at = tuple(range(qpos_and_qvel, qpos_and_qvel + 3))
-            self.state_size = qpos_and_qvel + 3
-        self.goal_size = len(self._at)
+            place = Part(moving, moving + 3, "m", f"x, y, z of {body}")
+            self.layout = BodyState(qpos, qvel, place)
+            self.goal_indices = place.indices
         self.episode_length, self.threshold = episode_length, threshold
         self.levels, self.maze = tuple(levels), None
         self._ends, self._draw_goal = ends, draw_goal
@@ -115,12 +133,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         parts = [physics_state.qpos, physics_state.qvel]
         if self.state_size > self.model.nq + self.model.nv:
-            sensor = self.model.sensor(SENSOR)
-            parts.append(physics_state.sensordata[sensor.adr[0] : sensor.adr[0] + sensor.dim[0]])
+            parts.append(physics_state.sensordata[sensor_indices(self.model, SENSOR)])
         return jnp.concatenate(parts)
-
-    def achieved_goal(self, state: State) -> Goal:
-        return jnp.stack([state[..., i] for i in self._at], axis=-1)
 
     def fallen(self, state: State) -> Flag:
         return self._ends(state)

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
+from ._layout import Layout, Part
 from ._maze import Cell, Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never, Part, with_height
+from ._mujoco import AbstractMujocoEnv, Draw, never, with_height
 from ._names import qpos_indices, qvel_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 from ._scene import add_target, add_walls, load_asset
@@ -24,11 +25,12 @@ FRICTION = 1.2
 class PointState(NamedTuple):
     """The layout of the state."""
 
-    position: Part = Part(slice(0, 2), "m")
-    velocity: Part = Part(slice(2, 4), "m/s")
+    position: Part = Part(0, 2, "m", "x, y")
+    velocity: Part = Part(2, 4, "m/s", "along x and y")
 
 
 LAYOUT = PointState()
+GOAL = LAYOUT.position.indices
 
 
 class PointMaze(AbstractMujocoEnv):
@@ -47,8 +49,8 @@ class PointMaze(AbstractMujocoEnv):
     physics: AbstractPhysics
     maze: Maze = eqx.field(static=True)
     episode_length: int = eqx.field(static=True)
-    state_size: int = eqx.field(static=True, default=4)
-    goal_size: int = eqx.field(static=True, default=2)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
     threshold: float = eqx.field(static=True, default=SCALE / 8)
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", SCALE / 2),))
 
@@ -79,9 +81,6 @@ class PointMaze(AbstractMujocoEnv):
         position = physics_state.qpos[qpos_indices(self.model, "x", "y")]
         velocity = physics_state.qvel[qvel_indices(self.model, "x", "y")]
         return jnp.concatenate([position, velocity])
-
-    def achieved_goal(self, state: State) -> Goal:
-        return state[..., LAYOUT.position.at]
 
     def fallen(self, state: State) -> Flag:
         return never(state)

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
+from ._layout import Layout, Part
 from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never, Part
+from ._mujoco import AbstractMujocoEnv, Draw, never
 from ._names import qpos_indices, qvel_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 from ._scene import add_target, load_asset
@@ -22,13 +23,14 @@ JOINTS = ("shoulder", "elbow")
 class ReacherState(NamedTuple):
     """The layout of the state."""
 
-    cosines: Part = Part(slice(0, 2), "1")
-    sines: Part = Part(slice(2, 4), "1")
-    tip: Part = Part(slice(4, 7), "m")
-    tip_velocity: Part = Part(slice(7, 10), "m/s")
+    cosines: Part = Part(0, 2, "1", "of the two angles")
+    sines: Part = Part(2, 4, "1", "of the two angles")
+    tip: Part = Part(4, 7, "m", "x, y, z")
+    tip_velocity: Part = Part(7, 10, "m/s")
 
 
 LAYOUT = ReacherState()
+GOAL = LAYOUT.tip.indices
 
 
 class Reacher(AbstractMujocoEnv):
@@ -45,8 +47,8 @@ class Reacher(AbstractMujocoEnv):
 
     physics: AbstractPhysics
     episode_length: int = eqx.field(static=True)
-    state_size: int = eqx.field(static=True, default=10)
-    goal_size: int = eqx.field(static=True, default=3)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
     threshold: float = eqx.field(static=True, default=0.05)
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
     maze: Maze | None = eqx.field(static=True, default=None)
@@ -82,9 +84,6 @@ class Reacher(AbstractMujocoEnv):
         x = upper * jnp.cos(angles[0]) + fore * jnp.cos(bend)
         y = upper * jnp.sin(angles[0]) + fore * jnp.sin(bend)
         return jnp.stack([x, y, jnp.asarray(height, x.dtype)])
-
-    def achieved_goal(self, state: State) -> Goal:
-        return state[..., LAYOUT.tip.at]
 
     def fallen(self, state: State) -> Flag:
         return never(state)
