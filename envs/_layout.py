@@ -27,6 +27,7 @@ Layout: TypeAlias = tuple[Part, ...]
 """A named tuple of `Part`s, which follow one another and together cover the state."""
 
 
-def part_names(layout: Layout) -> tuple[str, ...]:
-    """The name of each part."""
-    return getattr(layout, "_fields")
+def parts(layout: Layout) -> dict[str, Part]:
+    """The parts by their names."""
+    names: tuple[str, ...] = layout._fields  # pyright: ignore[reportAttributeAccessIssue]
+    return dict(zip(names, layout, strict=True))

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._errors import UserError
@@ -101,10 +102,12 @@ class Box(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Maze:
-    """A layout at a scale. Cell (i, j) is the square of side `scale` around (i·scale, j·scale)."""
+    """A layout at a scale. Cell (i, j) is the square of side `scale` around (i·scale, j·scale),
+    which `origin` shifts."""
 
     rows: tuple[str, ...]
     scale: float
+    origin: tuple[float, float] = (0.0, 0.0)
 
     @classmethod
     def named(cls, layout: str, scale: float, without_goals: Sequence[Cell] = ()) -> "Maze":
@@ -130,7 +133,26 @@ class Maze:
 
     def centre(self, cell: Cell) -> tuple[float, float]:
         """World x, y of a cell's middle."""
-        return cell[0] * self.scale, cell[1] * self.scale
+        return self.origin[0] + cell[0] * self.scale, self.origin[1] + cell[1] * self.scale
+
+    def cell(self, xy: Float[np.ndarray, "2"]) -> Cell:
+        """The cell that world x, y is in."""
+        i, j = np.round((xy - np.asarray(self.origin)) / self.scale).astype(int)
+        return int(i), int(j)
+
+    def path(self) -> tuple[Cell, ...]:
+        """All free cells from the start cell on, where they form one path.
+
+        **Raises** `UserError` where they do not.
+        """
+        free, path = set(self.cells("RG.")), list(self.cells("R"))
+        while ahead := [cell for cell in _beside(path[-1]) if cell in free - set(path)]:
+            path.append(ahead[0])
+            if len(ahead) > 1:
+                break
+        if len(path) < len(free):
+            raise UserError("The free cells of this maze do not form one path from its start.")
+        return tuple(path)
 
     @property
     def starts(self) -> tuple[tuple[float, float], ...]:
@@ -145,7 +167,7 @@ class Maze:
     @property
     def walls(self) -> tuple[Box, ...]:
         """The wall cells merged into few boxes: contact pairs are what physics pays for."""
-        return tuple(_box(block, self.scale) for block in _blocks(set(self.cells("#"))))
+        return tuple(self._box(block) for block in _blocks(set(self.cells("#"))))
 
     def draw_start(self, key: PRNGKey) -> Float[Array, "2"]:
         """World x, y of a start cell, all equally likely."""
@@ -155,10 +177,20 @@ class Maze:
         """World x, y of a goal cell, all equally likely."""
         return jax.random.choice(key, jnp.asarray(self.goals))
 
+    def _box(self, block: tuple[Cell, Cell]) -> Box:
+        (x0, y0), (x1, y1) = map(self.centre, block)
+        half = self.scale / 2
+        return Box(((x0 + x1) / 2, (y0 + y1) / 2), ((x1 - x0) / 2 + half, (y1 - y0) / 2 + half))
+
     def _without_goal(self, cell: Cell) -> "Maze":
         i, j = cell
         row = self.rows[i][:j] + "." + self.rows[i][j + 1 :]
         return dataclasses.replace(self, rows=(*self.rows[:i], row, *self.rows[i + 1 :]))
+
+
+def _beside(cell: Cell) -> list[Cell]:
+    i, j = cell
+    return [(i, j + 1), (i + 1, j), (i, j - 1), (i - 1, j)]
 
 
 def _blocks(cells: set[Cell]) -> list[tuple[Cell, Cell]]:
@@ -194,10 +226,3 @@ def _inside(block: tuple[Cell, Cell]) -> list[Cell]:
     (i0, j0), (i1, j1) = block
     return [(i, j) for i in range(i0, i1 + 1) for j in range(j0, j1 + 1)]
 
-
-def _box(block: tuple[Cell, Cell], scale: float) -> Box:
-    (i0, j0), (i1, j1) = block
-    return Box(
-        centre=(scale * (i0 + i1) / 2, scale * (j0 + j1) / 2),
-        half_size=(scale * (i1 - i0 + 1) / 2, scale * (j1 - j0 + 1) / 2),
-    )

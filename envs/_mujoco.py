@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._env import AbstractGoalEnv, EnvState
+from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._layout import Layout
 from ._maze import Maze
-from ._mj import MjModel
+from ._mj import MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
 
 
@@ -121,6 +122,17 @@ class AbstractMujocoEnv(AbstractGoalEnv):
 def never(state: State) -> Bool[Array, "*batch"]:
     """A task in which nobody can fall."""
     return jnp.zeros(state.shape[:-1], bool)
+
+
+def substeps(spec: MjSpec, control_dt: float) -> int:
+    """Physics steps in a control step. **Raises** `UserError` if it holds no whole number."""
+    timestep = spec.option.timestep
+    steps = round(control_dt / timestep)
+    if steps < 1 or not np.isclose(steps * timestep, control_dt):
+        raise UserError(
+            f"`control_dt={control_dt}` must be a multiple of {timestep:g} s, the physics step."
+        )
+    return steps
 
 
 def with_height(xy: Float[Array, "*batch 2"], height: float) -> Float[Array, "*batch 3"]:

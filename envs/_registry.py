@@ -4,20 +4,33 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 from .._errors import UserError
+from ._maze import MAZES
 from ._mujoco import AbstractMujocoEnv
 from .ant import Ant
+from .ant_ball import AntBall
 from .ant_maze import AntMaze
+from .ant_maze_gen import AntMazeGen
+from .ant_push import AntPush
+from .cheetah import Cheetah
+from .humanoid import Humanoid
+from .humanoid_maze import HumanoidMaze
 from .point_maze import PointMaze
+from .pusher import Pusher
 from .reacher import Reacher
 
 
-_MAZES = ("u", "u4", "big", "hardest")
-_WITH_SPLIT = ("u", "u4", "big")
-_LAYOUTS = [f"{maze}_maze" for maze in _MAZES] + [f"{maze}_maze_eval" for maze in _WITH_SPLIT]
+def _layouts(*mazes: str) -> list[str]:
+    """The layouts of these mazes, far goals included."""
+    return [layout for layout in MAZES if layout.split("_")[0] in mazes and "single" not in layout]
+
+
+_POINT = _layouts("u", "u4", "big", "hardest")
+_HUMANOID = _layouts("u", "big", "hardest")
 
 # Control steps per episode: four times what walking the longest path takes.
 _POINT_STEPS = {"u": 120, "u4": 150, "big": 200, "hardest": 250}
@@ -28,11 +41,30 @@ def _point_maze(layout: str) -> Callable[..., AbstractMujocoEnv]:
     return functools.partial(PointMaze, layout, episode_length=steps)
 
 
+_GEN = re.compile(r"(ant_(?:u|u2|u3|u4|u5)_maze)_gen_((?:\d+f)+)")
+_NEAR = "1f2f3f"
+
+
+def _builder(name: str) -> Callable[..., AbstractMujocoEnv] | None:
+    """Builds the task of that name; there are as many `_gen_` tasks as sets of distances."""
+    if gen := _GEN.fullmatch(name):
+        layout, distances = gen[1].removeprefix("ant_"), gen[2].split("f")[:-1]
+        return functools.partial(AntMazeGen, layout, [int(k) for k in distances])
+    return _BUILDERS.get(name)
+
+
 _BUILDERS: dict[str, Callable[..., AbstractMujocoEnv]] = {
-    **{f"point_{layout}": _point_maze(layout) for layout in _LAYOUTS},
+    **{f"point_{layout}": _point_maze(layout) for layout in _POINT},
     "reacher": Reacher,
+    "pusher_easy": functools.partial(Pusher, "easy"),
+    "pusher_hard": functools.partial(Pusher, "hard"),
+    "cheetah": Cheetah,
     "ant": Ant,
-    **{f"ant_{layout}": functools.partial(AntMaze, layout) for layout in _LAYOUTS},
+    **{f"ant_{layout}": functools.partial(AntMaze, layout) for layout in MAZES},
+    "ant_ball": AntBall,
+    "ant_push": AntPush,
+    "humanoid": Humanoid,
+    **{f"humanoid_{layout}": functools.partial(HumanoidMaze, layout) for layout in _HUMANOID},
 }
 
 
@@ -54,12 +86,20 @@ class Task:
 
 
 def names() -> tuple[str, ...]:
-    """All tasks, `_eval` splits included."""
-    return tuple(_BUILDERS)
+    """All tasks, `_eval` splits included; of the `_gen_` tasks those of the nearest goals."""
+    near = [f"ant_{maze}_maze_gen_{_NEAR}" for maze in ("u", "u2", "u3", "u4", "u5")]
+    last = [*_BUILDERS].index("ant_ball")
+    return (*[*_BUILDERS][:last], *near, *[*_BUILDERS][last:])
 
 
 def eval_split(name: str) -> str | None:
     """The task that has only the far goals of task `name`, if there is one."""
+    if _GEN.fullmatch(name):
+        env = make(name, physics="native")
+        assert isinstance(env, AntMazeGen)
+        farther = range(max(env.distances) + 1, len(env.maze.path()))
+        stem = name.rpartition("_")[0]
+        return f"{stem}_{''.join(f'{k}f' for k in farther)}" if farther else None
     split = f"{name}_eval"
     return split if split in _BUILDERS else None
 
@@ -76,17 +116,18 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
-    if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.5)
+    builder = _builder(name)
+    if builder is None:
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`names()` lists all of them."
         raise UserError(f"`make({name!r})`: no such task. {hint}")
-    known = [*inspect.signature(_BUILDERS[name]).parameters]
+    known = [*inspect.signature(builder).parameters]
     for option in set(options) - set(known):
         raise UserError(
             f"`make({name!r}, {option}={options[option]!r})`: no such option. "
             f"This task knows {', '.join(known)}."
         )
-    return _BUILDERS[name](physics=physics, **options)
+    return builder(physics=physics, **options)
 
 
 def tasks() -> tuple[Task, ...]:

@@ -1,0 +1,123 @@
+"""An ant pushes a block out of its way, and one of the two ways shuts it in."""
+
+import itertools
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Flag, Goal, PRNGKey, State
+from ._ant_body import AntBody, AntState, GOAL, TOUCHES_WALLS
+from ._layout import Layout, Part
+from ._maze import Maze
+from ._mj import MjSpec, mjtGeom, mjtJoint
+from ._mujoco import AbstractMujocoEnv, Draw, with_height
+from ._names import qpos_indices
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._scene import add_target, add_walls, load_asset
+
+
+# The block starts in the middle, between the start and both goals.
+MAZE = Maze(("#####", "#R.##", "#..G#", "##G##", "#####"), scale=8.0, origin=(-8.0, -8.0))
+HEIGHT = 3.6  # m
+GOALS = ((16.0, 8.0), (8.0, 16.0))  # m; lowest x, y of the two regions that goals lie in
+GOAL_SIZE = 2.0  # m
+BLOCK_AT = (8.0, 8.0)  # m
+HALF_SIZE = (3.6, 3.6, 1.8)  # m
+BLOCK_MASS = 0.5  # kg
+CORNER = 0.1  # m
+
+
+class AntPushState(NamedTuple):
+    """The layout of the state: an `AntState`, then the block."""
+
+    position: Part = AntState().position
+    orientation: Part = AntState().orientation
+    joints: Part = AntState().joints
+    velocity: Part = AntState().velocity
+    angular_velocity: Part = AntState().angular_velocity
+    joint_velocities: Part = AntState().joint_velocities
+    block: Part = Part(29, 31, "m", "x, y")
+
+
+LAYOUT = AntPushState()
+
+
+class AntPush(AbstractMujocoEnv):
+    """An `AntBody` among walls, and a block of 7.2 m and 0.5 kg that slides on the floor.
+
+    **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed, the block at (8, 8).
+    **Goal:** x in [16, 18] m, y in [8, 10] m, or the other way round, with equal chance. Who
+    pushes the block towards it finds it behind the block; who pushes it the other way can walk
+    around. **Ends** when the torso's height leaves [0.2 m, 1 m]. **Success:** torso closer than
+    0.5 m (`easy`: 2 m) in the plane. **Time:** 5 physics steps of 0.01 s per control step.
+
+    The block keeps its direction, and slides without friction but against 1 N s/m. Published
+    versions keep one goal per environment for a whole run; here it is drawn at every reset.
+    """
+
+    physics: AbstractPhysics
+    body: AntBody
+    episode_length: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
+    threshold: float = eqx.field(static=True, default=0.5)
+    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
+    maze: Maze | None = eqx.field(static=True, default=MAZE)
+
+    def __init__(self, *, episode_length: int = 1000, physics: str | None = None):
+        self.episode_length = episode_length
+        spec = load_asset("ant")
+        add_target(spec, self.threshold)
+        corners = _add_block(spec)
+        add_walls(spec, MAZE, [*TOUCHES_WALLS, *corners], height=HEIGHT, friction=1.0)
+        self.physics = select_physics(physics, spec.compile(), substeps=5)
+        self.body = AntBody(self.physics.model)
+
+    def draw(self, key: PRNGKey) -> Draw:
+        start_key, region_key, place_key = jax.random.split(key, 3)
+        region = jax.random.choice(region_key, jnp.asarray(GOALS))
+        goal = region + jax.random.uniform(place_key, (2,), maxval=GOAL_SIZE)
+        return Draw(*self.body.start(start_key, jnp.zeros(2)), goal)
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        slid = physics_state.qpos[qpos_indices(self.model, "block_x", "block_y")]
+        block = slid + np.asarray(BLOCK_AT, np.float32)
+        return jnp.concatenate([self.body.observe(physics_state), block])
+
+    def fallen(self, state: State) -> Flag:
+        return self.body.fallen(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.body.position(state)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return with_height(goal, 0.5)
+
+
+def _add_block(spec: MjSpec) -> list[str]:
+    """Adds the block, and returns the geoms with which it meets walls.
+
+    These are balls at its corners: as it never turns and is shorter than any wall, a corner always
+    comes first, and two boxes are what engines find hardest to keep apart.
+    """
+    block = spec.worldbody.add_body(name="block", pos=[*BLOCK_AT, HALF_SIZE[2]])
+    for name, axis in (("block_x", [1, 0, 0]), ("block_y", [0, 1, 0])):
+        slide = mjtJoint.mjJNT_SLIDE
+        block.add_joint(name=name, type=slide, axis=axis, damping=[1, 0, 0], armature=0)
+    shape = dict(contype=0, conaffinity=0)
+    box = mjtGeom.mjGEOM_BOX
+    colour = [0.15, 0.4, 0.75, 1]
+    block.add_geom(name="block", type=box, size=HALF_SIZE, mass=BLOCK_MASS, rgba=colour, **shape)
+    for geom in TOUCHES_WALLS:
+        spec.add_pair(geomname1=geom, geomname2="block")
+    corners = []
+    for x, y in itertools.product((-1, 1), repeat=2):
+        corners.append(f"block_corner_{len(corners)}")
+        place = [x * (HALF_SIZE[0] - CORNER), y * (HALF_SIZE[1] - CORNER), 0]
+        ball = dict(name=corners[-1], pos=place, size=[CORNER, 0, 0], mass=0, rgba=colour)
+        block.add_geom(type=mjtGeom.mjGEOM_SPHERE, **ball, **shape)
+    return corners

@@ -1,0 +1,84 @@
+"""A humanoid finds its way through a maze."""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from .._types import Flag, Goal, PRNGKey, State
+from ._humanoid_body import (
+    GOAL,
+    humanoid_spec,
+    HumanoidBody,
+    LAYOUT,
+    TARGET_HEIGHT,
+    TOUCHES_WALLS,
+)
+from ._layout import Layout
+from ._maze import Cell, Maze
+from ._mujoco import AbstractMujocoEnv, Draw, substeps, with_height
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._scene import add_target, add_walls
+
+
+SCALE = 2.0  # m
+HEIGHT = 1.0  # m
+
+
+class HumanoidMaze(AbstractMujocoEnv):
+    """A `HumanoidBody` among walls 1 m high, in cells 2 m wide; state: see `HumanoidState`.
+
+    **Start:** standing straight in the middle of the start cell, all positions and velocities
+    perturbed by U(±0.01). **Goal:** the middle of a goal cell, 1.25 m high, all equally likely.
+    **Ends** when the torso's height leaves [1 m, 2 m]. **Success:** torso closer than 0.5 m
+    (`easy`: 2 m), height included. **Time:** 3 physics steps of 0.005 s per control step.
+
+    Published versions carry the target's body in the state, and so the goal. The paper's control
+    step took 0.03 s: `control_dt=0.03` gives that.
+    """
+
+    physics: AbstractPhysics
+    body: HumanoidBody
+    maze: Maze = eqx.field(static=True)
+    episode_length: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
+    threshold: float = eqx.field(static=True, default=0.5)
+    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
+
+    def __init__(
+        self,
+        layout: str,
+        *,
+        episode_length: int = 1000,
+        control_dt: float = 0.015,
+        without_goals: Sequence[Cell] = (),
+        physics: str | None = None,
+    ):
+        """`layout` is a key of `MAZES`; `control_dt` is in seconds, a multiple of 0.005;
+        `without_goals` are cells that shall not be goals."""
+        self.maze = Maze.named(layout, SCALE, without_goals)
+        self.episode_length = episode_length
+        spec = humanoid_spec()
+        add_target(spec, self.threshold)
+        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0)
+        self.physics = select_physics(physics, spec.compile(), substeps(spec, control_dt))
+        self.body = HumanoidBody(self.physics.model)
+
+    def draw(self, key: PRNGKey) -> Draw:
+        cell_key, start_key, goal_key = jax.random.split(key, 3)
+        qpos, qvel = self.body.start(start_key, self.maze.draw_start(cell_key))
+        return Draw(qpos, qvel, with_height(self.maze.draw_goal(goal_key), TARGET_HEIGHT))
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        return self.body.observe(physics_state)
+
+    def fallen(self, state: State) -> Flag:
+        return self.body.fallen(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.body.position(state)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return goal
