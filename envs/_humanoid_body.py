@@ -117,12 +117,12 @@ class HumanoidBody(eqx.Module):
         """
         sensed = lambda kind, n: self._sensed(physics_state, kind, BODIES).reshape(-1, n)
         centre = physics_state.sensordata[sensor_indices(self.model, "centre_of_mass")]
-        offset = sensed("place", 3) - centre
+        offset = sensed("place", 3) - centre[None]
         mass = jnp.asarray(self._constants("mass"), jnp.float32)
         inertia = jnp.asarray(self._constants("inertia"), jnp.float32)
         frames = jax.vmap(_rotation)(sensed("turn", 4))
         turned = jnp.einsum("bij,bj,bkj->bik", frames, inertia, frames)
-        square = jnp.sum(offset**2, axis=1)[:, None, None] * jnp.eye(3)
+        square = jnp.sum(offset**2, axis=1)[:, None, None] * jnp.eye(3)[None]
         moved = turned + mass[:, None, None] * (square - offset[:, :, None] * offset[:, None, :])
         rows, columns = np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2])
         mass = mass[:, None]

@@ -47,3 +47,32 @@ def test_goals_can_be_taken_out():
 def test_taking_out_a_cell_that_is_no_goal_names_those_that_are():
     with pytest.raises(UserError, match=r"\(1, 1\) is no goal cell of u_maze; those are \(1, 2\)"):
         Maze.named("u_maze", 4.0, [(1, 1)])
+
+
+@pytest.mark.parametrize("layout", MAZES)
+def test_every_goal_can_be_reached_from_the_start(layout):
+    maze = Maze(MAZES[layout], 1.0)
+    reached, queue = set(maze.cells("R")), [*maze.cells("R")]
+    for i, j in queue:
+        near = {(i, j + 1), (i + 1, j), (i, j - 1), (i - 1, j)} & set(maze.cells("RG."))
+        queue += near - reached
+        reached |= near
+    assert set(maze.cells("G")) <= reached and len(maze.cells("R")) == 1
+
+
+@pytest.mark.parametrize("layout, cells", {"u_maze": 7, "u4_maze": 11, "u5_maze": 17}.items())
+def test_a_path_visits_every_free_cell_once_step_by_step(layout, cells):
+    maze = Maze(MAZES[layout], 1.0)
+    path = np.asarray(maze.path())
+    assert len(path) == cells and tuple(path[0]) in maze.cells("R")
+    assert {tuple(cell) for cell in path.tolist()} == set(maze.cells("RG."))
+    np.testing.assert_array_equal(np.abs(np.diff(path, axis=0)).sum(1), 1)
+
+
+def test_an_origin_shifts_cells_and_walls_alike():
+    rows = ("###", "#R#", "#G#", "###")
+    plain, shifted = Maze(rows, 2.0), Maze(rows, 2.0, (10.0, -1.0))
+    assert shifted.starts == ((12.0, 1.0),) and shifted.cell(np.asarray([12.4, 0.2])) == (1, 1)
+    for box, moved in zip(plain.walls, shifted.walls, strict=True):
+        np.testing.assert_allclose(np.subtract(moved.centre, box.centre), (10.0, -1.0))
+        assert moved.half_size == box.half_size
