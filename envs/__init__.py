@@ -4,6 +4,7 @@ if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
 from ._maze import Maze as Maze
+from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     default_physics as default_physics,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
-from ._layout import Layout
+from ._layout import Layout, Row, rows
 from ._maze import Maze
 from ._mj import MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
@@ -80,6 +80,10 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     def model(self) -> MjModel:
         """The MuJoCo model, which draws the goal as the mocap body `target`."""
         return self.physics.model
+
+    def describe_state(self) -> tuple[Row, ...]:
+        """What the numbers of the state are, a line for each part, for tables."""
+        return rows(self.layout, self.goal_indices)
 
     @property
     def control_dt(self) -> float:

@@ -18,7 +18,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str], Console], int], str]] = {
     "train": (train, "train an agent (or go on with one: --resume RUN)"),
     "resume": (resume, "go on with a run from its newest checkpoint"),
     "evaluate": (evaluate, "play fresh episodes with a trained agent and report"),
-    "render": (render, "draw trajectories and a video of a trained agent"),
+    "render": (render, "draw a trained agent, or a task played at random: --env NAME"),
     "envs": (envs, "list the tasks, or show one"),
     "info": (info, "what a run is, how far it got, and what it was made with"),
 }

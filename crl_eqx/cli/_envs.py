@@ -38,6 +38,7 @@ def envs(arguments: Sequence[str], console: Console) -> int:
         _check_picture(options.picture)
     env = suite.make(options.name)
     console.print(_table([task for task in suite.tasks() if task.name == options.name]))
+    console.print(_layout(env))
     console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
     if options.picture is not None:
         console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
@@ -50,6 +51,16 @@ def _check_picture(path: Path) -> None:
         raise UserError(f"`--picture {path}` must end in .png.")
     if not path.parent.is_dir():
         raise UserError(f"`--picture {path}`: there is no directory `{path.parent}`.")
+
+
+def _layout(env: suite.AbstractMujocoEnv) -> Table:
+    """What the numbers of the state are, and which are the achieved goal."""
+    table = Table(title="state")
+    for column in ("numbers", "what", "unit", "goal"):
+        table.add_column(column, no_wrap=column == "numbers")
+    for row in env.describe_state():
+        table.add_row(row.numbers, row.what, row.unit, row.goal)
+    return table
 
 
 def _table(tasks: Sequence[suite.Task]) -> Table:

@@ -1,26 +1,32 @@
-"""`crl-eqx render RUN`."""
+"""`crl-eqx render RUN` and `crl-eqx render --env NAME`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import tyro
 from rich.console import Console
 
-from ..run import ActingName, draw_pictures, require_positive
+from .. import envs as suite
+from .._errors import UserError
+from ..run import ActingName, draw_pictures, draw_task, require_positive
 
 
 @dataclasses.dataclass(frozen=True)
 class Render:
-    """Draws the trajectories of a run's newest agent, and a video of it."""
+    """Draws a run's newest agent: trajectories, a video and a still; or a task played at random."""
 
-    run: tyro.conf.Positional[Path]
+    run: tyro.conf.Positional[Path | None] = None
     """The run's directory."""
+    env: str | None = None
+    """A task, instead of a run: a video of uniformly random actions, and a still."""
+    out: Path = Path()
+    """Where the pictures of --env go; those of a run go into its directory."""
     episodes: int = 4
     """Episodes in the video."""
     acting: ActingName = "deterministic"
-    """How the policy acts."""
+    """How a run's policy acts."""
     view: Literal["auto", "2d", "3d"] = "auto"
     """3d needs OpenGL; auto falls back to 2d without it."""
     seed: int = 1
@@ -30,13 +36,15 @@ class Render:
 def render(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Render, prog="crl-eqx render", args=list(arguments))
     require_positive(episodes=options.episodes)
-    sentences = draw_pictures(
-        options.run,
-        acting=options.acting,
-        num_episodes=options.episodes,
-        view=options.view,
-        seed=options.seed,
-    )
-    for sentence in sentences:
+    for sentence in _draw(options):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     return 0
+
+
+def _draw(options: Render) -> Iterator[str]:
+    common: Any = dict(num_episodes=options.episodes, view=options.view, seed=options.seed)
+    if options.run is not None and options.env is None:
+        return draw_pictures(options.run, acting=options.acting, **common)
+    if options.env is None or options.run is not None:
+        raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
+    return draw_task(suite.make(options.env), options.env, options.out, **common)

@@ -31,5 +31,10 @@ from ._loop import (
     train as train,
     TrainingError as TrainingError,
 )
-from ._pictures import draw_curve as draw_curve, draw_pictures as draw_pictures, still as still
+from ._pictures import (
+    draw_curve as draw_curve,
+    draw_pictures as draw_pictures,
+    draw_task as draw_task,
+    still as still,
+)
 from ._writers import read_metrics as read_metrics

@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 
+from .._env import AbstractGoalEnv
+from .._errors import UserError
+from .._rollout import Policy
+from .._types import Action, Goal, PRNGKey, State
 from ._build import make_acting
 from ._config import ActingName, CONFIG, load_config
 from ._loop import load_run
@@ -40,8 +45,41 @@ def draw_pictures(
     path = run_dir / "plots" / "trajectories.png"
     drawn = trajectories(run.env, agent, path, acting=act, key=plot_key, title=title)
     yield f"trajectories     {drawn}"
-    path = run_dir / "videos" / f"{run.config.env}.mp4"
-    result = video(run.env, act(agent), path, num_episodes=num_episodes, view=view, key=video_key)
+    filming: Any = dict(num_episodes=num_episodes, view=view, key=video_key)
+    yield from _film(run.env, act(agent), run_dir / "videos" / run.config.env, **filming)
+
+
+def draw_task(
+    env: AbstractGoalEnv,
+    name: str,
+    folder: Path,
+    *,
+    num_episodes: int = 4,
+    view: View = "auto",
+    seed: int = 0,
+) -> Iterator[str]:
+    """Films a task that is played at random, and draws a start; yields a line about each.
+
+    **Raises:** `UserError` if `folder` cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"`--out {folder}` cannot be made: {error.strerror}.") from error
+
+    def policy(state: State, goal: Goal, key: PRNGKey) -> Action:
+        del goal
+        return jax.random.uniform(key, (*state.shape[:-1], env.action_size), minval=-1.0)
+
+    filming: Any = dict(num_episodes=num_episodes, view=view, key=jax.random.key(seed))
+    yield from _film(env, policy, folder / name, **filming)
+
+
+def _film(env: AbstractGoalEnv, policy: Policy, stem: Path, *, view: View, **filming: Any):
+    """A video and a still, each named `stem` and its suffix."""
+    result = video(env, policy, stem.with_suffix(".mp4"), view=view, **filming)
     yield f"video            {result.path}"
     if result.note:
         yield f"                 {result.note}"
+    picture = still(env, stem.with_suffix(".png"), view=view, key=filming["key"])
+    yield f"still            {picture}"

@@ -15,7 +15,6 @@ from ._clips import Clip
 from ._geoms import Geoms, mujoco
 
 
-AZIMUTH, ELEVATION = 90.0, -60.0  # degrees; x to the right and y away from us, as on a map
 _MARGIN = 1.06
 
 
@@ -52,6 +51,7 @@ def draw_model(
 ) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
     """A MuJoCo model, clip after clip, each with a camera that sees all of it.
 
+    The camera looks where the model says, `<visual><global azimuth="90" elevation="-60"/>`.
     `bounds` are the lowest and highest x, y to be seen; None shows everything. `goal_radius` is in
     world units; None where the model does not show the goal.
 
@@ -80,7 +80,9 @@ def _frames(clips: Sequence[Clip], model, geoms: Geoms, size: tuple[int, int], b
     aspect = size[0] / size[1]
     tangent = np.tan(np.radians(model.vis.global_.fovy) / 2) / _MARGIN
     tangents = np.array([tangent * aspect, tangent])
-    cameras = [_fit(_points(clip, geoms, bounds, goal_radius), tangents) for clip in clips]
+    angles = model.vis.global_.azimuth, model.vis.global_.elevation
+    points = (_points(clip, geoms, bounds, goal_radius) for clip in clips)
+    cameras = [_fit(seen, tangents, *angles) for seen in points]
     each = lambda values: np.concatenate([values(clip) for clip in clips])
     spread = lambda rows: np.repeat(rows, list(map(len, clips)), axis=0)
     return dict(
@@ -130,16 +132,21 @@ def _points(clip: Clip, geoms: Geoms, bounds, goal_radius) -> Float[np.ndarray, 
 
 
 def _fit(
-    points: Float[np.ndarray, "points 3"], tangents: Float[np.ndarray, "2"]
+    points: Float[np.ndarray, "points 3"],
+    tangents: Float[np.ndarray, "2"],
+    azimuth: float,
+    elevation: float,
 ) -> Float[np.ndarray, "6"]:
     """The camera that has all points within its view: look-at point, distance, azimuth, elevation.
 
-    `tangents` are those of half the view's angles, across and upright.
+    `tangents` are those of half the view's angles, across and upright; azimuth 90° has x to the
+    right and y away from us, as on a map.
     """
-    tilt = np.radians(-ELEVATION)
-    right = np.array([1.0, 0.0, 0.0])
-    up = np.array([0.0, np.sin(tilt), np.cos(tilt)])
-    away = np.array([0.0, np.cos(tilt), -np.sin(tilt)])
+    turn, tilt = np.radians(azimuth), np.radians(-elevation)
+    right = np.array([np.sin(turn), -np.cos(turn), 0.0])
+    ahead = np.array([np.cos(turn), np.sin(turn), 0.0])
+    up = np.sin(tilt) * ahead + np.array([0.0, 0.0, np.cos(tilt)])
+    away = np.cos(tilt) * ahead - np.array([0.0, 0.0, np.sin(tilt)])
     look_at, distance = (points.min(axis=0) + points.max(axis=0)) / 2, 0.0
     for _ in range(20):
         flat, depth = (points - look_at) @ np.stack([right, up]).T, (points - look_at) @ away
@@ -147,4 +154,4 @@ def _fit(
         seen = flat / (distance + depth)[:, None]
         middle = (seen.min(axis=0) + seen.max(axis=0)) / 2 * distance
         look_at = look_at + middle[0] * right + middle[1] * up
-    return np.array([*look_at, distance, AZIMUTH, ELEVATION])
+    return np.array([*look_at, distance, azimuth, elevation])

@@ -228,13 +228,16 @@ def test_footprints_are_what_one_sees_from_above():
         np.testing.assert_allclose(corners.max(axis=0), high, atol=0.01)
 
 
-def test_the_camera_sees_every_point():
+@pytest.mark.parametrize("azimuth, elevation", [(90.0, -60.0), (200.0, -20.0)])
+def test_the_camera_sees_every_point(azimuth, elevation):
     points = np.random.default_rng(0).normal(size=(50, 3)) * (9, 4, 1) + (3, -2, 1)
     tangents = np.array([0.5, 0.4])
-    camera = view3d._fit(points, tangents)
-    away = np.array([0, np.cos(np.pi / 3), -np.sin(np.pi / 3)])
-    up = np.array([0, np.sin(np.pi / 3), np.cos(np.pi / 3)])
+    camera = view3d._fit(points, tangents, azimuth, elevation)
+    turn, tilt = np.radians(azimuth), np.radians(elevation)
+    # As MuJoCo documents its free camera.
+    away = np.array([np.cos(tilt) * np.cos(turn), np.cos(tilt) * np.sin(turn), np.sin(tilt)])
+    right = np.array([np.sin(turn), -np.cos(turn), 0])
     seen = points - (camera[:3] - camera[3] * away)
-    across, upright = seen[:, 0] / (seen @ away), (seen @ up) / (seen @ away)
+    across, upright = (seen @ right) / (seen @ away), (seen @ np.cross(right, away)) / (seen @ away)
     used = max(np.abs(across).max() / tangents[0], np.abs(upright).max() / tangents[1])
     assert 0.95 < used < 1.02
