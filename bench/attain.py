@@ -1,0 +1,220 @@
+"""Can every task be done at all? A planner that knows the physics tries.
+
+    python bench/attain.py                                # every task: about an hour on two cores
+    python bench/attain.py --tasks ant_push humanoid      # these
+
+Model-predictive path integral control: from the present state, `--samples` plans of `--horizon`
+seconds are simulated, and the actions are averaged, those of cheap plans most. Cheap is what brings
+the achieved goal nearer; through a maze, along the shortest way. Nothing is learnt. Prints and
+writes, per task, whether one of `--tries` fresh episodes reached its goal, and after which step.
+"""
+
+import argparse
+import functools
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from _machine import write
+from _measure import wide_console
+
+from crl_eqx import envs
+from crl_eqx.envs.ant_push import AntPush
+
+
+def representative(names: tuple[str, ...]) -> list[str]:
+    """Without the splits, whose goals are also goals of the task that they are a split of."""
+    return [name for name in names if not re.search(r"_eval$", name)]
+
+
+# What a state costs: the smaller, the nearer to the goal. In the goal's units, more or less.
+
+
+def cost_of(env: envs.AbstractMujocoEnv) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    if isinstance(env, AntPush):
+        return _around_the_block
+    names = env.layout._fields  # pyright: ignore[reportAttributeAccessIssue]
+    if "ball" in names:
+        return functools.partial(_behind, env, env.layout[names.index("position")].at, 0.7)
+    if "object" in names:
+        return functools.partial(_behind, env, env.layout[names.index("tip")].at, 0.06)
+    if env.maze is not None:
+        return functools.partial(_along_the_way, env, jnp.asarray(_way_lengths(env.maze)))
+    return env.distance
+
+
+def _behind(env, hand, gap, state, goal):
+    """The object's distance, and that of what pushes it from a place behind it."""
+    thing = env.achieved_goal(state)[:2]
+    ahead = (goal[:2] - thing) / (jnp.linalg.norm(goal[:2] - thing) + 1e-6)
+    place = thing - gap * ahead
+    hand = state[hand]
+    apart = jnp.linalg.norm(hand[:2] - place)
+    if hand.shape[0] == 3 and goal.shape[0] == 3:  # an arm also has to come down to the object
+        apart = apart + jnp.abs(hand[2] - goal[2])
+    return 2 * jnp.linalg.norm(thing - goal[:2]) + 0.5 * apart
+
+
+def _way_lengths(maze: envs.Maze) -> np.ndarray:
+    """`[goal cell i, j, cell i, j]`: cells to go; large inside walls."""
+    shape = len(maze.rows), len(maze.rows[0])
+    lengths = np.full((*shape, *shape), 100.0, np.float32)
+    free = set(maze.cells("RG."))
+    for goal in free:
+        lengths[(*goal, *goal)] = 0
+        queue = [goal]
+        for i, j in queue:
+            for near in ((i, j + 1), (i + 1, j), (i, j - 1), (i - 1, j)):
+                if near in free and lengths[(*goal, *near)] == 100:
+                    lengths[(*goal, *near)] = lengths[(*goal, i, j)] + 1
+                    queue.append(near)
+    return lengths
+
+
+def _along_the_way(env, lengths, state, goal):
+    """The length of the way over the middles of the next cells, in m."""
+    maze = env.maze
+    cell = lambda xy: jnp.round((xy - jnp.asarray(maze.origin)) / maze.scale).astype(int)
+    here, there = env.position(state), goal[:2]
+    i, j = cell(here)
+    to_goal = lengths[tuple(cell(there))]
+    steps = jnp.asarray([(0, 0), (0, 1), (1, 0), (0, -1), (-1, 0)])
+    around = jnp.stack([i, j])[None] + steps
+    middles = around * maze.scale + jnp.asarray(maze.origin)[None]
+    remaining = to_goal[around[:, 0], around[:, 1]]
+    legs = jnp.linalg.norm(middles - here[None], axis=1) + maze.scale * remaining
+    nearer = remaining < to_goal[i, j]
+    way = jnp.min(jnp.where(nearer, legs, jnp.inf))
+    at_the_goal = to_goal[i, j] == 0
+    height = jnp.sum(jnp.abs(state[jnp.asarray(env.goal_indices)][2:] - goal[2:]))
+    return jnp.where(at_the_goal, jnp.linalg.norm(here - there), way) + 0.5 * height
+
+
+def _around_the_block(state, goal):
+    """Push the block away from where the goal is, then walk past."""
+    ant, block = state[:2], state[29:31]
+    flip = goal[0] < goal[1]  # a mirror image: solve for goals at (17, 9)
+    turn = lambda xy: jnp.where(flip, xy[::-1], xy)
+    ant, block, goal = turn(ant), turn(block), turn(goal)
+    to_push = jnp.maximum(15.0 - block[1], 0.0)
+    below = jnp.stack([jnp.asarray(8.0), block[1] - 4.3])
+    corner = jnp.asarray([8.0, 0.0])
+    left = ant[0] < 6.0
+    reach = jnp.where(left, jnp.linalg.norm(ant - corner) + 4.0, jnp.linalg.norm(ant - below))
+    before = 30.0 + 2 * to_push + reach
+    middle = jnp.asarray([8.5, 8.5])
+    far = ant[1] < 7.0
+    after = jnp.where(far, jnp.linalg.norm(ant - middle) + 10.0, jnp.linalg.norm(ant - goal))
+    return jnp.where(to_push > 0, before, after)
+
+
+def attempt(env, *, samples: int, horizon: float, limit: int) -> Callable[..., Any]:
+    """A compiled function from a key to (whether, after how many steps, nearest distance)."""
+    cost = cost_of(env)
+    stride = max(1, round(0.1 / env.control_dt))  # control steps for which an action is held
+    knots = max(2, round(horizon / env.control_dt / stride))
+    size = env.action_size
+
+    def simulate(env_state, plan):
+        """The cost of a plan `[knots, action]`."""
+
+        def step(carry, action):
+            def hold(_, carry):
+                env_state, alive, total = carry
+                env_state = env.step(env_state, action)
+                alive = alive & ~env_state.terminated
+                here = cost(env_state.state, env_state.goal)
+                return env_state, alive, total + jnp.where(alive, here, 50.0 + here)
+
+            return jax.lax.fori_loop(0, stride, hold, carry), None
+
+        carry = (env_state, jnp.asarray(True), jnp.asarray(0.0))
+        return jax.lax.scan(step, carry, plan)[0][2] / (knots * stride)
+
+    def plan(env_state, mean, spread, key):
+        noise = spread * jax.random.normal(key, (samples, knots, size))
+        plans = jnp.clip(mean[None] + noise.at[0].set(0.0), -1, 1)
+        costs = jax.vmap(lambda plan: simulate(env_state, plan))(plans)
+        best = jnp.min(costs)
+        scale = jnp.maximum(jnp.quantile(costs, 0.1) - best, 1e-3)
+        weights = jax.nn.softmax(-(costs - best) / scale)
+        return jnp.einsum("s,ska->ka", weights, plans)
+
+    def body(carry):
+        env_state, mean, steps, nearest, key, _ = carry
+        key, plan_key = jax.random.split(key)
+        mean = plan(env_state, mean, 0.6, plan_key)
+        succeeded = jnp.asarray(False)
+        for _ in range(stride):
+            env_state = env.step(env_state, mean[0])
+            distance = env.distance(env_state.state, env_state.goal)
+            nearest = jnp.minimum(nearest, distance)
+            succeeded = succeeded | env.success(env_state.state, env_state.goal)
+        mean = jnp.concatenate([mean[1:], mean[-1:]])
+        return env_state, mean, steps + stride, nearest, key, succeeded
+
+    def goes_on(carry):
+        env_state, _, steps, _, _, succeeded = carry
+        return ~succeeded & ~env_state.terminated & (steps < limit)
+
+    @jax.jit
+    def run(key):
+        start_key, key = jax.random.split(key)
+        start = env.reset(key=start_key)
+        mean = jnp.zeros((knots, size))
+        zero = jnp.asarray(0), jnp.asarray(jnp.inf)
+        carry = (start, mean, *zero, key, jnp.asarray(False))
+        end = jax.lax.while_loop(goes_on, body, carry)
+        return end[5], end[2], end[3], env.distance(start.state, start.goal)
+
+    return run
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    tasks = representative(envs.names())
+    parser.add_argument("--tasks", nargs="+", default=tasks, metavar="TASK")
+    parser.add_argument("--tries", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=96)
+    parser.add_argument("--horizon", type=float, default=1.2, help="seconds that are looked ahead")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
+    args = parser.parse_args()
+
+    console, rows = wide_console(), []
+    for task in args.tasks:
+        env = envs.make(task, physics="native")
+        limit = env.episode_length
+        run = attempt(env, samples=args.samples, horizon=args.horizon, limit=limit)
+        for number in range(args.tries):
+            begin = time.perf_counter()
+            key = jax.random.key(args.seed + number)
+            reached, steps, nearest, from_start = jax.device_get(run(key))
+            rows.append(
+                {
+                    "task": task,
+                    "try": number,
+                    "reached": bool(reached),
+                    "steps": int(steps),
+                    "start_distance": round(float(from_start), 3),
+                    "nearest_distance": round(float(nearest), 3),
+                    "seconds": round(time.perf_counter() - begin, 1),
+                }
+            )
+            console.print(" ".join(f"{name} {value}" for name, value in rows[-1].items()))
+            if reached:
+                break
+    settings = {"samples": args.samples, "horizon_seconds": args.horizon, "seed": args.seed}
+    path = write("attain", rows, directory=args.out, settings=settings)
+    console.print(f"written to {path.name}")
+
+
+if __name__ == "__main__":
+    main()

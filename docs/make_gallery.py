@@ -1,0 +1,97 @@
+"""Writes docs/gallery.md and its stills from the tasks themselves.
+
+    python docs/make_gallery.py                  # the text, and a still of every task
+    python docs/make_gallery.py --text-only      # after a change of words or numbers
+
+A test compares the text with the code, so that it cannot drift.
+"""
+
+import argparse
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+
+from crl_eqx import envs
+from crl_eqx.run import still
+
+
+HERE = Path(__file__).parent
+STILLS = HERE / "pictures" / "tasks"
+SIZE = (240, 240)  # pixels
+
+HEAD = """# Gallery
+
+Every task: a fresh start with its goal in red, what its state is made of, when it succeeds and where
+it comes from. `crl-eqx envs NAME` prints the same, `crl-eqx render --env NAME` films it. Written by
+`python docs/make_gallery.py` from the code; [environments.md](environments.md) has what all tasks share.
+"""
+
+
+def shown(name: str) -> bool:
+    """Whether a task has a still of its own: splits look like the task that they are a split of."""
+    return re.search(r"_eval$|_gen_", name) is None
+
+
+def families() -> dict[type, list[str]]:
+    """The tasks of each class, in the order of `names()`."""
+    found: dict[type, list[str]] = {}
+    for name in envs.names():
+        found.setdefault(type(envs.make(name, physics="native")), []).append(name)
+    return found
+
+
+def chapter(kind: type, names: list[str]) -> Iterator[str]:
+    env = envs.make(names[0], physics="native")
+    module = inspect.getmodule(kind)
+    assert module is not None and module.__doc__ is not None
+    yield f"## {kind.__name__}\n"
+    yield module.__doc__.strip() + "\n"
+    pictures = [f"![{name}](pictures/tasks/{name}.png)" for name in names if shown(name)]
+    if pictures:
+        yield "\n".join(pictures) + "\n"
+    yield ", ".join(f"`{name}`" for name in names) + "\n"
+    yield (inspect.getdoc(kind) or "") + "\n"
+    yield "\n".join(_state_table(env)) + "\n"
+    yield f"Success: {_rule(env)}. {env.action_size} actions, {_goal(env)}.\n"
+
+
+def _state_table(env: envs.AbstractMujocoEnv) -> Iterator[str]:
+    yield "| numbers | what | unit | achieved goal |\n|---|---|---|---|"
+    for row in env.describe_state():
+        yield f"| {row.numbers} | {row.what} | {row.unit} | {row.goal} |"
+
+
+def _rule(env: envs.AbstractMujocoEnv) -> str:
+    rules = [f"distance < {env.threshold:g}"]
+    return "; ".join(rules + [f"`{name}` < {limit:g}" for name, limit in env.levels])
+
+
+def _goal(env: envs.AbstractMujocoEnv) -> str:
+    one = env.goal_size == 1
+    return f"{env.goal_size} {'number' if one else 'numbers'} of goal"
+
+
+def text() -> str:
+    chapters = ["\n".join(chapter(kind, names)) for kind, names in families().items()]
+    return "\n".join([HEAD, *chapters])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--text-only", action="store_true", help="leave the stills as they are")
+    parser.add_argument("--tasks", nargs="+", default=envs.names(), help="draw only these")
+    args = parser.parse_args()
+    (HERE / "gallery.md").write_text(text())
+    STILLS.mkdir(parents=True, exist_ok=True)
+    for name in filter(shown, () if args.text_only else args.tasks):
+        env = envs.make(name, physics="native")
+        print(still(env, STILLS / f"{name}.png", size=SIZE, key=jax.random.key(2)).name)
+
+
+if __name__ == "__main__":
+    main()
