@@ -24,6 +24,7 @@ from _machine import write
 from _measure import wide_console
 
 from crl_eqx import envs
+from crl_eqx.envs._humanoid_body import LAYOUT as HUMANOID
 from crl_eqx.envs.ant_push import AntPush
 
 
@@ -43,9 +44,10 @@ def cost_of(env: envs.AbstractMujocoEnv) -> Callable[[jax.Array, jax.Array], jax
         return functools.partial(_behind, env, env.layout[names.index("position")].at, 0.7)
     if "object" in names:
         return functools.partial(_behind, env, env.layout[names.index("tip")].at, 0.06)
+    way = env.distance
     if env.maze is not None:
-        return functools.partial(_along_the_way, env, jnp.asarray(_way_lengths(env.maze)))
-    return env.distance
+        way = functools.partial(_along_the_way, env, jnp.asarray(_way_lengths(env.maze)))
+    return functools.partial(_on_its_feet, way) if env.layout == HUMANOID else way
 
 
 def _behind(env, hand, gap, state, goal):
@@ -101,22 +103,29 @@ def _around_the_block(state, goal):
     flip = goal[0] < goal[1]  # a mirror image: solve for goals at (17, 9)
     turn = lambda xy: jnp.where(flip, xy[::-1], xy)
     ant, block, goal = turn(ant), turn(block), turn(goal)
-    to_push = jnp.maximum(15.0 - block[1], 0.0)
+    to_push = jnp.maximum(13.5 - block[1], 0.0)
     below = jnp.stack([jnp.asarray(8.0), block[1] - 4.3])
-    corner = jnp.asarray([8.0, 0.0])
-    left = ant[0] < 6.0
-    reach = jnp.where(left, jnp.linalg.norm(ant - corner) + 4.0, jnp.linalg.norm(ant - below))
-    before = 30.0 + 2 * to_push + reach
-    middle = jnp.asarray([8.5, 8.5])
-    far = ant[1] < 7.0
-    after = jnp.where(far, jnp.linalg.norm(ant - middle) + 10.0, jnp.linalg.norm(ant - goal))
-    return jnp.where(to_push > 0, before, after)
+    round_the_corner = jnp.linalg.norm(ant - jnp.asarray([8.0, 0.0])) + 4.0
+    reach = jnp.where(ant[0] < 6.0, round_the_corner, jnp.linalg.norm(ant - below))
+    return jnp.where(to_push > 0, 20.0 + 2 * to_push + reach, jnp.linalg.norm(ant - goal))
 
 
-def attempt(env, *, samples: int, horizon: float, limit: int) -> Callable[..., Any]:
+def _on_its_feet(cost, state, goal):
+    """What a humanoid has to keep to on its way: height, straightness, speed towards the goal."""
+    x, y, height, _, tilt_x, tilt_y = state[:6]
+    ahead = goal[:2] - jnp.stack([x, y])
+    ahead = ahead / (jnp.linalg.norm(ahead) + 1e-6)
+    speed = state[HUMANOID.velocity.at][:2] @ ahead
+    spin = jnp.linalg.norm(state[HUMANOID.angular_velocity.at])
+    sunk = jnp.maximum(1.25 - height, 0.0)
+    upright = 4.0 * (tilt_x**2 + tilt_y**2) + 10.0 * sunk + 0.03 * spin
+    return cost(state, goal) + upright + jnp.abs(speed - 1.0)
+
+
+def attempt(env, *, samples: int, horizon: float, hold: float, limit: int) -> Callable[..., Any]:
     """A compiled function from a key to (whether, after how many steps, nearest distance)."""
     cost = cost_of(env)
-    stride = max(1, round(0.1 / env.control_dt))  # control steps for which an action is held
+    stride = max(1, round(hold / env.control_dt))
     knots = max(2, round(horizon / env.control_dt / stride))
     size = env.action_size
 
@@ -184,6 +193,7 @@ def main():
     parser.add_argument("--tries", type=int, default=5)
     parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--horizon", type=float, default=1.2, help="seconds that are looked ahead")
+    parser.add_argument("--hold", type=float, default=0.1, help="seconds that an action lasts")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
@@ -192,7 +202,7 @@ def main():
     for task in args.tasks:
         env = envs.make(task, physics="native")
         limit = env.episode_length
-        run = attempt(env, samples=args.samples, horizon=args.horizon, limit=limit)
+        run = attempt(env, samples=args.samples, horizon=args.horizon, hold=args.hold, limit=limit)
         for number in range(args.tries):
             begin = time.perf_counter()
             key = jax.random.key(args.seed + number)
@@ -211,7 +221,12 @@ def main():
             console.print(" ".join(f"{name} {value}" for name, value in rows[-1].items()))
             if reached:
                 break
-    settings = {"samples": args.samples, "horizon_seconds": args.horizon, "seed": args.seed}
+    settings = {
+        "samples": args.samples,
+        "horizon_seconds": args.horizon,
+        "hold": args.hold,
+        "seed": args.seed,
+    }
     path = write("attain", rows, directory=args.out, settings=settings)
     console.print(f"written to {path.name}")
 

@@ -24,9 +24,10 @@ SIZE = (240, 240)  # pixels
 
 HEAD = """# Gallery
 
-Every task: a fresh start with its goal in red, what its state is made of, when it succeeds and where
-it comes from. `crl-eqx envs NAME` prints the same, `crl-eqx render --env NAME` films it. Written by
-`python docs/make_gallery.py` from the code; [environments.md](environments.md) has what all tasks share.
+Every task: a fresh start with its goal in red, what its state is made of, when it succeeds and
+where it comes from. `crl-eqx envs NAME` prints the same, `crl-eqx render --env NAME` films it.
+Written by `python docs/make_gallery.py` from the code;
+[environments.md](environments.md) has what all tasks share.
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from .._errors import UserError
 from ._maze import MAZES
 from ._mujoco import AbstractMujocoEnv
+from ._own import is_own, own_builder
 from .ant import Ant
 from .ant_ball import AntBall
 from .ant_maze import AntMaze
@@ -47,6 +48,8 @@ _NEAR = "1f2f3f"
 
 def _builder(name: str) -> Callable[..., AbstractMujocoEnv] | None:
     """Builds the task of that name; there are as many `_gen_` tasks as sets of distances."""
+    if is_own(name):
+        return own_builder(name)
     if gen := _GEN.fullmatch(name):
         layout, distances = gen[1].removeprefix("ant_"), gen[2].split("f")[:-1]
         return functools.partial(AntMazeGen, layout, [int(k) for k in distances])
@@ -109,7 +112,8 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
 
     **Arguments:**
 
-    - `name`: one of `names()`.
+    - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, or `FILE.py:FUNCTION`, a
+        function in a file of one's own that takes `physics` and gives a `MujocoGoalEnv`.
     - `physics`: `"native"` (MuJoCo's C engine on threads) or `"mjx"` (MuJoCo in JAX); by default
         `"native"` where JAX runs on a CPU, else `"mjx"`.
     - `options`: the task's own, such as `episode_length`; each task's class documents them.

@@ -38,7 +38,7 @@ class BodyState(NamedTuple):
 
 
 class MujocoGoalEnv(AbstractMujocoEnv):
-    """Bring some joints, or a body, of a MuJoCo model to a goal.
+    """Bring some joints, a body, or any numbers of the state of a MuJoCo model to a goal.
 
     The state is qpos, then qvel, then, if the goal is about a body, that body's x, y, z.
     Success is a Euclidean distance below `threshold`.
@@ -74,6 +74,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         *,
         joints: Sequence[str] = (),
         body: str | None = None,
+        goal_indices: Sequence[int] = (),
         draw_goal: Callable[[PRNGKey], Array],
         threshold: float,
         episode_length: int,
@@ -86,8 +87,9 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         """**Main arguments:**
 
         - `model`: a file, or a specification to be compiled.
-        - `joints` or `body`: the names of the joints whose qpos, or of the body whose x, y, z is
-            the achieved goal; one of the two.
+        - `joints`, `body` or `goal_indices`: the names of the joints whose qpos, the name of the
+            body whose x, y, z, or the numbers of the state (qpos, then qvel) that are the achieved
+            goal; one of the three.
         - `draw_goal`: from a random key to a goal.
         - `threshold`, `episode_length`: distance of success, and control steps.
 
@@ -100,11 +102,13 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         - `levels`: further thresholds, such as `[("easy", 0.2)]`.
         - `physics`: as in `make`.
 
-        **Raises** `UserError` if a name is not in the model, a size is wrong, or both or none of
-        `joints` and `body` are given.
+        **Raises** `UserError` if a name or number is not in the model, a size is wrong, or not
+        one of `joints`, `body` and `goal_indices` is given.
         """
-        if bool(joints) == (body is not None):
-            raise UserError("`MujocoGoalEnv` needs either `joints=[...]` or `body=...`.")
+        if bool(joints) + (body is not None) + bool(goal_indices) != 1:
+            raise UserError(
+                "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
+            )
         spec = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
         compiled = _compile(spec, body)
         self.physics = select_physics(physics, compiled, substeps)
@@ -113,7 +117,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         qvel = Part(compiled.nq, moving, "m/s, rad/s", "MuJoCo's velocities")
         if body is None:
             self.layout = JointsState(qpos, qvel)
-            self.goal_indices = tuple(int(i) for i in _joint_indices(compiled, joints))
+            self.goal_indices = tuple(goal_indices) or _joint_indices(compiled, joints)
+            _check_indices(self.goal_indices, moving)
         else:
             place = Part(moving, moving + 3, "m", f"x, y, z of {body}")
             self.layout = BodyState(qpos, qvel, place)
@@ -174,12 +179,20 @@ def _compile(spec: MjSpec, body: str | None) -> MjModel:
     return spec.compile()
 
 
-def _joint_indices(model: MjModel, joints: Sequence[str]):
+def _check_indices(indices: Sequence[int], size: int) -> None:
+    if not all(0 <= i < size for i in indices):
+        raise UserError(
+            f"`goal_indices={[*indices]}` must lie between 0 and {size - 1}: the state has {size} "
+            f"numbers, qpos and qvel."
+        )
+
+
+def _joint_indices(model: MjModel, joints: Sequence[str]) -> tuple[int, ...]:
     known = [model.joint(i).name for i in range(model.njnt)]
     for joint in joints:
         if joint not in known:
             raise UserError(f"`joints`: the model has no joint {joint!r}, only {', '.join(known)}.")
-    return qpos_indices(model, *joints)
+    return tuple(int(i) for i in qpos_indices(model, *joints))
 
 
 def _padded(x: Float[Array, "*batch n"], size: int) -> Float[Array, "*batch size"]:

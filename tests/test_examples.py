@@ -82,6 +82,13 @@ def test_a_model_of_ones_own_is_learnt(printed):
     assert after < before / 2
 
 
+def test_a_task_in_thirty_lines_shows_its_state(printed):
+    text = printed("own_task")
+    assert re.search(r"0–1 +qpos: .*\n +2–3 +qvel", text)
+    place, upright = _numbers(r"to \[ *(\S+) +(\S+)\]", text)
+    assert -1.5 < place < 1.5 and upright == 0
+
+
 def test_an_offline_critics_energy_falls_with_the_distance_in_time(printed):
     text = printed("offline_critic")
     energies = _numbers(r"20 and 40 steps away: (\S+), (\S+), (\S+), (\S+)", text)

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from crl_eqx._errors import UserError
-from crl_eqx.envs import MujocoGoalEnv
+from crl_eqx.envs import make, MujocoGoalEnv
 from crl_eqx.envs._mj import MjSpec
 
 
@@ -46,6 +47,33 @@ def test_a_goal_for_joints_is_read_in_the_order_of_the_names():
     np.testing.assert_array_equal(env.achieved_goal(jnp.arange(4.0)), [1, 0])
 
 
+def test_a_goal_can_be_any_numbers_of_the_state():
+    env = build(2, goal_indices=[0, 3])
+    np.testing.assert_array_equal(env.achieved_goal(jnp.arange(4.0)), [0, 3])
+    assert [row.goal for row in env.describe_state()] == ["0", "3"]
+
+
+OWN = Path(__file__).parents[2] / "examples" / "own_task.py"
+
+
+def test_a_function_in_a_file_is_a_task_by_name():
+    env = make(f"{OWN}:crane", physics="native")
+    s = jax.jit(env.step)(env.reset(key=jax.random.key(0)), jnp.ones(1))
+    assert s.state[0] > 0 and s.goal[1] == 0 and env.goal_indices == (0, 1)
+
+
+def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0")
+    for name, sentence in {
+        "nowhere.py:f": "there is no file `nowhere.py`",
+        f"{OWN}:cranes": "has no function `cranes`",
+        f"{broken}:f": "raised ZeroDivisionError",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            make(name)
+
+
 def test_an_action_spans_the_range_of_its_actuator():
     from crl_eqx.envs._mujoco import _controls
 
@@ -80,8 +108,10 @@ def test_a_file_a_start_and_an_end_of_ones_own(tmp_path):
     [
         (dict(body="foot"), "`body='foot'`: the model has no such body, only world, upper, hand"),
         (dict(joints=["knee"]), "no joint 'knee', only shoulder, wrist"),
-        (dict(), "either `joints"),
-        (dict(joints=["wrist"], body="hand"), "either `joints"),
+        (dict(), "needs one of `joints"),
+        (dict(joints=["wrist"], body="hand"), "needs one of `joints"),
+        (dict(joints=["wrist"], goal_indices=[0]), "needs one of `joints"),
+        (dict(goal_indices=[0, 1, 4]), r"`goal_indices=\[0, 1, 4\]` must lie between 0 and 3"),
         (dict(joints=["wrist"]), r"goal of shape \(3,\).*need shape \(1,\) and float32"),
         (
             dict(body="hand", draw_start=lambda key: (jnp.zeros(3), jnp.zeros(2))),
