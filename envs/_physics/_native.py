@@ -48,7 +48,8 @@ class NativePhysics(AbstractPhysics):
         if self.model.nsensordata == 0:
             return PhysicsState(qpos, qvel, jnp.zeros((0,), qpos.dtype))
         ctrl = jnp.zeros(self.model.nu, qpos.dtype)
-        sensordata = _call(self._engine.sense, self.model.nsensordata, qpos, qvel, ctrl, *self._choice())
+        size, choice = self.model.nsensordata, self._choice()
+        sensordata = _call(self._engine.sense, size, qpos, qvel, ctrl, *choice)
         return PhysicsState(qpos, qvel, sensordata)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:

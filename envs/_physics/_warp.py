@@ -8,7 +8,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
-
 from mujoco.mjx.third_party.mujoco_warp import OverflowType
 
 from .._mj import MjModel, mjtDisableBit
@@ -101,13 +100,13 @@ class _Engine:
 
 def _seen(model: mjx.Model, data: mjx.Data) -> tuple[Array, Array, Array]:
     # MuJoCo reads sensors where a step begins; here they belong to its end.
-    seen = mjx.forward(model, data) if model.nsensordata else data
+    seen: Any = mjx.forward(model, data) if model.nsensordata else data
     lacked = (seen._impl.overflow & _LACKS_ROOM) != 0
     return jnp.where(lacked, jnp.nan, data.qpos), data.qvel, seen.sensordata
 
 
 def _put(model: MjModel) -> mjx.Model:
-    on_device = mjx.put_model(model, impl="warp")
+    on_device: Any = mjx.put_model(model, impl="warp")
     # A lack of room fails the step; no need for thousands of threads to print it.
     return on_device.tree_replace({"opt._impl.warn_overflow": 0})
 
