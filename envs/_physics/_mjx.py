@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco import mjx as mjx
 
@@ -70,11 +71,11 @@ class DeviceModel:
 
 def _differing(model: mjx.Model, variants: list[mjx.Model]) -> dict[int, Array]:
     """The leaves that are not the same in all of them, by place, stacked."""
-    columns = zip(jax.tree.leaves(model), *map(jax.tree.leaves, variants), strict=True)
+    leaves = [jax.device_get(jax.tree.leaves(each)) for each in (model, *variants)]
     return {
-        place: jnp.stack(column[1:])
-        for place, column in enumerate(columns)
-        if any(not jnp.array_equal(column[0], other) for other in column[1:])
+        place: jnp.asarray(np.stack(column[1:]))
+        for place, column in enumerate(zip(*leaves, strict=True))
+        if any(not np.array_equal(column[0], other) for other in column[1:])
     }
 
 

@@ -1,6 +1,7 @@
 """MuJoCo Warp: kernels for thousands of environments at once, reached through MJX."""
 
 import copy
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,6 +30,10 @@ _LACKS_ROOM = int(
     | OverflowType.CCD
     | OverflowType.HFIELD
 )
+
+_warp = importlib.import_module("warp")
+# Warp would write a line for each of its hundred kernels.
+_warp.config.log_level = max(_warp.config.log_level, _warp.LOG_WARNING)
 
 
 class WarpPhysics(AbstractPhysics):
