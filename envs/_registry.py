@@ -70,8 +70,8 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
     **Arguments:**
 
     - `name`: one of `names()`.
-    - `physics`: `"native"` (MuJoCo's C engine on threads) or `"mjx"` (MuJoCo in JAX); by default
-        `"native"` where JAX runs on a CPU, else `"mjx"`.
+    - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"` (MuJoCo
+        Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else `"mjx"`.
     - `options`: the task's own, such as `episode_length`; each task's class documents them.
 
     **Raises** `UserError` if there is no such task, physics or option.
