@@ -3,6 +3,7 @@
     python bench/env_steps.py                        # native physics, some tasks
     python bench/env_steps.py --physics native mjx   # MJX compiles for up to a minute per line
     python bench/env_steps.py --tasks ant --envs 128 --seconds 5
+    python bench/env_steps.py --tasks ant --envs 512 --randomize    # what randomization costs
 
 Uniformly random actions; an environment that ends is reset at once, as in training, and the reset
 is part of the time. Prints a table and writes it, with machine and versions, into `--out`.
@@ -33,6 +34,13 @@ from crl_eqx import envs
 
 TASKS = ("point_u_maze", "reacher", "ant", "ant_u_maze", "ant_big_maze", "ant_hardest_maze")
 SIZES = (1, 8, 32, 128, 512)
+PHYSICS = ("native", "mjx", "warp")
+WORLDS = dict(masses=(0.8, 1.2), friction=(0.7, 1.3), gains=(0.9, 1.1))
+RANDOMIZED = {
+    "": {},
+    "worlds": WORLDS,
+    "all": WORLDS | dict(sensor_noise=0.01, action_delay=(0, 2)),
+}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
@@ -58,9 +66,11 @@ def reset(env, key, n):
     return jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, n))
 
 
-def measure(task, physics, n, seconds):
+def measure(task, physics, n, seconds, randomized=""):
     """The medians of five runs that take about `seconds` together."""
     env, key = envs.make(task, physics=physics), jax.random.key(0)
+    if randomized:
+        env = envs.randomize(env, **RANDOMIZED[randomized])
     state = reset(env, key, n)
 
     def timed(state, steps):
@@ -80,6 +90,7 @@ def measure(task, physics, n, seconds):
     return {
         "task": task,
         "physics": physics,
+        "randomized": randomized,
         "envs": n,
         "steps_per_second": round(n * steps / statistics.median(wall)),
         "spread": [round(n * steps / max(wall)), round(n * steps / min(wall))],
@@ -91,9 +102,18 @@ def measure(task, physics, n, seconds):
 
 def show(rows: list[dict[str, Any]], console: Console) -> None:
     table = Table(title="control steps of random actions", box=box.SIMPLE)
-    heads = ["task", "physics", "envs", "steps/s", "(spread)", "steps/\nCPU s", "load"]
+    heads = [
+        "task",
+        "physics",
+        "randomized",
+        "envs",
+        "steps/s",
+        "(spread)",
+        "steps/\nCPU s",
+        "load",
+    ]
     for head in [*heads, "compile\ns"]:
-        left = head in ("task", "physics")
+        left = head in ("task", "physics", "randomized")
         table.add_column(head, justify="left" if left else "right", no_wrap=left)
     for row in rows:
         cells = dict(row) | {"spread": "{:,} to {:,}".format(*row["spread"])}
@@ -106,16 +126,19 @@ def main():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--tasks", nargs="+", default=TASKS, choices=envs.names(), metavar="TASK")
-    parser.add_argument("--physics", nargs="+", default=["native"], choices=["native", "mjx"])
+    parser.add_argument("--physics", nargs="+", default=["native"], choices=PHYSICS)
+    parser.add_argument("--randomize", action="store_true", help="also randomized, beside plain")
     parser.add_argument("--envs", nargs="+", type=int, default=SIZES)
     parser.add_argument("--seconds", type=float, default=1.0, help="measured time per line")
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
 
     console, rows = wide_console(), []
-    for task, physics, n in itertools.product(args.tasks, args.physics, args.envs):
-        rows.append(measure(task, physics, n, args.seconds))
-        console.print(f"{task}, {physics}, {n} environments: {rows[-1]['steps_per_second']:,} /s")
+    worlds = tuple(RANDOMIZED) if args.randomize else ("",)
+    for task, physics, n, world in itertools.product(args.tasks, args.physics, args.envs, worlds):
+        rows.append(measure(task, physics, n, args.seconds, world))
+        name = " ".join(filter(None, [task, physics, world]))
+        console.print(f"{name}, {n} environments: {rows[-1]['steps_per_second']:,} /s")
     show(rows, console)
     path = write("env_steps", rows, directory=args.out)
     console.print(f"written to {path.name}")

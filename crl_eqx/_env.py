@@ -59,6 +59,11 @@ class AbstractGoalEnv(eqx.Module):
     def success(self, state: State, goal: Goal) -> Flag:
         """Whether `goal` is reached in this very `state`. Acts on any leading axes."""
 
+    def true_state(self, env_state: EnvState) -> State:
+        """The state by which success is judged: what is perceived, but for noise in the sensors.
+        Acts on any leading axes."""
+        return env_state.state
+
     def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
         """Further success rules by name, such as `easy` and `hard`; evaluation reports each."""
         del state, goal

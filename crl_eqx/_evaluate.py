@@ -42,7 +42,7 @@ def _rules(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Float[Array, 
     def one(state, goal):
         return {"": env.success(state, goal), **env.success_levels(state, goal)}
 
-    flags = jax.vmap(one)(env_state.state, env_state.goal)
+    flags = jax.vmap(one)(env.true_state(env_state), env_state.goal)
     return {name: flag.astype(jnp.float32) for name, flag in flags.items()}
 
 
@@ -72,7 +72,7 @@ def play(
         action = policy(env_state.state, env_state.goal, key)
         was_alive = tally.alive
         env_state = select(was_alive > 0, jax.vmap(env.step)(env_state, action), env_state)
-        distance = jax.vmap(env.distance)(env_state.state, env_state.goal)
+        distance = jax.vmap(env.distance)(env.true_state(env_state), env_state.goal)
         rules = _rules(env, env_state)
         tally = _Tally(
             alive=was_alive * (~env_state.terminated).astype(jnp.float32),

@@ -10,6 +10,12 @@ from ._physics import (
     default_physics as default_physics,
     PhysicsState as PhysicsState,
 )
+from ._randomize import (
+    check_delay as check_delay,
+    check_factors as check_factors,
+    randomize as randomize,
+    Randomized as Randomized,
+)
 from ._registry import (
     eval_split as eval_split,
     make as make,

@@ -12,9 +12,7 @@ from .._types import PRNGKey
 T = TypeVar("T", bound=PyTree[Array])
 
 
-def redraw(
-    key: PRNGKey, draw: Callable[[PRNGKey], T], accept: Callable[[T], Bool[Array, ""]]
-) -> T:
+def redraw(key: PRNGKey, draw: Callable[[PRNGKey], T], accept: Callable[[T], Bool[Array, ""]]) -> T:
     """Draws anew until a draw is accepted, and so from the distribution of accepted ones."""
 
     def again(carry: tuple[PRNGKey, T]) -> tuple[PRNGKey, T]:

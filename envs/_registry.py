@@ -114,8 +114,9 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
 
     - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, or `FILE.py:FUNCTION`, a
         function in a file of one's own that takes `physics` and gives a `MujocoGoalEnv`.
-    - `physics`: `"native"` (MuJoCo's C engine on threads) or `"mjx"` (MuJoCo in JAX); by default
-        `"native"` where JAX runs on a CPU, else `"mjx"`.
+    - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
+        (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
+        `"mjx"`.
     - `options`: the task's own, such as `episode_length`; each task's class documents them.
 
     **Raises** `UserError` if there is no such task, physics or option.

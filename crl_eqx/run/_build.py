@@ -20,7 +20,7 @@ from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ..nn import check_depth
 from ..objectives import CRL
-from ._config import ActingName, Config, flag, flat, Learning, Network
+from ._config import ActingName, Config, flag, flat, Learning, Network, Randomization
 
 
 ACTIVATIONS = {
@@ -32,9 +32,20 @@ ACTIVATIONS = {
 
 
 def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
-    """The task, or another one (its evaluation split) on the same physics."""
+    """The task, or another one (its evaluation split) on the same physics, randomized alike."""
     physics = None if config.physics == "auto" else config.physics
-    return envs.make(name or config.env, physics=physics)
+    env, chosen = envs.make(name or config.env, physics=physics), config.randomization
+    if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
+        return env
+    return envs.randomize(
+        env,
+        masses=chosen.randomize_masses,
+        friction=chosen.randomize_friction,
+        gains=chosen.randomize_gains,
+        sensor_noise=chosen.sensor_noise,
+        action_delay=chosen.action_delay,
+        variants=chosen.variants,
+    )
 
 
 def with_physics(config: Config) -> Config:
@@ -159,6 +170,7 @@ def check(config: Config) -> None:
     _check_depths(config.network)
     _check_numbers(config)
     _check_optimizer(config.learning)
+    _check_randomization(config.randomization)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
         raise UserError("`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
@@ -186,6 +198,13 @@ def check(config: Config) -> None:
             f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds, each from 0 to "
             f"{2**32 - 1}."
         )
+
+
+def _check_randomization(chosen: Randomization) -> None:
+    words = lambda name: f"{flag(name)} {' '.join(map(str, getattr(chosen, name)))}"
+    for name in ("randomize_masses", "randomize_friction", "randomize_gains"):
+        envs.check_factors(getattr(chosen, name), words(name))
+    envs.check_delay(chosen.action_delay, words("action_delay"))
 
 
 def _prefill_env_steps(config: Config) -> int:
@@ -221,6 +240,7 @@ _DEMANDS = {
     "alpha_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
     "warmup_updates": _NOT_NEGATIVE,
+    "sensor_noise": _NOT_NEGATIVE,
     "prefill_length": _NOT_NEGATIVE,
     "updates_per_env_step": _Demand("be 0 or at least 1e-5", lambda x: x == 0 or x >= 1e-5),
     # The counters of steps are 32-bit numbers, and a run may collect one unroll more.

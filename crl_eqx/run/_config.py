@@ -162,13 +162,32 @@ class Logging:
 
 
 @dataclasses.dataclass(frozen=True)
+class Randomization:
+    """In what episodes differ; off unless asked for. Evaluation is randomized alike."""
+
+    randomize_masses: tuple[float, float] = (1.0, 1.0)
+    """Lowest and highest factor on the mass and inertia of each body."""
+    randomize_friction: tuple[float, float] = (1.0, 1.0)
+    """Lowest and highest factor on all sliding friction."""
+    randomize_gains: tuple[float, float] = (1.0, 1.0)
+    """Lowest and highest factor on the force of each actuator."""
+    sensor_noise: float = 0.0
+    """Standard deviation of the noise on every number of the state."""
+    action_delay: tuple[int, int] = (0, 0)
+    """Fewest and most control steps until an action acts."""
+    variants: int = 64
+    """Models with other masses, friction and gains that episodes draw from."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A training run."""
 
     env: str = "point_u_maze"
     """The task; `crl-eqx envs` lists them."""
-    physics: Literal["auto", "native", "mjx"] = "auto"
-    """MuJoCo's C engine (native), or MuJoCo in JAX (mjx); auto is native on CPUs, else mjx."""
+    physics: Literal["auto", "native", "mjx", "warp"] = "auto"
+    """MuJoCo's C engine (native), MuJoCo in JAX (mjx), or MuJoCo Warp (warp, needs the extra
+    `warp`); auto is native on CPUs, else mjx."""
     total_env_steps: int = 100_000_000
     """At least so many environment steps are taken, prefill included."""
     seed: tuple[int, ...] = (0,)
@@ -181,6 +200,7 @@ class Config:
     network: Network = Network()
     learning: Learning = Learning()
     data: Data = Data()
+    randomization: Randomization = Randomization()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()
 

@@ -81,7 +81,7 @@ def _planar(x: Float[Array, "*batch n"]) -> Float[Array, "*batch 2"]:
 
 def _trace(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Shaped[Array, "episodes ..."]]:
     """All that pictures need of one moment of many environments."""
-    state, goal = env_state.state, env_state.goal
+    state, goal = env.true_state(env_state), env_state.goal
     one = dict(state=state, goal=goal, position=position(env, state))
     if isinstance(env, Embodied):
         one |= dict(qpos=env.qpos(env_state), target=env.target(goal))
@@ -137,9 +137,10 @@ def position_indices(env: AbstractGoalEnv, *, key: PRNGKey) -> tuple[int, int] |
     @jax.jit
     def look(key):
         env_state = start(env, 8, key=key).env_state
-        slopes = jax.vmap(jax.jacfwd(lambda state: position(env, state)))(env_state.state)
-        joints = env.qpos(env_state) if isinstance(env, Embodied) else env_state.state
-        return env_state.state, joints, slopes
+        state = env.true_state(env_state)
+        slopes = jax.vmap(jax.jacfwd(lambda state: position(env, state)))(state)
+        joints = env.qpos(env_state) if isinstance(env, Embodied) else state
+        return state, joints, slopes
 
     state, joints, slopes = map(np.asarray, look(key))
     first, second = np.argmax(slopes[0], axis=-1)

@@ -1,10 +1,11 @@
 import abc
 import copy
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from ..._errors import UserError
 from .._mj import MjModel, mjtDisableBit
@@ -28,12 +29,15 @@ class AbstractPhysics(eqx.Module):
 
     The result depends on `PhysicsState` and the controls alone: the constraint solver starts cold
     at every control step, so a run that is resumed goes on exactly as if it had not stopped.
-    Everything here is static: an engine has no leaves and may be closed over, hashed and compared
-    (by identity).
+    Everything here but `variant` is static: an engine has no leaves and may be closed over, hashed
+    and compared (by identity).
     """
 
     model: eqx.AbstractVar[MjModel]
     substeps: eqx.AbstractVar[int]
+    variant: eqx.AbstractVar[Int[Array, ""] | None]
+    """Which model of the pool counts; None for `model` itself. Set inside a traced function only,
+    by `at`."""
 
     @abc.abstractmethod
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
@@ -42,6 +46,14 @@ class AbstractPhysics(eqx.Module):
     @abc.abstractmethod
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
         """One control step with constant controls. The result may be not finite."""
+
+    @abc.abstractmethod
+    def pooled(self, models: Sequence[MjModel]) -> "AbstractPhysics":
+        """The same engine with variants of `model` to choose from: other numbers, same sizes."""
+
+    def at(self, variant: Int[Array, ""]) -> "AbstractPhysics":
+        """This engine on one model of its pool."""
+        return eqx.tree_at(lambda p: p.variant, self, variant, is_leaf=lambda x: x is None)
 
     @property
     def control_dt(self) -> float:

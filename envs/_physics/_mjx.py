@@ -1,11 +1,14 @@
 """MuJoCo MJX: the same physics in JAX. Slow to import and compile, so used only when asked for."""
 
 import contextlib
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
-from mujoco import mjx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+from mujoco import mjx as mjx
 
 from .._mj import MjModel
 from ._base import AbstractPhysics, own_model, PhysicsState
@@ -16,42 +19,68 @@ class MjxPhysics(AbstractPhysics):
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
-    _device: "_DeviceModel" = eqx.field(static=True)
+    _device: "DeviceModel" = eqx.field(static=True)
+    variant: Int[Array, ""] | None
 
-    def __init__(self, model: MjModel, substeps: int):
+    def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model, substeps)
         self.substeps = substeps
-        self._device = _DeviceModel(self.model)
+        self.variant = None
+        self._device = DeviceModel(self.model, pool, mjx.put_model)
+
+    def pooled(self, models: Sequence[MjModel]) -> "MjxPhysics":
+        return type(self)(self.model, self.substeps, models)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
-        with _relaxed():
+        with relaxed():
             data = mjx.make_data(self.model).replace(qpos=qpos, qvel=qvel)
-            return self._seen(data)
+            return self._seen(self._device.at(self.variant), data)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
-        with _relaxed():
-            data = mjx.make_data(self.model)
+        with relaxed():
+            model, data = self._device.at(self.variant), mjx.make_data(self.model)
             data = data.replace(qpos=physics_state.qpos, qvel=physics_state.qvel, ctrl=ctrl)
-            step = lambda _, data: mjx.step(self._device.model, data)
-            return self._seen(jax.lax.fori_loop(0, self.substeps, step, data))
+            step = lambda _, data: mjx.step(model, data)
+            return self._seen(model, jax.lax.fori_loop(0, self.substeps, step, data))
 
-    def _seen(self, data: mjx.Data) -> PhysicsState:
+    def _seen(self, model: mjx.Model, data: mjx.Data) -> PhysicsState:
         # MuJoCo reads sensors where a step begins; here they belong to its end.
         has_sensors = self.model.nsensordata > 0
-        seen = mjx.forward(self._device.model, data) if has_sensors else data
+        seen = mjx.forward(model, data) if has_sensors else data
         return PhysicsState(data.qpos, data.qvel, seen.sensordata)
 
 
-class _DeviceModel:
-    """Gives MJX's model, a pytree of arrays, the identity of an object."""
+class DeviceModel:
+    """Gives MJX's model, a pytree of arrays, the identity of an object, and holds its variants."""
 
-    def __init__(self, model: MjModel):
-        with _relaxed():
-            self.model = mjx.put_model(model)
+    def __init__(
+        self, model: MjModel, pool: Sequence[MjModel], put: Callable[[MjModel], mjx.Model]
+    ):
+        with relaxed():
+            self._model = put(model)
+            self._differing = _differing(self._model, [put(variant) for variant in pool])
+
+    def at(self, variant: Int[Array, ""] | None) -> mjx.Model:
+        if variant is None:
+            return self._model
+        leaves, structure = jax.tree.flatten(self._model)
+        for place, values in self._differing.items():
+            leaves[place] = values[variant]
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _differing(model: mjx.Model, variants: list[mjx.Model]) -> dict[int, Array]:
+    """The leaves that are not the same in all of them, by place, stacked."""
+    leaves = [jax.device_get(jax.tree.leaves(each)) for each in (model, *variants)]
+    return {
+        place: jnp.asarray(np.stack(column[1:]))
+        for place, column in enumerate(zip(*leaves, strict=True))
+        if any(not np.array_equal(column[0], other) for other in column[1:])
+    }
 
 
 @contextlib.contextmanager
-def _relaxed():
+def relaxed():
     """MJX's own code mixes dtypes and ranks."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield

@@ -3,13 +3,13 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 from mujoco.rollout import Rollout
 
 from .._mj import (
@@ -33,25 +33,35 @@ class NativePhysics(AbstractPhysics):
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
     _engine: "_Engine" = eqx.field(static=True)
+    variant: Int[Array, ""] | None
 
-    def __init__(self, model: MjModel, substeps: int):
+    def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model, substeps)
         self.substeps = substeps
-        self._engine = _Engine(self.model, substeps)
+        self.variant = None
+        self._engine = _Engine(self.model, substeps, [own_model(m, substeps) for m in pool])
+
+    def pooled(self, models: Sequence[MjModel]) -> "NativePhysics":
+        return type(self)(self.model, self.substeps, models)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         if self.model.nsensordata == 0:
             return PhysicsState(qpos, qvel, jnp.zeros((0,), qpos.dtype))
         ctrl = jnp.zeros(self.model.nu, qpos.dtype)
-        sensordata = _call(self._engine.sense, self.model.nsensordata, qpos, qvel, ctrl)
+        size, choice = self.model.nsensordata, self._choice()
+        sensordata = _call(self._engine.sense, size, qpos, qvel, ctrl, *choice)
         return PhysicsState(qpos, qvel, sensordata)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
         nq, nv = self.model.nq, self.model.nv
         qpos, qvel = physics_state.qpos, physics_state.qvel
         size = nq + nv + self.model.nsensordata
-        out = _call(self._engine.advance, size, qpos, qvel, ctrl)
+        out = _call(self._engine.advance, size, qpos, qvel, ctrl, *self._choice())
         return PhysicsState(out[:nq], out[nq : nq + nv], out[nq + nv :])
+
+    def _choice(self) -> list[Float[Array, " 1"]]:
+        """The variant as one more number, exact below 2^24; nothing where there is none."""
+        return [] if self.variant is None else [self.variant.astype(jnp.float32)[None]]
 
 
 def _call(callback: Callable[..., np.ndarray], size: int, *arrays: Array) -> Array:
@@ -67,15 +77,18 @@ class _Engine:
     would wait for the very threads that wait for the callback.
     """
 
-    def __init__(self, model: MjModel, substeps: int):
-        self._model, self._substeps = model, substeps
+    def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel]):
+        self._model, self._substeps, self._models = model, substeps, pool
         self._state_size = mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)
         self._lock = threading.Lock()
         self._pool: tuple[Rollout, list[MjData]] | None = None
         self._process = 0
 
     def advance(self, packed) -> np.ndarray:
-        """`[*batch, qpos + qvel + ctrl] -> [*batch, qpos + qvel + sensordata]`; NaN on failure."""
+        """`[*batch, qpos + qvel + ctrl] -> [*batch, qpos + qvel + sensordata]`; NaN on failure.
+
+        One more number, if there is one, is the model's number in the pool.
+        """
         states, sensors = self._rollout(np.asarray(packed), self._substeps)
         return np.concatenate([states, sensors], axis=-1)
 
@@ -86,19 +99,19 @@ class _Engine:
     def _rollout(self, packed: np.ndarray, substeps: int) -> tuple[np.ndarray, np.ndarray]:
         model = self._model
         lead, flat = packed.shape[:-1], packed.reshape(-1, packed.shape[-1])
-        n, moving = len(flat), model.nq + model.nv
+        n, moving, given = len(flat), model.nq + model.nv, model.nq + model.nv + model.nu
         # MuJoCo reads sensors where a step begins, so one more step tells those of its end.
         steps = substeps + (model.nsensordata > 0)
         start = np.zeros((n, self._state_size))  # time, qpos, qvel
         start[:, 1 : 1 + moving] = flat[:, :moving]
-        ctrl = np.repeat(flat[:, None, moving:].astype(np.float64), steps, axis=1)
+        ctrl = np.repeat(flat[:, None, moving:given].astype(np.float64), steps, axis=1)
         states = np.empty((n, steps, self._state_size))
         sensors = np.empty((n, steps, model.nsensordata))
         with self._lock:  # two runs may share an engine, and its scratch memory
             rollout, data = self._started()
             chunk = max(1, n // (4 * len(data)))
             rollout.rollout(
-                [model] * n,
+                self._chosen(flat[:, given:]),
                 data,
                 start,
                 ctrl,
@@ -113,6 +126,11 @@ class _Engine:
         end = states[:, max(substeps, 1) - 1, 1 : 1 + moving]
         give = lambda x: _to_float32(np.where(stopped, np.nan, x), lead)
         return give(end), give(sensors[:, -1])
+
+    def _chosen(self, choice: np.ndarray) -> list[MjModel]:
+        if choice.shape[1] == 0:
+            return [self._model] * len(choice)
+        return [self._models[i] for i in choice[:, 0].astype(int)]
 
     def _started(self) -> tuple[Rollout, list[MjData]]:
         _log_warnings()

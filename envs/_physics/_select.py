@@ -1,3 +1,4 @@
+import importlib.util
 from typing import Literal
 
 import jax
@@ -8,7 +9,7 @@ from ._base import AbstractPhysics
 from ._native import NativePhysics
 
 
-PHYSICS = ("native", "mjx")
+PHYSICS = ("native", "mjx", "warp")
 
 
 def default_physics() -> Literal["native", "mjx"]:
@@ -19,7 +20,7 @@ def default_physics() -> Literal["native", "mjx"]:
 def select_physics(physics: str | None, model: MjModel, substeps: int) -> AbstractPhysics:
     """The engine of that name, or the default one.
 
-    **Raises** `UserError` if there is no such engine.
+    **Raises** `UserError` if there is no such engine, or if it cannot run here.
     """
     physics = default_physics() if physics is None else physics
     if physics == "native":
@@ -28,4 +29,22 @@ def select_physics(physics: str | None, model: MjModel, substeps: int) -> Abstra
         from ._mjx import MjxPhysics  # takes seconds to import
 
         return MjxPhysics(model, substeps)
+    if physics == "warp":
+        require_warp()
+        from ._warp import WarpPhysics
+
+        return WarpPhysics(model, substeps)
     raise UserError(f"`physics={physics!r}`: no such physics. Choose one of {', '.join(PHYSICS)}.")
+
+
+def require_warp() -> None:
+    """**Raises** `UserError` where Warp is not installed, or JAX computes on what it cannot."""
+    if importlib.util.find_spec("warp") is None:
+        raise UserError("`physics='warp'` needs NVIDIA Warp: pip install 'crl-eqx[warp]'.")
+    device = jax.devices()[0]
+    cuda = "cuda" in device.client.platform_version.lower()
+    if not (cuda or device.platform == "cpu"):
+        raise UserError(
+            f"`physics='warp'` runs on NVIDIA GPUs with CUDA, and JAX computes on {device}: choose "
+            f"one of native, mjx, or pip install 'crl-eqx[cuda]'."
+        )

@@ -1,6 +1,8 @@
 """Two engines, one physics."""
 
+import importlib.util
 import threading
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -12,6 +14,11 @@ from crl_eqx import envs
 from crl_eqx._errors import UserError
 from crl_eqx.envs._mj import MjSpec
 from crl_eqx.envs._physics import select_physics
+
+
+needs_warp = pytest.mark.skipif(
+    importlib.util.find_spec("warp") is None, reason="needs the extra `warp`"
+)
 
 
 def start(env, n, seed=0):
@@ -39,6 +46,63 @@ def test_both_engines_agree_over_100_steps(name, tolerance):
     actions = jnp.round(actions + 0.3)  # long pushes, into walls too
     states = [roll(env, starts, actions).state for env in (native, mjx)]
     np.testing.assert_allclose(*states, atol=tolerance, rtol=0)
+
+
+@needs_warp
+@pytest.mark.slow
+@pytest.mark.parametrize("name, tolerance", [("point_u_maze", 1e-2), ("reacher", 1e-3)])
+def test_warp_agrees_over_20_steps_in_a_batch_of_batches(name, tolerance):
+    native, warp = (envs.make(name, physics=physics) for physics in ("native", "warp"))
+    starts, actions = start(native, 6), random_actions(native, 20, 6)
+    expected = roll(native, starts, actions).state
+    fold = lambda tree: jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), tree)
+    step, moment = jax.jit(jax.vmap(jax.vmap(warp.step))), fold(starts)
+    for action, state in zip(actions, expected, strict=True):
+        moment = step(moment, fold(action))
+        np.testing.assert_allclose(moment.state, fold(state), atol=tolerance, rtol=0)
+
+
+@needs_warp
+@pytest.mark.slow
+def test_warp_fails_a_step_whose_contacts_have_no_room(monkeypatch):
+    from crl_eqx.envs._physics import _warp
+
+    monkeypatch.setattr(_warp, "ROWS", 4)
+    env = envs.make("ant", physics="warp")
+    starts = start(env, 2)
+    low = eqx.tree_at(lambda s: s.physics.qpos, starts, starts.physics.qpos.at[0, 2].set(0.3))
+    ends = jax.jit(jax.vmap(env.step))(low, jnp.zeros((2, 8)))
+    assert ends.failed[0] and ends.terminated[0] and jnp.isfinite(ends.state).all()
+
+
+@needs_warp
+@pytest.mark.slow
+def test_warp_and_native_agree_on_every_variant():
+    native, warp = (
+        envs.randomize(
+            envs.make("point_u_maze", physics=physics),
+            masses=(0.5, 2.0),
+            friction=(0.5, 2.0),
+            gains=(0.8, 1.2),
+        )
+        for physics in ("native", "warp")
+    )
+    starts, actions = start(native, 6), jnp.ones((20, 6, 2))
+    states = [roll(env, starts, actions).state for env in (native, warp)]
+    np.testing.assert_allclose(*states, atol=1e-2, rtol=0)
+
+
+def test_warp_where_it_cannot_run_is_said_at_once(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"`physics='warp'` needs.*install 'crl-eqx\[warp\]'"):
+        envs.make("point_u_maze", physics="warp")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find_spec("math"))
+    client = SimpleNamespace(platform_version="rocm 7.0")
+    card = SimpleNamespace(platform="gpu", client=client)
+    monkeypatch.setattr(jax, "devices", lambda: [card])
+    with pytest.raises(UserError, match=r"`physics='warp'` runs on NVIDIA GPUs with CUDA, and"):
+        envs.make("point_u_maze", physics="warp")
 
 
 @pytest.mark.slow
@@ -163,7 +227,7 @@ def test_an_engine_does_not_change_the_model_that_it_was_given():
 
 def test_what_an_engine_cannot_do_is_said_at_once():
     model = MjSpec.from_string(PENDULUM).compile()
-    with pytest.raises(UserError, match="`physics='bullet'`.*native, mjx"):
+    with pytest.raises(UserError, match="`physics='bullet'`.*native, mjx, warp"):
         select_physics("bullet", model, 1)
     with pytest.raises(UserError, match="`substeps=0` must be at least 1"):
         select_physics("native", model, 0)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from crl_eqx import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.run import _config, check, Config, load_config, PRESETS, save_config
-from crl_eqx.run._build import make_optimizers
+from crl_eqx.run._build import make_env, make_optimizers
 from crl_eqx.run._config import differences
 
 from .conftest import tiny
@@ -76,6 +76,11 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"optimizer": "clip"}, r"`--optimizer clip`: Optax has no"),
         ({"optimizer": "sgd", "weight_decay": 0.1}, r"`--weight-decay 0.1` is adamw's"),
         ({"seed": (1, 1)}, r"distinct seeds"),
+        ({"randomize_masses": (1.2, 0.8)}, r"`--randomize-masses 1.2 0.8` must be two positive"),
+        ({"randomize_gains": (0.0, 0.8)}, r"`--randomize-gains 0.0 0.8` must be two positive"),
+        ({"sensor_noise": -0.1}, r"`--sensor-noise -0.1` must not be negative"),
+        ({"action_delay": (2, 1)}, r"`--action-delay 2 1` must be two numbers of control steps"),
+        ({"variants": 0}, r"`--variants 0` must be positive"),
         ({"seed": (-1,)}, r"`--seed -1`.*from 0 to"),
         ({"seed": (2**70,)}, r"distinct seeds, each from 0"),
     ],
@@ -89,6 +94,17 @@ def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lion", "rmsprop", "adagrad"])
 def test_optimisers_that_go_down_a_slope_are_taken(optimizer):
     check(tiny(optimizer=optimizer))
+
+
+def test_a_task_is_randomized_only_if_a_choice_says_so_and_its_split_alike():
+    plain = make_env(tiny(variants=8))
+    assert not isinstance(plain, envs.Randomized)
+    chosen = tiny(randomize_masses=(0.5, 2.0), sensor_noise=0.1, action_delay=(0, 2), variants=8)
+    for name in (None, "point_u_maze_eval"):
+        env = make_env(chosen, name)
+        assert (env.variants, env.sensor_noise, env.action_delay) == (8, 0.1, (0, 2))
+    noisy = make_env(tiny(sensor_noise=0.1))
+    assert noisy.variants == 0, "nobody asked for other models"
 
 
 def moved(gradients, **learning):

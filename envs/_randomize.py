@@ -1,0 +1,255 @@
+"""Domain randomization: the same task, in a world that differs from episode to episode."""
+
+import dataclasses
+import math
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, Key
+
+from .._env import EnvState
+from .._errors import UserError
+from .._types import Action, Flag, Goal, PRNGKey, State
+from ._layout import Layout
+from ._maze import Maze
+from ._mujoco import AbstractMujocoEnv, Draw
+from ._physics import AbstractPhysics, PhysicsState
+from ._variants import make_variants, Range, SAME
+
+
+def randomize(
+    env: AbstractMujocoEnv,
+    *,
+    masses: Range = SAME,
+    friction: Range = SAME,
+    gains: Range = SAME,
+    sensor_noise: float = 0.0,
+    action_delay: tuple[int, int] = (0, 0),
+    variants: int = 64,
+    seed: int = 0,
+) -> "Randomized":
+    """`env` with what its episodes shall differ in; everything is off unless given.
+
+    ```python
+    env = randomize(make("ant"), masses=(0.8, 1.2), friction=(0.7, 1.3), action_delay=(0, 2))
+    ```
+
+    **Arguments:**
+
+    - `masses`: lowest and highest factor, drawn per body, on its mass and inertia.
+    - `friction`: of one factor on the sliding friction of everything.
+    - `gains`: of a factor per actuator on its force.
+    - `sensor_noise`: standard deviation of the Gaussian noise on every number of the state, in that
+        number's unit, fresh at every step. Success is judged by the state without it.
+    - `action_delay`: fewest and most control steps until an action acts, drawn per episode; before
+        the first has come, the action is 0.
+    - `variants`: models with other masses, friction and gains, made here; each episode draws one.
+    - `seed`: of these models. What an episode draws follows from the key of its `reset`.
+
+    **Raises** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is no
+    MuJoCo task or is randomized already.
+    """
+    if isinstance(env, Randomized) or not isinstance(env, AbstractMujocoEnv):
+        raise UserError(
+            f"`randomize` needs a MuJoCo task that is not randomized, such as `make` and "
+            f"`MujocoGoalEnv` give, and got a {type(env).__name__}."
+        )
+    _check(masses, friction, gains, sensor_noise, action_delay, variants)
+    if masses == friction == gains == SAME:
+        variants = 0
+    else:
+        models = make_variants(env.model, masses, friction, gains, variants, seed)
+        env = _with_physics(env, env.physics.pooled(models))
+    return Randomized(env, variants, sensor_noise, action_delay)
+
+
+class Drawn(eqx.Module):
+    """The task's physics, and what an episode has drawn; None where nothing is randomized."""
+
+    physics: Any
+    state: State | None
+    """Without noise."""
+    variant: Int[Array, "*batch"] | None
+    delay: Int[Array, "*batch"] | None
+    waiting: Float[Array, "*batch delay action"] | None
+    """The latest actions, the newest last."""
+    key: Key[Array, "*batch"] | None
+    """For the noise to come."""
+
+
+class Randomized(AbstractMujocoEnv):
+    """A task whose episodes each draw a model, a noise and a delay. Made by `randomize`."""
+
+    env: AbstractMujocoEnv
+    """The task itself."""
+    variants: int = eqx.field(static=True)
+    """Models to draw from; 0 where there is only the task's own."""
+    sensor_noise: float = eqx.field(static=True)
+    action_delay: tuple[int, int] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        env: AbstractMujocoEnv,
+        variants: int,
+        sensor_noise: float,
+        action_delay: tuple[int, int],
+    ):
+        self.env, self.variants = env, variants
+        self.sensor_noise, self.action_delay = sensor_noise, action_delay
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        # The task gets the key that it would get alone, and draws the same start and goal.
+        variant_key, delay_key, noise_key = jax.random.split(jax.random.fold_in(key, 1), 3)
+        variant = delay = waiting = None
+        if self.variants:
+            variant = jax.random.randint(variant_key, (), 0, self.variants)
+        low, high = self.action_delay
+        if high:
+            delay = jax.random.randint(delay_key, (), low, high + 1)
+            waiting = jnp.zeros((high, self.action_size))
+        inner = self._world(variant).reset(key=key)
+        noise_key = noise_key if self.sensor_noise else None
+        return self._perceived(inner, Drawn(None, None, variant, delay, waiting, noise_key))
+
+    def step(self, env_state: EnvState, action: Action) -> EnvState:
+        drawn: Drawn = env_state.physics
+        if drawn.delay is not None and drawn.waiting is not None:
+            queue = jnp.concatenate([drawn.waiting, action[None]])
+            action = queue[len(queue) - 1 - drawn.delay]
+            drawn = dataclasses.replace(drawn, waiting=queue[1:])
+        inner = self._world(drawn.variant).step(self._inner(env_state), action)
+        return self._perceived(inner, drawn)
+
+    def true_state(self, env_state: EnvState) -> State:
+        return self.env.true_state(self._inner(env_state))
+
+    def qpos(self, env_state: EnvState) -> Float[Array, "*batch nq"]:
+        return self.env.qpos(self._inner(env_state))
+
+    def _world(self, variant: Int[Array, ""] | None) -> AbstractMujocoEnv:
+        if variant is None:
+            return self.env
+        return _with_physics(self.env, self.env.physics.at(variant))
+
+    def _inner(self, env_state: EnvState) -> EnvState:
+        """What the task itself would hold at this moment."""
+        drawn: Drawn = env_state.physics
+        state = env_state.state if drawn.state is None else drawn.state
+        goal, terminated, failed = env_state.goal, env_state.terminated, env_state.failed
+        return EnvState(drawn.physics, state, goal, terminated, failed)
+
+    def _perceived(self, inner: EnvState, drawn: Drawn) -> EnvState:
+        """The task's moment as the agent sees it."""
+        drawn = dataclasses.replace(drawn, physics=inner.physics)
+        if drawn.key is None:
+            return dataclasses.replace(inner, physics=drawn)
+        key, now = jax.random.split(drawn.key)
+        noise = self.sensor_noise * jax.random.normal(now, inner.state.shape)
+        drawn = dataclasses.replace(drawn, state=inner.state, key=key)
+        return dataclasses.replace(inner, physics=drawn, state=inner.state + noise)
+
+    # All else is the task's.
+
+    @property
+    def physics(self) -> AbstractPhysics:
+        return self.env.physics
+
+    @property
+    def layout(self) -> Layout:
+        return self.env.layout
+
+    @property
+    def goal_indices(self) -> tuple[int, ...]:
+        return self.env.goal_indices
+
+    @property
+    def threshold(self) -> float:
+        return self.env.threshold
+
+    @property
+    def levels(self) -> tuple[tuple[str, float], ...]:
+        return self.env.levels
+
+    @property
+    def maze(self) -> Maze | None:
+        return self.env.maze
+
+    @property
+    def episode_length(self) -> int:
+        return self.env.episode_length
+
+    @property
+    def action_size(self) -> int:
+        return self.env.action_size
+
+    def draw(self, key: PRNGKey) -> Draw:
+        return self.env.draw(key)
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        return self.env.observe(physics_state)
+
+    def fallen(self, state: State) -> Flag:
+        return self.env.fallen(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.env.position(state)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return self.env.target(goal)
+
+    def commanded(self, state: State, goal: Goal) -> Goal:
+        return self.env.commanded(state, goal)
+
+    def achieved_goal(self, state: State) -> Goal:
+        return self.env.achieved_goal(state)
+
+    def distance(self, state: State, goal: Goal) -> Float[Array, "*batch"]:
+        return self.env.distance(state, goal)
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        return self.env.success(state, goal)
+
+    def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
+        return self.env.success_levels(state, goal)
+
+
+def _with_physics(env: AbstractMujocoEnv, physics: AbstractPhysics) -> AbstractMujocoEnv:
+    return eqx.tree_at(lambda e: e.physics, env, physics, is_leaf=lambda x: x is env.physics)
+
+
+def check_factors(factors: Range, call: str) -> None:
+    """**Raises** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
+    good = len(factors) == 2 and all(map(math.isfinite, factors)) and 0 < factors[0] <= factors[1]
+    if not good:
+        raise UserError(f"`{call}` must be two positive factors, the smaller one first.")
+
+
+def check_delay(delay: tuple[int, int], call: str) -> None:
+    """**Raises** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
+    whole = len(delay) == 2 and all(isinstance(steps, int) for steps in delay)
+    if not whole or not 0 <= delay[0] <= delay[1]:
+        raise UserError(
+            f"`{call}` must be two numbers of control steps, whole and not negative, the smaller "
+            f"one first."
+        )
+
+
+def _check(
+    masses: Range,
+    friction: Range,
+    gains: Range,
+    sensor_noise: float,
+    action_delay: tuple[int, int],
+    variants: int,
+) -> None:
+    for name, factors in dict(masses=masses, friction=friction, gains=gains).items():
+        check_factors(factors, f"{name}={factors}")
+    check_delay(action_delay, f"action_delay={action_delay}")
+    if not 0 <= sensor_noise < math.inf:
+        raise UserError(
+            f"`sensor_noise={sensor_noise}` must be a finite number that is not negative."
+        )
+    if variants < 1:
+        raise UserError(f"`variants={variants}` must be at least 1.")

@@ -1,0 +1,70 @@
+"""Copies of a MuJoCo model with other masses, friction and gains."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+
+from .._errors import UserError
+from ._mj import mj_setConst, MjData, MjModel, mjtBias, mjtGain
+
+
+Range = tuple[float, float]
+"""Lowest and highest factor."""
+
+SAME: Range = (1.0, 1.0)
+
+_SCALABLE_GAINS = {int(mjtGain.mjGAIN_FIXED), int(mjtGain.mjGAIN_AFFINE)}
+_SCALABLE_BIASES = {int(mjtBias.mjBIAS_NONE), int(mjtBias.mjBIAS_AFFINE)}
+
+
+def make_variants(
+    model: MjModel, masses: Range, friction: Range, gains: Range, count: int, seed: int
+) -> list[MjModel]:
+    """`count` variants; variant i is the same for every `count`.
+
+    Each body has a factor of its own on its mass and inertia, each actuator one on its whole force,
+    gain and bias alike, so that a position servo keeps its set point. Sliding friction has one
+    factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, and only
+    so the factor is that of every contact.
+
+    **Raises** `UserError` if gains are to be scaled that are no plain numbers (a muscle's).
+    """
+    if gains != SAME:
+        _require_scalable_gains(model)
+    sequences = np.random.SeedSequence(seed).spawn(count)
+    return [_variant(model, masses, friction, gains, _uniform(s)) for s in sequences]
+
+
+Uniform = Callable[[Range, int], np.ndarray]
+
+
+def _uniform(sequence: np.random.SeedSequence) -> Uniform:
+    generator = np.random.default_rng(sequence)
+    return lambda span, size: generator.uniform(*span, size)
+
+
+def _variant(
+    model: MjModel, masses: Range, friction: Range, gains: Range, uniform: Uniform
+) -> MjModel:
+    model = copy.copy(model)
+    of_bodies, of_actuators = uniform(masses, model.nbody), uniform(gains, model.nu)
+    (of_surfaces,) = uniform(friction, 1)
+    model.body_mass[:] *= of_bodies
+    model.body_inertia[:] *= of_bodies[:, None]
+    model.geom_friction[:, 0] *= of_surfaces
+    model.pair_friction[:, :2] *= of_surfaces  # two sliding directions
+    model.actuator_gainprm[:] *= of_actuators[:, None]
+    model.actuator_biasprm[:] *= of_actuators[:, None]
+    mj_setConst(model, MjData(model))  # what the compiler derives from masses
+    return model
+
+
+def _require_scalable_gains(model: MjModel) -> None:
+    for i in range(model.nu):
+        gain, bias = int(model.actuator_gaintype[i]), int(model.actuator_biastype[i])
+        if gain not in _SCALABLE_GAINS or bias not in _SCALABLE_BIASES:
+            raise UserError(
+                f"`gains`: the force of actuator {model.actuator(i).name!r} is not proportional to "
+                f"its gains, as that of a <motor>, <position> or <velocity> is."
+            )
