@@ -10,6 +10,7 @@ writes, per task, whether one of `--tries` fresh episodes reached its goal, and 
 """
 
 import argparse
+import dataclasses
 import functools
 import re
 import time
@@ -24,7 +25,7 @@ from _machine import write
 from _measure import wide_console
 
 from crl_eqx import envs
-from crl_eqx.envs._humanoid_body import LAYOUT as HUMANOID
+from crl_eqx.envs._humanoid_body import JOINTS, LAYOUT as HUMANOID
 from crl_eqx.envs.ant_push import AntPush
 
 
@@ -119,14 +120,65 @@ def _on_its_feet(cost, state, goal):
     spin = jnp.linalg.norm(state[HUMANOID.angular_velocity.at])
     sunk = jnp.maximum(1.25 - height, 0.0)
     upright = 4.0 * (tilt_x**2 + tilt_y**2) + 10.0 * sunk + 0.03 * spin
-    return cost(state, goal) + upright + jnp.abs(speed - 1.0)
+    return cost(state, goal) + upright + jnp.abs(speed - 1.5)
 
 
-def attempt(env, *, samples: int, horizon: float, hold: float, limit: int) -> Callable[..., Any]:
-    """A compiled function from a key to (whether, after how many steps, nearest distance)."""
-    cost = cost_of(env)
-    stride = max(1, round(hold / env.control_dt))
-    knots = max(2, round(horizon / env.control_dt / stride))
+@dataclasses.dataclass(frozen=True)
+class Plans:
+    """What is simulated at every step."""
+
+    samples: int = 96
+    horizon: float = 1.2  # s
+    hold: float = 0.1  # s; how long an action lasts
+    spread: float = 0.6
+
+    @classmethod
+    def given(cls, task: str, args: argparse.Namespace) -> "Plans":
+        """What suits the task, but for what the command line says."""
+        suits = HUMANOID_PLANS if "humanoid" in task else cls()
+        names = [field.name for field in dataclasses.fields(cls)]
+        said = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+        return dataclasses.replace(suits, **said)
+
+
+HUMANOID_PLANS = Plans(samples=384, horizon=1.0, hold=0.06, spread=0.25)
+
+
+def nearest_start(env: envs.AbstractMujocoEnv, key: jax.Array) -> jax.Array:
+    """The key, of 64, of the episode whose goal is nearest."""
+    keys = jax.random.split(key, 64)
+
+    @jax.jit
+    def distance(key):
+        start = env.reset(key=jax.random.split(key)[0])
+        return env.distance(start.state, start.goal)
+
+    return keys[jnp.argmin(jax.vmap(distance)(keys))]
+
+
+def controller_of(env: envs.AbstractMujocoEnv) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """From a state and what a plan holds there to an action. A humanoid's plan holds angles."""
+    if env.layout != HUMANOID:
+        return lambda state, plan: jnp.clip(plan, -1, 1)
+    straight = env.reset(key=jax.random.key(0)).state[HUMANOID.joints.at]
+    names = [env.model.joint(i).name for i in env.model.actuator_trnid[:, 0]]
+    order = np.asarray([JOINTS.index(name) for name in names])
+
+    def servo(state, plan):
+        error = straight + plan - state[HUMANOID.joints.at]
+        torque = 4.0 * error - 0.2 * state[HUMANOID.joint_velocities.at]
+        return jnp.clip(torque[order], -1, 1)
+
+    return servo
+
+
+def attempt(env: envs.AbstractMujocoEnv, plans: Plans) -> Callable[..., Any]:
+    """A compiled function from a key to (whether, after how many steps, nearest and first
+    distance)."""
+    cost, act = cost_of(env), controller_of(env)
+    samples, spread, limit = plans.samples, plans.spread, env.episode_length
+    stride = max(1, round(plans.hold / env.control_dt))
+    knots = max(2, round(plans.horizon / env.control_dt / stride))
     size = env.action_size
 
     def simulate(env_state, plan):
@@ -135,9 +187,10 @@ def attempt(env, *, samples: int, horizon: float, hold: float, limit: int) -> Ca
         def step(carry, action):
             def hold(_, carry):
                 env_state, alive, total = carry
-                env_state = env.step(env_state, action)
+                env_state = env.step(env_state, act(env_state.state, action))
                 alive = alive & ~env_state.terminated
                 here = cost(env_state.state, env_state.goal)
+                here = here - 10.0 * env.success(env_state.state, env_state.goal)
                 return env_state, alive, total + jnp.where(alive, here, 50.0 + here)
 
             return jax.lax.fori_loop(0, stride, hold, carry), None
@@ -157,10 +210,10 @@ def attempt(env, *, samples: int, horizon: float, hold: float, limit: int) -> Ca
     def body(carry):
         env_state, mean, steps, nearest, key, _ = carry
         key, plan_key = jax.random.split(key)
-        mean = plan(env_state, mean, 0.6, plan_key)
+        mean = plan(env_state, mean, spread, plan_key)
         succeeded = jnp.asarray(False)
         for _ in range(stride):
-            env_state = env.step(env_state, mean[0])
+            env_state = env.step(env_state, act(env_state.state, mean[0]))
             distance = env.distance(env_state.state, env_state.goal)
             nearest = jnp.minimum(nearest, distance)
             succeeded = succeeded | env.success(env_state.state, env_state.goal)
@@ -191,25 +244,24 @@ def main():
     tasks = representative(envs.names())
     parser.add_argument("--tasks", nargs="+", default=tasks, metavar="TASK")
     parser.add_argument("--tries", type=int, default=5)
-    parser.add_argument("--samples", type=int, default=96)
-    parser.add_argument("--horizon", type=float, default=1.2, help="seconds that are looked ahead")
-    parser.add_argument("--hold", type=float, default=0.1, help="seconds that an action lasts")
+    for field in dataclasses.fields(Plans):
+        parser.add_argument(f"--{field.name}", type=type(getattr(Plans(), field.name)))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     args = parser.parse_args()
 
     console, rows = wide_console(), []
     for task in args.tasks:
-        env = envs.make(task, physics="native")
-        limit = env.episode_length
-        run = attempt(env, samples=args.samples, horizon=args.horizon, hold=args.hold, limit=limit)
+        env, plans = envs.make(task, physics="native"), Plans.given(task, args)
+        run = attempt(env, plans)
         for number in range(args.tries):
             begin = time.perf_counter()
-            key = jax.random.key(args.seed + number)
+            key = nearest_start(env, jax.random.key(args.seed + number))
             reached, steps, nearest, from_start = jax.device_get(run(key))
             rows.append(
                 {
                     "task": task,
+                    **dataclasses.asdict(plans),
                     "try": number,
                     "reached": bool(reached),
                     "steps": int(steps),
