@@ -11,6 +11,10 @@ from .._errors import UserError
 from ._mujoco import AbstractMujocoEnv
 from .ant import Ant
 from .ant_maze import AntMaze
+from .arm_binpick import ArmBinpick
+from .arm_grasp import ArmGrasp
+from .arm_push import ArmPush
+from .arm_reach import ArmReach
 from .point_maze import PointMaze
 from .reacher import Reacher
 
@@ -33,6 +37,10 @@ _BUILDERS: dict[str, Callable[..., AbstractMujocoEnv]] = {
     "reacher": Reacher,
     "ant": Ant,
     **{f"ant_{layout}": functools.partial(AntMaze, layout) for layout in _LAYOUTS},
+    "arm_reach": ArmReach,
+    "arm_grasp": ArmGrasp,
+    **{f"arm_push_{level}": functools.partial(ArmPush, level) for level in ("easy", "hard")},
+    **{f"arm_binpick_{level}": functools.partial(ArmBinpick, level) for level in ("easy", "hard")},
 }
 
 
