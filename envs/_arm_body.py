@@ -130,11 +130,11 @@ def add_cube(spec: MjSpec) -> None:
     body = spec.worldbody.add_body(name="cube", pos=[0, 0.6, HALF])
     body.add_freejoint(name="cube")
     _add_box(body, "cube", [0, 0, 0], [HALF, HALF, HALF], [0.2, 0.5, 0.3, 1], mass=0.216)
-    _add_pair(spec, "table", "cube", condim=3, friction=0.5)
+    _add_pair(spec, "table", "cube", friction=0.5)
     for pad in PADS:
-        _add_pair(spec, pad, "cube", condim=3, friction=1.0)
+        _add_pair(spec, pad, "cube", friction=1.0)
     for geom in HAND:
-        _add_pair(spec, geom, "cube", condim=1)
+        _add_pair(spec, geom, "cube", friction=0.3)
 
 
 def add_bin(spec: MjSpec, name: str, inside: Square, rgba: tuple[float, ...]) -> None:
@@ -149,9 +149,9 @@ def add_bin(spec: MjSpec, name: str, inside: Square, rgba: tuple[float, ...]) ->
         wall = f"{name}_{number}"
         place = [x + dx, y + dy, height]
         _add_box(spec.worldbody, wall, place, [*size, height], list(rgba))
-        _add_pair(spec, "cube", wall, condim=3, friction=0.5)
+        _add_pair(spec, "cube", wall, friction=0.3)
         for geom in TOUCHES_WALLS:
-            _add_pair(spec, geom, wall, condim=1)
+            _add_pair(spec, geom, wall, friction=0.3)
 
 
 def _add_box(body, name: str, pos, size, rgba, *, mass: float = 0.0) -> None:
@@ -167,10 +167,6 @@ def _add_box(body, name: str, pos, size, rgba, *, mass: float = 0.0) -> None:
     )
 
 
-def _add_pair(spec: MjSpec, geom: str, other: str, *, condim: int, friction: float = 1.0) -> None:
-    spec.add_pair(
-        geomname1=geom,
-        geomname2=other,
-        condim=condim,
-        friction=[friction, friction, 0.005, 0.0001, 0.0001],
-    )
+def _add_pair(spec: MjSpec, geom: str, other: str, friction: float) -> None:
+    slide, spin, roll = friction, 0.005, 0.0001
+    spec.add_pair(geomname1=geom, geomname2=other, friction=[slide, slide, spin, roll, roll])

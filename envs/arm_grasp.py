@@ -80,7 +80,7 @@ class ArmGrasp(AbstractMujocoEnv):
         self.episode_length, self.within_reach = episode_length, within_reach
         spec = load_asset("arm")
         add_cube(spec)
-        add_target(spec, self.threshold)
+        add_target(spec, 0.015, [(OPENING / 2, 0.0, 0.0), (-OPENING / 2, 0.0, 0.0)])
         self.physics = select_physics(physics, spec.compile(), substeps=5)
         self.arm = ArmBody(self.physics.model)
 
