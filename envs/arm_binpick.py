@@ -88,8 +88,8 @@ class ArmBinpick(AbstractMujocoEnv):
         self.episode_length = episode_length
         spec = load_asset("arm")
         add_cube(spec)
-        add_bin(spec, "first_bin", self.bins.first, (0.25, 0.4, 0.7, 1))
-        add_bin(spec, "second_bin", self.bins.second, (0.75, 0.4, 0.3, 1))
+        add_bin(spec, "first_bin", self.bins.first, (0.25, 0.4, 0.7, 1.0))
+        add_bin(spec, "second_bin", self.bins.second, (0.75, 0.4, 0.3, 1.0))
         add_target(spec, HALF)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
         self.arm = ArmBody(self.physics.model)

@@ -50,7 +50,7 @@ class ArmReach(AbstractMujocoEnv):
     table. **Success:** closer than 0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5 physics
     steps of 0.01 s per control step.
 
-    Published versions draw goals from the whole box, a sixth of which is out of reach, by up to
+    Published versions draw goals from the whole box, a fifth of which is out of reach, by up to
     0.1 m: high up near the base, and low down. `within_reach=False` does so, too. There the servos
     settled at about half of the angles that were commanded; here they reach them.
     """
