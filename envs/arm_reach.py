@@ -50,14 +50,15 @@ class ArmReach(AbstractMujocoEnv):
     table. **Success:** closer than 0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5 physics
     steps of 0.01 s per control step.
 
-    Published versions draw goals from the whole box, a fifth of which is out of reach, by up to
-    0.1 m: high up near the base, and low down. `within_reach=False` does so, too. There the servos
-    settled at about half of the angles that were commanded; here they reach them.
+    Published versions draw goals from the whole box, a fifth of which is out of reach: high up
+    near the base, and low down. `within_reach=False` does so, too. There the servos settled at
+    about half of the angles that were commanded; here they reach them.
     """
 
     physics: AbstractPhysics
     arm: ArmBody
     within_reach: bool = eqx.field(static=True)
+    _reached: Cells = eqx.field(static=True)
     episode_length: int = eqx.field(static=True)
     layout: Layout = eqx.field(static=True, default=LAYOUT)
     goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
@@ -66,7 +67,6 @@ class ArmReach(AbstractMujocoEnv):
         static=True, default=(("easy", 0.3), ("hard", 0.03))
     )
     maze: Maze | None = eqx.field(static=True, default=None)
-    _reached: Cells = eqx.field(static=True)
 
     def __init__(
         self,
@@ -127,7 +127,9 @@ def _reached(model: MjModel) -> Cells:
     data.qpos[qpos_indices(model, *JOINTS)] = START
     places = qpos_indices(model, *DRIVEN[1:])
     ranges = model.actuator_ctrlrange[actuator_indices(model, *DRIVEN[1:])]
-    angles = [np.linspace(*limits, num) for limits, num in zip(ranges, (30, 40, 20), strict=True)]
+    angles = [
+        np.linspace(low, high, n) for (low, high), n in zip(ranges, (30, 40, 20), strict=True)
+    ]
     geoms = [model.geom(name).id for name in TOUCHES_WALLS]
     site = model.site("end_effector").id
     for pose in itertools.product(*angles):
