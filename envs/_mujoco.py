@@ -28,8 +28,8 @@ class Draw(NamedTuple):
 class AbstractMujocoEnv(AbstractGoalEnv):
     """A goal environment on a MuJoCo model.
 
-    Actions are clipped to [-1, 1], numbers that are not finite count as 0, and the result is
-    spread over each actuator's control range. Success is `distance(state, goal) < threshold`.
+    Actions are clipped to [-1, 1], numbers that are not finite count as 0, and `controls` makes
+    the actuators' controls of the result. Success is `distance(state, goal) < threshold`.
     A step whose physics fails keeps the physics from before it, and ends the episode.
     """
 
@@ -100,12 +100,18 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         return EnvState(physics_state, self.observe(physics_state), goal)
 
     def step(self, env_state: EnvState, action: Action) -> EnvState:
-        ctrl = _controls(self.model, action)
+        action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
+        ctrl = self.controls(action)
         physics_state, failed = self.physics.advance(env_state.physics, ctrl)
         state = self.observe(physics_state)
         terminated = failed | self.fallen(state)
         goal = self.commanded(state, env_state.goal)
         return EnvState(physics_state, state, goal, terminated, failed)
+
+    def controls(self, action: Action) -> Float[Array, " nu"]:
+        """MuJoCo's controls for an action in [-1, 1], spread over each actuator's range."""
+        low, high = control_ranges(self.model)
+        return spread(action, low, high)
 
     def commanded(self, state: State, goal: Goal) -> Goal:
         """The goal from `state` on. It stays, but for tasks whose goal follows an object."""
@@ -144,10 +150,15 @@ def with_height(xy: Float[Array, "*batch 2"], height: float) -> Float[Array, "*b
     return jnp.concatenate([xy, jnp.full((*xy.shape[:-1], 1), height, xy.dtype)], axis=-1)
 
 
-def _controls(model: MjModel, action: Action) -> Float[Array, " nu"]:
-    action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
+def control_ranges(model: MjModel) -> tuple[Float[Array, " nu"], Float[Array, " nu"]]:
+    """The lowest and the highest control of each actuator; -1 and 1 where it has no range."""
     ranges = model.actuator_ctrlrange.astype("float32")
     limited = model.actuator_ctrllimited.astype(bool)
-    low = jnp.where(limited, ranges[:, 0], -1.0)
-    high = jnp.where(limited, ranges[:, 1], 1.0)
+    return jnp.where(limited, ranges[:, 0], -1.0), jnp.where(limited, ranges[:, 1], 1.0)
+
+
+def spread(
+    action: Float[Array, " n"], low: Float[Array, " n"], high: Float[Array, " n"]
+) -> Float[Array, " n"]:
+    """From -1 to 1 to `low` to `high`."""
     return (low + high) / 2 + action * (high - low) / 2

@@ -30,6 +30,11 @@ def sensor_indices(model: MjModel, *sensors: str) -> np.ndarray:
     return np.concatenate([np.arange(start, start + size) for start, size in starts])
 
 
+def actuator_indices(model: MjModel, *actuators: str) -> np.ndarray:
+    """Where in ctrl the actuators are, in the order of the names. **Raises** `KeyError`."""
+    return np.array([model.actuator(name).id for name in actuators])
+
+
 def _piece(model: MjModel, name: str, which: int) -> np.ndarray:
     joint = model.joint(name)
     start = (joint.qposadr, joint.dofadr)[which][0]

@@ -20,6 +20,10 @@ from .ant_push import AntPush
 from .cheetah import Cheetah
 from .humanoid import Humanoid
 from .humanoid_maze import HumanoidMaze
+from .arm_binpick import ArmBinpick
+from .arm_grasp import ArmGrasp
+from .arm_push import ArmPush
+from .arm_reach import ArmReach
 from .point_maze import PointMaze
 from .pusher import Pusher
 from .reacher import Reacher
@@ -68,6 +72,10 @@ _BUILDERS: dict[str, Callable[..., AbstractMujocoEnv]] = {
     "ant_push": AntPush,
     "humanoid": Humanoid,
     **{f"humanoid_{layout}": functools.partial(HumanoidMaze, layout) for layout in _HUMANOID},
+    "arm_reach": ArmReach,
+    "arm_grasp": ArmGrasp,
+    **{f"arm_push_{level}": functools.partial(ArmPush, level) for level in ("easy", "hard")},
+    **{f"arm_binpick_{level}": functools.partial(ArmBinpick, level) for level in ("easy", "hard")},
 }
 
 

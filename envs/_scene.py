@@ -17,10 +17,18 @@ def load_asset(name: str) -> MjSpec:
     return MjSpec.from_string(file.read_text())
 
 
-def add_target(spec: MjSpec, radius: float) -> None:
-    """A body named `target` for pictures of the goal: no mass, no contact, no degree of freedom."""
+def add_target(
+    spec: MjSpec, radius: float, places: Sequence[tuple[float, float, float]] = ((0.0, 0.0, 0.0),)
+) -> None:
+    """A body named `target` for pictures of the goal: no mass, no contact, no degree of freedom.
+
+    A ball of this radius, or one at each of `places` in the body's frame.
+    """
     target = spec.worldbody.add_body(name="target", mocap=True)
-    target.add_site(name="target", size=[radius, radius, radius], rgba=[0.9, 0.25, 0.2, 0.6])
+    for number, place in enumerate(places):
+        name = f"target_{number}" if number else "target"
+        size, rgba = [radius, radius, radius], [0.9, 0.25, 0.2, 0.6]
+        target.add_site(name=name, pos=place, size=size, rgba=rgba)
 
 
 def add_walls(

@@ -11,6 +11,7 @@ import pytest
 import crl_eqx
 from crl_eqx import envs
 from crl_eqx.envs._layout import parts as layout_parts
+from crl_eqx.envs._mujoco import AbstractMujocoEnv
 from crl_eqx.envs.ant_maze_gen import AntMazeGen
 from crl_eqx.envs.ant_push import AntPush
 from crl_eqx.envs.cheetah import Cheetah
@@ -84,8 +85,10 @@ def test_the_goal_is_no_part_of_the_state_and_does_not_act_on_it(case):
     elsewhere = dataclasses.replace(starts, goal=starts.goal + 1.0)
     moved = step(elsewhere, actions)
     np.testing.assert_array_equal(moved.state, ends.state)
-    commanded = env.commanded(moved.state, starts.goal + 1.0)
+    commanded = jax.vmap(env.commanded)(moved.state, starts.goal + 1.0)
     np.testing.assert_array_equal(moved.goal, commanded)
+    if type(env).commanded is AbstractMujocoEnv.commanded:
+        np.testing.assert_array_equal(moved.goal, starts.goal + 1.0)
 
 
 def test_a_goal_drawn_elsewhere_leaves_no_trace_in_a_fresh_state(case, monkeypatch):
@@ -111,6 +114,8 @@ def test_every_task_can_be_evaluated(case):
 
 def test_success_begins_just_inside_the_threshold(case):
     env, _, _, _, starts, _, _ = case
+    if type(env).success is not AbstractMujocoEnv.success:
+        pytest.skip("a rule of its own, tested with the task")
     achieved = env.achieved_goal(starts.state)
     shift = env.threshold * jnp.eye(env.goal_size)[0][None]
     assert env.success(starts.state, achieved + 0.999 * shift).all()

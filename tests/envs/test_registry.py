@@ -13,6 +13,8 @@ MAZES = [f"{body}_{maze}_maze" for body in ("point", "ant") for maze in ("u", "u
 
 def test_the_tasks_of_the_field_are_all_there():
     expected = {"reacher", "ant", "point_hardest_maze", "ant_hardest_maze"}
+    expected |= {"arm_reach", "arm_grasp"}
+    expected |= {f"arm_{task}_{level}" for task in ("push", "binpick") for level in ("easy", "hard")}
     expected |= {name + split for name in MAZES for split in ("", "_eval")}
     assert set(envs.names()) == expected
 

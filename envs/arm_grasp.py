@@ -1,0 +1,141 @@
+"""An arm takes a cube between its fingers."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._types import Action, Flag, Goal, PRNGKey, State
+from ._arm_body import add_cube, ArmBody, in_reach, OPEN, Square
+from ._layout import Layout, Part
+from ._maze import Maze
+from ._mujoco import AbstractMujocoEnv, Draw, never
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._redraw import redraw
+from ._scene import add_target, load_asset
+
+
+CUBES = Square(0.0, 0.6, 0.3)
+OPENING = 0.075  # m, between the tips of fingers that hold the cube
+TOLERANCES = {"": 0.02, "easy": 0.05, "hard": 0.005}  # m, of the opening
+
+
+class ArmGraspState(NamedTuple):
+    """The layout of the state."""
+
+    cube: Part = Part(0, 3, "m", "x, y, z")
+    joints: Part = Part(3, 10, "rad", "joint1 … joint7")
+    end_effector: Part = Part(10, 13, "m", "x, y, z")
+    end_effector_velocity: Part = Part(13, 16, "m/s")
+    left_tip: Part = Part(16, 19, "m", "x, y, z")
+    right_tip: Part = Part(19, 22, "m", "x, y, z")
+    opening: Part = Part(22, 23, "m", "distance between the tips of the fingers")
+
+
+LAYOUT = ArmGraspState()
+GOAL = (*LAYOUT.left_tip.indices, *LAYOUT.right_tip.indices, *LAYOUT.opening.indices)
+
+
+class ArmGrasp(AbstractMujocoEnv):
+    """An `ArmBody` and a cube on a table; the state is laid out in `ArmGraspState`.
+
+    The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
+    is positive and opens it otherwise.
+
+    **Start:** the arm within 0.05 rad of `START`, the cube 0.04 m above the table, at
+    (0, 0.6) ± 0.3 m. **Goal:** the tips of the fingers at the cube's middle ± (0.0375, 0, 0) m,
+    0.075 m apart; it follows the cube. **Success:** the middle between the tips closer than 0.05 m
+    to the cube's (`easy`: 0.15 m, `hard`: 0.02 m), and the tips 0.075 m ± 0.02 m apart (`easy`:
+    ± 0.05 m, `hard`: ± 0.005 m), whatever the direction; it does not depend on the commanded goal.
+    **Time:** 5 physics steps of 0.01 s per control step.
+
+    Cubes farther than 0.85 m from the base, where the gripper does not reach the table, are drawn
+    anew; published versions have them, and so has `within_reach=False`. There the servos settled
+    at about half of the angles that were commanded; here they reach them.
+    """
+
+    physics: AbstractPhysics
+    arm: ArmBody
+    within_reach: bool = eqx.field(static=True)
+    episode_length: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True, default=LAYOUT)
+    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
+    threshold: float = eqx.field(static=True, default=0.05)
+    """Between the cube and the middle between the tips, not of `distance`; so are the levels."""
+    levels: tuple[tuple[str, float], ...] = eqx.field(
+        static=True, default=(("easy", 0.15), ("hard", 0.02))
+    )
+    maze: Maze | None = eqx.field(static=True, default=None)
+
+    def __init__(
+        self,
+        *,
+        episode_length: int = 150,
+        within_reach: bool = True,
+        physics: str | None = None,
+    ):
+        """`within_reach=False` takes starts as they come."""
+        self.episode_length, self.within_reach = episode_length, within_reach
+        spec = load_asset("arm")
+        add_cube(spec)
+        add_target(spec, 0.015, [(OPENING / 2, 0.0, 0.0), (-OPENING / 2, 0.0, 0.0)])
+        self.physics = select_physics(physics, spec.compile(), substeps=5)
+        self.arm = ArmBody(self.physics.model)
+
+    @property
+    def action_size(self) -> int:
+        return 5
+
+    def draw(self, key: PRNGKey) -> Draw:
+        arm_key, cube_key = jax.random.split(key)
+        accepted = lambda xy: in_reach(xy) | (not self.within_reach)
+        cube = redraw(cube_key, CUBES.draw, accepted)
+        qpos, qvel = self.arm.start(arm_key, OPEN, cube)
+        return Draw(qpos, qvel, _around(self.arm.cube(qpos)))
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        arm = self.arm
+        parts = (arm.joints, arm.end_effector, arm.tips)
+        cube = arm.cube(physics_state.qpos)
+        return jnp.concatenate([cube, *(part(physics_state) for part in parts)])
+
+    def controls(self, action: Action) -> Float[Array, " nu"]:
+        return self.arm.controls(action[:4], closes=action[4] > 0)
+
+    def commanded(self, state: State, goal: Goal) -> Goal:
+        del goal
+        return _around(state[..., LAYOUT.cube.at])
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        del goal
+        return _grasped(state, self.threshold, TOLERANCES[""])
+
+    def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
+        del goal
+        return {name: _grasped(state, near, TOLERANCES[name]) for name, near in self.levels}
+
+    def fallen(self, state: State) -> Flag:
+        return never(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return state[..., LAYOUT.cube.at][..., :2]
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return (goal[..., :3] + goal[..., 3:6]) / 2
+
+
+def _around(cube: Float[Array, "*batch 3"]) -> Float[Array, "*batch 7"]:
+    """The tips on both sides of the cube, and how far apart they are."""
+    side = jnp.asarray([OPENING / 2, 0.0, 0.0])
+    side = jnp.broadcast_to(side, cube.shape)
+    opening = jnp.full((*cube.shape[:-1], 1), OPENING, cube.dtype)
+    return jnp.concatenate([cube + side, cube - side, opening], axis=-1)
+
+
+def _grasped(state: State, near: float, tolerance: float) -> Bool[Array, "*batch"]:
+    middle = (state[..., LAYOUT.left_tip.at] + state[..., LAYOUT.right_tip.at]) / 2
+    distance = jnp.linalg.norm(state[..., LAYOUT.cube.at] - middle, axis=-1)
+    opening = state[..., LAYOUT.opening.start]
+    return (distance < near) & (jnp.abs(opening - OPENING) < tolerance)
