@@ -1,0 +1,20 @@
+"""What is known of Gymnasium before it is imported."""
+
+import importlib.util
+
+from .._errors import UserError
+
+
+PREFIX = "gym:"
+"""`make("gym:FetchReach-v4")` is Gymnasium's FetchReach-v4."""
+
+
+def is_gymnasium(name: str) -> bool:
+    """Whether a task's name is one of Gymnasium's."""
+    return name.startswith(PREFIX)
+
+
+def require_gymnasium(call: str) -> None:
+    """**Raises:** `UserError` if Gymnasium is not installed."""
+    if importlib.util.find_spec("gymnasium") is None:
+        raise UserError(f"`{call}` needs Gymnasium: pip install 'crl-eqx[gym]'.")
