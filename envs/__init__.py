@@ -3,6 +3,7 @@
 if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
+from ._gymnasium import is_gymnasium as is_gymnasium
 from ._maze import Maze as Maze
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
@@ -13,6 +14,7 @@ from ._registry import (
     eval_split as eval_split,
     make as make,
     names as names,
+    task as task,
     Task as Task,
     tasks as tasks,
 )

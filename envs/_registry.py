@@ -7,7 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from .._env import AbstractGoalEnv
 from .._errors import UserError
+from ._gymnasium import is_gymnasium, PREFIX, require_gymnasium
 from ._mujoco import AbstractMujocoEnv
 from .ant import Ant
 from .ant_maze import AntMaze
@@ -46,8 +48,8 @@ class Task:
     action_size: int
     goal_size: int
     episode_length: int
-    control_dt: float
-    """Seconds per step."""
+    control_dt: float | None
+    """Seconds per step, where it is known."""
     threshold: float
     """Success is a distance below this, in the goal's units."""
     eval_split: str | None
@@ -64,18 +66,21 @@ def eval_split(name: str) -> str | None:
     return split if split in _BUILDERS else None
 
 
-def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMujocoEnv:
+def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
     """Builds a task.
 
     **Arguments:**
 
-    - `name`: one of `names()`.
+    - `name`: one of `names()`, or `gym:` and the name of an environment of Gymnasium.
     - `physics`: `"native"` (MuJoCo's C engine on threads) or `"mjx"` (MuJoCo in JAX); by default
         `"native"` where JAX runs on a CPU, else `"mjx"`.
-    - `options`: the task's own, such as `episode_length`; each task's class documents them.
+    - `options`: the task's own, such as `episode_length`; each task's class documents them, and
+        `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
+    if is_gymnasium(name):
+        return _make_gymnasium(name, physics, options)
     if name not in _BUILDERS:
         near = difflib.get_close_matches(name, _BUILDERS, n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`names()` lists all of them."
@@ -89,12 +94,26 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
     return _BUILDERS[name](physics=physics, **options)
 
 
+def _make_gymnasium(name: str, physics: str | None, options: dict[str, Any]) -> AbstractGoalEnv:
+    require_gymnasium(f"make({name!r})")
+    if physics is not None:
+        raise UserError(f"`make({name!r}, physics={physics!r})`: Gymnasium's bring their own physics.")
+    from .gym import GymnasiumGoalEnv  # slow to import, and optional
+
+    return GymnasiumGoalEnv(name.removeprefix(PREFIX), **options)
+
+
+def task(name: str) -> Task:
+    """One task with its sizes. **Raises** `UserError` as `make` does."""
+    return _task(name, make(name))
+
+
 def tasks() -> tuple[Task, ...]:
     """All tasks with their sizes, for tables."""
     return tuple(_task(name, make(name, physics="native")) for name in names())
 
 
-def _task(name: str, env: AbstractMujocoEnv) -> Task:
+def _task(name: str, env: Any) -> Task:
     module = inspect.getmodule(type(env))
     return Task(
         name=name,

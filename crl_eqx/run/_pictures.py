@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 
 from ._build import make_acting
-from ._config import ActingName, CONFIG, load_config
+from ._config import ActingName, CONFIG, file_name, load_config
 from ._loop import load_run
 from ._plots import learning_curve, trajectories
 from ._video import still as still, video, View
@@ -40,7 +40,7 @@ def draw_pictures(
     path = run_dir / "plots" / "trajectories.png"
     drawn = trajectories(run.env, agent, path, acting=act, key=plot_key, title=title)
     yield f"trajectories     {drawn}"
-    path = run_dir / "videos" / f"{run.config.env}.mp4"
+    path = run_dir / "videos" / f"{file_name(run.config.env)}.mp4"
     result = video(run.env, act(agent), path, num_episodes=num_episodes, view=view, key=video_key)
     yield f"video            {result.path}"
     if result.note:
