@@ -6,5 +6,5 @@ from .._gymnasium import require_gymnasium
 require_gymnasium("crl_eqx.envs.gym")
 
 from ._goal_env import GymnasiumGoalEnv as GymnasiumGoalEnv
-#from ._to_gymnasium import ToGymnasium as ToGymnasium
-#from ._to_vector import ToGymnasiumVector as ToGymnasiumVector
+from ._to_gymnasium import ToGymnasium as ToGymnasium
+from ._to_vector import ToGymnasiumVector as ToGymnasiumVector

@@ -8,7 +8,7 @@ operation inside a callback would wait for the very threads that wait for the ca
 import itertools
 import secrets
 import threading
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,6 +22,7 @@ Moments: TypeAlias = Float[np.ndarray, "*batch moment"]
 """What was observed, then whether the episode is over, then whether it failed."""
 
 
+@runtime_checkable
 class Simulators(Protocol):
     """A number of environments; `at` picks some of them by their places."""
 
@@ -36,6 +37,7 @@ class Simulators(Protocol):
         ...
 
 
+@runtime_checkable
 class Store(Protocol):
     """Where simulators come from, and go back to."""
 
@@ -144,7 +146,8 @@ class _Bank:
         self.simulators = simulators
         self.used = 0
         self._last = np.zeros((count, size + 2), np.float32)
-        self._answered = np.zeros(count, int)  # calls, of whatever kind
+        self._answered = np.zeros(count, int)  # calls, of both kinds
+        self._renewed = np.zeros(count, bool)  # the kind of the last one
         self._age = np.zeros(count, int)
 
     def is_over(self, episode_length: int) -> bool:
@@ -152,7 +155,7 @@ class _Bank:
         return bool(np.all((self._age >= episode_length) | (self._last[:, -2] > 0)))
 
     def renew(self, slots: np.ndarray, counts: np.ndarray, seeds: np.ndarray) -> np.ndarray:
-        new = self._unanswered(slots, counts)
+        new = self._accept(slots, counts, renewing=True)
         at, seeds = slots[new], seeds[new]
         if len(at):
             self._age[at] = 0
@@ -161,27 +164,31 @@ class _Bank:
         return self._last[slots]
 
     def advance(self, slots: np.ndarray, counts: np.ndarray, actions: np.ndarray) -> np.ndarray:
-        new = self._unanswered(slots, counts)
+        new = self._accept(slots, counts, renewing=False)
         over = self._last[slots, -2] > 0  # such an episode stands still
-        self._answered[slots[new & over]] += 1
         at, actions = slots[new & ~over], actions[new & ~over]
         if len(at):
             self._age[at] += 1
             self._remember(at, *self.simulators.step(at, actions))
         return self._last[slots]
 
-    def _unanswered(self, slots: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Which calls are new. JAX may make a call twice: the last one has its answer.
+    def _accept(self, slots: np.ndarray, counts: np.ndarray, *, renewing: bool) -> np.ndarray:
+        """Which calls are new. JAX may make a call twice: the last one has its answer. A step
+        whose result was thrown away may be followed by a renewal from before it.
 
         **Raises:** `RuntimeError` if a call is older than that.
         """
-        ahead = counts - self._answered[slots]
-        if not np.isin(ahead, (0, -1)).all():
+        behind = self._answered[slots] - counts
+        same = self._renewed[slots] == renewing
+        new = (behind == 0) | ((behind == 1) & ~same & renewing)
+        if not (new | ((behind == 1) & same)).all():
             raise RuntimeError(
                 "This EnvState is not the latest of its episode: Gymnasium's environments cannot "
                 "go back to an earlier moment."
             )
-        return ahead == 0
+        self._answered[slots[new]] = counts[new] + 1
+        self._renewed[slots[new]] = renewing
+        return new
 
     def _remember(self, at: np.ndarray, rows: np.ndarray, over: np.ndarray) -> None:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
@@ -191,7 +198,6 @@ class _Bank:
         self._last[at, :-2] = np.where(failed[:, None], kept, rows)
         self._last[at, -2] = over | failed
         self._last[at, -1] = failed
-        self._answered[at] += 1
 
 
 def _like(moments: np.ndarray, lead: tuple[int, ...]) -> Moments:

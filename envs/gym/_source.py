@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -45,12 +46,14 @@ def source(
             "`GymnasiumGoalEnv` needs a name, with options if there are any, or a function that "
             "makes an environment, or `vector=...`; one of the three."
         )
+    spec = _spec(env) if isinstance(env, str) else None
+    _repair_robotics()
     if vector is not None:
         return _from_vector(vector)
-    if not isinstance(env, str):
-        assert env is not None
+    if spec is None:
+        assert callable(env)
         return _from_function("GymnasiumGoalEnv(...)", env)
-    spec, call = _spec(env), f"GymnasiumGoalEnv({env!r})"
+    call = f"GymnasiumGoalEnv({env!r})"
 
     def make() -> gymnasium.Env:
         return gymnasium.make(spec, max_episode_steps=-1, disable_env_checker=True, **options)
@@ -111,7 +114,6 @@ def _with_robotics() -> bool:
     if importlib.util.find_spec(ROBOTICS) is None:
         return False
     gymnasium.register_envs(importlib.import_module(ROBOTICS))
-    _repair_robotics()
     return True
 
 
@@ -121,7 +123,8 @@ def _repair_robotics() -> None:
     It asks `np.int32(2) in (mjtJoint.mjJNT_HINGE, mjtJoint.mjJNT_SLIDE)`, and MuJoCo's constants
     no longer equal NumPy's numbers from their side. Its helpers get plain numbers instead.
     """
-    if np.int32(int(mjtJoint.mjJNT_SLIDE)) in (mjtJoint.mjJNT_SLIDE,):
+    equal = np.int32(int(mjtJoint.mjJNT_SLIDE)) in (mjtJoint.mjJNT_SLIDE,)
+    if equal or ROBOTICS not in sys.modules:
         return
     helpers: Any = importlib.import_module(f"{ROBOTICS}.utils.mujoco_utils")
     helpers.mujoco = _PlainJoints()
