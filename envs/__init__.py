@@ -14,8 +14,8 @@ from ._registry import (
     eval_split as eval_split,
     make as make,
     names as names,
-    task as task,
     Task as Task,
+    task as task,
     tasks as tasks,
 )
 from .custom import MujocoGoalEnv as MujocoGoalEnv

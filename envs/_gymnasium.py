@@ -14,7 +14,11 @@ def is_gymnasium(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def require_gymnasium(call: str) -> None:
-    """**Raises:** `UserError` if Gymnasium is not installed."""
-    if importlib.util.find_spec("gymnasium") is None:
-        raise UserError(f"`{call}` needs Gymnasium: pip install 'crl-eqx[gym]'.")
+def has_gymnasium() -> bool:
+    """Whether it is installed."""
+    return importlib.util.find_spec("gymnasium") is not None
+
+
+def without_gymnasium(call: str) -> UserError:
+    """What to say where it is not."""
+    return UserError(f"`{call}` needs Gymnasium: pip install 'crl-eqx[gym]'.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from ._gymnasium import is_gymnasium, PREFIX, require_gymnasium
+from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._mujoco import AbstractMujocoEnv
 from .ant import Ant
 from .ant_maze import AntMaze
@@ -95,9 +95,12 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGo
 
 
 def _make_gymnasium(name: str, physics: str | None, options: dict[str, Any]) -> AbstractGoalEnv:
-    require_gymnasium(f"make({name!r})")
+    if not has_gymnasium():
+        raise without_gymnasium(f"make({name!r})")
     if physics is not None:
-        raise UserError(f"`make({name!r}, physics={physics!r})`: Gymnasium's bring their own physics.")
+        raise UserError(
+            f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
+        )
     from .gym import GymnasiumGoalEnv  # slow to import, and optional
 
     return GymnasiumGoalEnv(name.removeprefix(PREFIX), **options)

@@ -15,8 +15,8 @@ from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
 from ..._types import Action, Flag, Goal, PRNGKey, State
 from ._host import Host
-from ._source import Source, source
 from ._look import Look, look_at, place_of
+from ._source import Source, source
 
 
 Pick: TypeAlias = Sequence[int] | Callable[[Array], Array]
@@ -103,7 +103,9 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         found = source(env, vector, options)
         look = look_at(found)
         if look.is_goal_env:
-            _refuse(found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal)
+            _refuse(
+                found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal
+            )
             self._desired = lambda row: row[..., look.observed + look.goal :]
             self._state, self._achieved = _with_achieved(look, _picker(state))
         else:
@@ -163,7 +165,9 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         """Zeros where the environment draws its goals itself."""
         return jnp.zeros(self.goal_size) if self._draw_goal is None else self._draw_goal(key)
 
-    def _env_state(self, token: Int[Array, "3"], moment: Float[Array, " _"], goal: Goal) -> EnvState:
+    def _env_state(
+        self, token: Int[Array, "3"], moment: Float[Array, " _"], goal: Goal
+    ) -> EnvState:
         row, over, failed = moment[:-2], moment[-2] > 0, moment[-1] > 0
         goal = goal if self._desired is None else self._desired(row)
         return EnvState(token, self._state(row), goal, over, failed)
@@ -207,7 +211,8 @@ def _with_achieved(look: Look, state: Callable[[Array], Array]):
         return (lambda row: state(row[..., :observed])), lambda x: x[..., first : first + goal]
 
     def both(row):
-        return jnp.concatenate([state(row[..., :observed]), row[..., observed : observed + goal]], -1)
+        parts = state(row[..., :observed]), row[..., observed : observed + goal]
+        return jnp.concatenate(parts, axis=-1)
 
     return both, lambda x: x[..., -goal:]
 
@@ -257,15 +262,15 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
         raise UserError(f"`{found.call}` with these goals cannot be traced: {reason}") from error
     if achieved.shape[-1:] != goals.shape[-1:] or goals.dtype != jnp.float32:
         raise UserError(
-            f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and a "
-            f"desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
+            f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
+            f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
         )
     if env._desired is not None:
         first = place_of(np.asarray(goals), np.asarray(states))
         if first is not None:
             raise UserError(
-                f"`{found.call}`: the numbers {first} to {first + goals.shape[-1] - 1} of its state "
-                f"are the desired goal, which may not be in it: name the numbers to keep, "
+                f"`{found.call}`: the numbers {first} to {first + goals.shape[-1] - 1} of its "
+                f"state are the desired goal, which may not be in it: name the numbers to keep, "
                 f"`state=[...]`."
             )
     return states, achieved

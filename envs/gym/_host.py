@@ -120,7 +120,7 @@ class Host:
         if serial not in self._banks:
             raise RuntimeError(
                 f"The simulators of this EnvState are gone: Gymnasium's episodes go on only in the "
-                f"process that began them, and only until {KEPT} more batches were begun after them."
+                f"process that began them, and only until {KEPT} more batches were begun."
             )
         return self._banks[serial]
 
@@ -193,9 +193,9 @@ class _Bank:
     def _remember(self, at: np.ndarray, rows: np.ndarray, over: np.ndarray) -> None:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
             rows = rows.astype(np.float32)
-        failed = ~np.isfinite(rows).all(axis=1)
-        kept = self._last[at, :-2]
-        self._last[at, :-2] = np.where(failed[:, None], kept, rows)
+        failed = ~np.all(np.isfinite(rows), axis=1, keepdims=True)
+        self._last[at, :-2] = np.where(failed, self._last[at, :-2], rows)
+        failed = failed[:, 0]
         self._last[at, -2] = over | failed
         self._last[at, -1] = failed
 

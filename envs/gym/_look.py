@@ -58,8 +58,8 @@ def _bounds(call: str, actions: Any) -> tuple[tuple[float, ...], tuple[float, ..
     low, high = actions.low.reshape(-1), actions.high.reshape(-1)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         raise UserError(
-            f"`{call}` has the actions {actions}: their bounds must be finite, as [-1, 1] is spread "
-            f"over them; `gymnasium.wrappers.RescaleAction` or `ClipAction` can set bounds."
+            f"`{call}` has the actions {actions}: their bounds must be finite, as [-1, 1] is "
+            f"spread over them; `gymnasium.wrappers.RescaleAction` or `ClipAction` can set bounds."
         )
     return tuple(map(float, low)), tuple(map(float, high))
 

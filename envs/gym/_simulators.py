@@ -13,6 +13,7 @@ from ..._errors import UserError
 
 GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 
+
 def flat(observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
     """What is observed, and in a goal environment the two goals after it, `[*lead, numbers]`."""
     if isinstance(observation, dict):
@@ -106,8 +107,8 @@ class TogetherStore:
         mode = envs.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value):
             raise UserError(
-                f"`GymnasiumGoalEnv(vector=...)` was given a vector environment with autoreset_mode "
-                f"{mode}: it must be `AutoresetMode.DISABLED`, as the rollout resets what has ended."
+                f"`GymnasiumGoalEnv(vector=...)` was given one with autoreset_mode {mode}: it must "
+                f"be `AutoresetMode.DISABLED`, as the rollout resets what has ended."
             )
         return Together(envs)
 

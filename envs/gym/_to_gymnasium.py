@@ -69,16 +69,15 @@ class ToGymnasium(gymnasium.Env):
         self._moment, observation, success = self._reset(draw_key(self.np_random))
         return as_numpy(observation), {"is_success": bool(success)}
 
-    def step(
-        self, action: Any
-    ) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         if self._moment is None:
             raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")
-        self._moment, seen, success = self._step(self._moment, np.asarray(action, np.float32))
+        moment, seen, success = self._step(self._moment, np.asarray(action, np.float32))
+        self._moment = moment
         self._age += 1
         observation = as_numpy(seen)
         reward = self.compute_reward(observation["achieved_goal"], observation["desired_goal"], {})
-        terminated = bool(self._moment.terminated)
+        terminated = bool(moment.terminated)
         truncated = self._age >= self.task.episode_length
         return observation, float(reward), terminated, truncated, {"is_success": bool(success)}
 

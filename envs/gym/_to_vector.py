@@ -107,13 +107,13 @@ class ToGymnasiumVector(VectorEnv):
         return self._begin(mask)
 
     def _reseed(self, seed: int | Sequence[int | None] | None, mask: Bool[np.ndarray, " n"]):
-        if isinstance(seed, int):
-            seed = [seed + i for i in range(self.num_envs)]
-        if seed is not None and len(seed) != self.num_envs:
-            raise UserError(f"`seed` names {len(seed)} seeds for {self.num_envs} environments.")
-        for i in np.flatnonzero(mask):
-            one = None if seed is None else seed[i]
-            if one is not None:
+        if seed is None:
+            return
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else list(seed)
+        if len(seeds) != self.num_envs:
+            raise UserError(f"`seed` names {len(seeds)} seeds for {self.num_envs} environments.")
+        for i, one in enumerate(seeds):
+            if mask[i] and one is not None:
                 self._numbers[i] = np_random(one)[0]
 
     def _begin(self, mask: Bool[np.ndarray, " n"]) -> tuple[Observation, dict[str, Any]]:
@@ -136,13 +136,12 @@ class ToGymnasiumVector(VectorEnv):
                 "Episodes have ended: call `reset(options={'reset_mask': mask})` before `step`."
             )
         fresh = self._ended.copy()
-        self._moment, seen, success = self._step(
-            self._moment, np.asarray(actions, np.float32), fresh
-        )
+        moment, seen, success = self._step(self._moment, np.asarray(actions, np.float32), fresh)
+        self._moment = moment
         self._age += 1
         observation, successes = as_numpy(seen), np.array(success)
         rewards = self.compute_reward(observation["achieved_goal"], observation["desired_goal"], {})
-        terminated = np.array(self._moment.terminated)
+        terminated = np.array(moment.terminated)
         truncated = self._age >= self.task.episode_length
         if fresh.any():  # these begin instead
             observation, info = self._begin(fresh)

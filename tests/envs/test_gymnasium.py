@@ -19,6 +19,7 @@ from crl_eqx._check_env import check_env
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 from crl_eqx.envs.gym._host import KEPT
 
+
 class Diary(gymnasium.Env):
     """Observes (nonce, age, last action, what it was told to be); writes down what is done to it.
 
@@ -194,9 +195,7 @@ def test_the_same_key_gives_the_same_episodes():
 
 def test_a_vector_environment_does_the_same_as_single_ones():
     def make(count):
-        return SyncVectorEnv(
-            [lambda: Diary(life=4)] * count, autoreset_mode=AutoresetMode.DISABLED
-        )
+        return SyncVectorEnv([lambda: Diary(life=4)] * count, autoreset_mode=AutoresetMode.DISABLED)
 
     own = dict(achieved_goal=[0], draw_goal=draw_goal, threshold=0.1, episode_length=5)
     together = GymnasiumGoalEnv(vector=make, **own)

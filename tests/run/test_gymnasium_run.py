@@ -16,13 +16,14 @@ pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
     run_dir = tmp_path / "run"
-    config = tiny(
-        env="gym:Pendulum-v1", physics="auto", goal_indices=(0, 1), goal_low=(1.0, 0.0),
-        goal_high=(1.0, 0.0), goal_threshold=0.2, eval_every=400, episode_length=15, total_env_steps=240,
-    )  # fmt: skip
+    choices = dict(goal_indices=(0, 1), goal_low=(1.0, 0.0), goal_high=(1.0, 0.0))
+    choices |= dict(goal_threshold=0.2, episode_length=15, eval_every=400, total_env_steps=240)
+    config = tiny(env="gym:Pendulum-v1", **choices)
     train(config, run_dir, console)
     run, _ = load_run(run_dir)
-    state, _ = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
+    found = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
+    assert found is not None
+    state, _ = found
     fresh = run.step.restart(state)
     assert not fresh.episodes.age.any()
     began = state.episodes.age > 0
