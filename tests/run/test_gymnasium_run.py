@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compiles")
 def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
     run_dir = tmp_path / "run"
     choices = dict(goal_indices=(0, 1), goal_low=(1.0, 0.0), goal_high=(1.0, 0.0))
-    choices |= dict(goal_threshold=0.2, episode_length=15, eval_every=400, total_env_steps=240)
+    choices |= dict(goal_threshold=0.2, episode_length=14, eval_every=400, total_env_steps=240)
     config = tiny(env="gym:Pendulum-v1", **choices)
     train(config, run_dir, console)
     run, _ = load_run(run_dir)
