@@ -4,6 +4,7 @@ import abc
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
@@ -43,9 +44,22 @@ class AbstractGoalEnv(eqx.Module):
     episode_length: eqx.AbstractVar[int]
     """Control steps after which an episode ends."""
 
+    @property
+    def resumable(self) -> bool:
+        """Whether an `EnvState` is all that an episode needs to go on, in another process too."""
+        return True
+
     @abc.abstractmethod
     def reset(self, *, key: PRNGKey) -> EnvState:
         """A fresh start with a freshly commanded goal."""
+
+    def renew(self, env_state: EnvState, done: Bool[Array, ""], *, key: PRNGKey) -> EnvState:
+        """A fresh start if `done`, else `env_state`.
+
+        For environments whose reset has an effect; the others are reset and chosen from.
+        """
+        pick = lambda fresh, old: jnp.where(done, fresh, old)
+        return jax.tree.map(pick, self.reset(key=key), env_state)
 
     @abc.abstractmethod
     def step(self, env_state: EnvState, action: Action) -> EnvState:

@@ -55,6 +55,14 @@ def select(mask: Bool[Array, " envs"], new, old):
     return jax.tree.map(pick, new, old)
 
 
+def _renewed(
+    env: AbstractGoalEnv, env_state: EnvState, done: Bool[Array, " envs"], key: PRNGKey
+) -> EnvState:
+    """Fresh starts where `done`, the same ones that `start` would give."""
+    keys = jax.random.split(key, done.shape[0])
+    return jax.vmap(lambda *moment, key: env.renew(*moment, key=key))(env_state, done, key=keys)
+
+
 def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
     """One control step; what ended begins anew, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
@@ -63,9 +71,7 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(
-        jnp.any(done),
-        lambda: select(done, start(env, episodes.num_envs, key=key).env_state, env_state),
-        lambda: env_state,
+        jnp.any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
     )
     number = episodes.number + done.astype(jnp.int32)
     return Episodes(env_state, jnp.where(done, 0, age), number), counts

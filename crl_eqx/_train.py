@@ -201,6 +201,17 @@ class TrainStep(eqx.Module):
         )
         return TrainState(agent, opt_state, self.buffer.init(example), episodes, key, *counters)
 
+    def restart(self, state: TrainState) -> TrainState:
+        """Fresh episodes in place of those under way, which end here: for a state that was restored
+        where its environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
+        key, start_key = jax.random.split(state.key)
+        fresh, old = start(self.env, self.num_envs, key=start_key), state.episodes
+        # An episode without a stored step has not used up its number.
+        number = old.number + (old.age > 0).astype(jnp.int32)
+        episodes = Episodes(fresh.env_state, jnp.zeros_like(old.age), number)
+        episodes = jax.tree.map(lambda leaf: leaf.copy(), episodes)  # donated: no array twice
+        return eqx.tree_at(lambda s: (s.episodes, s.key), state, (episodes, key))
+
     def collect(self, state: TrainState) -> tuple[TrainState, RolloutCounts]:
         """One unroll into the buffer, without an update."""
         key, rollout_key = jax.random.split(state.key)

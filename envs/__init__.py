@@ -3,6 +3,7 @@
 if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
+from ._gymnasium import is_gymnasium as is_gymnasium
 from ._maze import Maze as Maze
 from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv
 from ._physics import (
@@ -21,6 +22,7 @@ from ._registry import (
     make as make,
     names as names,
     Task as Task,
+    task as task,
     tasks as tasks,
 )
 from .custom import MujocoGoalEnv as MujocoGoalEnv

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from .._env import EnvState
+from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._layout import Layout
@@ -20,7 +20,7 @@ from ._variants import make_variants, Range, SAME
 
 
 def randomize(
-    env: AbstractMujocoEnv,
+    env: AbstractGoalEnv,
     *,
     masses: Range = SAME,
     friction: Range = SAME,

@@ -8,7 +8,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from .._env import AbstractGoalEnv
 from .._errors import UserError
+from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import MAZES
 from ._mujoco import AbstractMujocoEnv
 from ._own import is_own, own_builder
@@ -17,13 +19,13 @@ from .ant_ball import AntBall
 from .ant_maze import AntMaze
 from .ant_maze_gen import AntMazeGen
 from .ant_push import AntPush
-from .cheetah import Cheetah
-from .humanoid import Humanoid
-from .humanoid_maze import HumanoidMaze
 from .arm_binpick import ArmBinpick
 from .arm_grasp import ArmGrasp
 from .arm_push import ArmPush
 from .arm_reach import ArmReach
+from .cheetah import Cheetah
+from .humanoid import Humanoid
+from .humanoid_maze import HumanoidMaze
 from .point_maze import PointMaze
 from .pusher import Pusher
 from .reacher import Reacher
@@ -89,8 +91,8 @@ class Task:
     action_size: int
     goal_size: int
     episode_length: int
-    control_dt: float
-    """Seconds per step."""
+    control_dt: float | None
+    """Seconds per step, where it is known."""
     threshold: float
     """Success is a distance below this, in the goal's units."""
     eval_split: str | None
@@ -115,20 +117,24 @@ def eval_split(name: str) -> str | None:
     return split if split in _BUILDERS else None
 
 
-def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMujocoEnv:
+def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
     """Builds a task.
 
     **Arguments:**
 
-    - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, or `FILE.py:FUNCTION`, a
-        function in a file of one's own that takes `physics` and gives a `MujocoGoalEnv`.
+    - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, `FILE.py:FUNCTION`, a
+        function in a file of one's own that takes `physics` and gives a `MujocoGoalEnv`, or
+        `gym:` and the name of an environment of Gymnasium.
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
         (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
         `"mjx"`.
-    - `options`: the task's own, such as `episode_length`; each task's class documents them.
+    - `options`: the task's own, such as `episode_length`; each task's class documents them, and
+        `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
+    if is_gymnasium(name):
+        return _make_gymnasium(name, physics, options)
     builder = _builder(name)
     if builder is None:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
@@ -143,12 +149,29 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractMu
     return builder(physics=physics, **options)
 
 
+def _make_gymnasium(name: str, physics: str | None, options: dict[str, Any]) -> AbstractGoalEnv:
+    if not has_gymnasium():
+        raise without_gymnasium(f"make({name!r})")
+    if physics is not None:
+        raise UserError(
+            f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
+        )
+    from .gym import GymnasiumGoalEnv  # slow to import, and optional
+
+    return GymnasiumGoalEnv(name.removeprefix(PREFIX), **options)
+
+
+def task(name: str) -> Task:
+    """One task with its sizes. **Raises** `UserError` as `make` does."""
+    return _task(name, make(name))
+
+
 def tasks() -> tuple[Task, ...]:
     """All tasks with their sizes, for tables."""
     return tuple(_task(name, make(name, physics="native")) for name in names())
 
 
-def _task(name: str, env: AbstractMujocoEnv) -> Task:
+def _task(name: str, env: Any) -> Task:
     module = inspect.getmodule(type(env))
     return Task(
         name=name,

@@ -98,6 +98,13 @@ def test_an_offline_critics_energy_falls_with_the_distance_in_time(printed):
     assert _numbers(r"own encoders: accuracy \S+ -> (\S+)", text)[0] > 2 * chance
 
 
+def test_gymnasium_both_ways_learns_and_gives(printed):
+    text = printed("gymnasium_both_ways")
+    assert _numbers(r"upright before: (\d+) of", text)[0] < 5
+    assert _numbers(r"upright after .+: (\d+) of", text)[0] > 10
+    assert "as a VectorEnv: states (4, 4)" in text
+
+
 def test_every_example_is_looked_at():
     source = Path(__file__).read_text()
     assert EXAMPLES and all(f'printed("{name}")' in source for name in EXAMPLES)

@@ -134,3 +134,11 @@ def test_the_commanded_goal_is_what_the_policy_is_given():
     _, steps, _ = collect(goal_as_action, env, episodes, length=12, key=jax.random.key(1))
     assert steps.action.shape == (12, 4, 1)
     assert jnp.array_equal(steps.action, steps.goal[..., :1])
+
+
+def test_what_begins_anew_is_what_start_would_give_with_the_same_key():
+    env, key = Logbook(episode_length=1), jax.random.key(3)
+    episodes = start(env, 4, key=jax.random.key(0))
+    episodes, _, _ = collect(wander, env, episodes, length=1, key=key)
+    _, reset_key = jax.random.split(jax.random.split(key, 1)[0])
+    assert eqx.tree_equal(episodes.env_state, start(env, 4, key=reset_key).env_state)

@@ -20,7 +20,7 @@ class Envs:
     """Lists the tasks, or shows one."""
 
     name: tyro.conf.Positional[str | None] = None
-    """A task; default all."""
+    """A task, also one of Gymnasium's (gym:FetchReach-v4); default all."""
     picture: Path | None = None
     """Draw a fresh start of the task, goal included, as a PNG."""
     seed: int = 0
@@ -37,8 +37,9 @@ def envs(arguments: Sequence[str], console: Console) -> int:
     if options.picture is not None:
         _check_picture(options.picture)
     env = suite.make(options.name)
-    console.print(_table([task for task in suite.tasks() if task.name == options.name]))
-    console.print(_layout(env))
+    console.print(_table([suite.task(options.name)]))
+    if isinstance(env, suite.AbstractMujocoEnv):
+        console.print(_layout(env))
     console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
     if options.picture is not None:
         console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
@@ -83,7 +84,7 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
             f"{task.action_size}",
             f"{task.goal_size}",
             f"{task.episode_length}",
-            f"{task.control_dt:g}",
+            "" if task.control_dt is None else f"{task.control_dt:g}",
             f"< {task.threshold:g}",
             "yes" if task.eval_split else "",
         )

@@ -4,7 +4,7 @@ import dataclasses
 import importlib.util
 import math
 from collections.abc import Callable
-from typing import assert_never, NamedTuple
+from typing import Any, assert_never, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,16 @@ from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ..nn import check_depth
 from ..objectives import CRL
-from ._config import ActingName, Config, flag, flat, Learning, Network, Randomization
+from ._config import (
+    ActingName,
+    Config,
+    flag,
+    flat,
+    Gymnasium,
+    Learning,
+    Network,
+    Randomization,
+)
 
 
 ACTIVATIONS = {
@@ -33,8 +42,10 @@ ACTIVATIONS = {
 
 def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
     """The task, or another one (its evaluation split) on the same physics, randomized alike."""
+    name, chosen = name or config.env, config.randomization
     physics = None if config.physics == "auto" else config.physics
-    env, chosen = envs.make(name or config.env, physics=physics), config.randomization
+    options = _gymnasium_options(config.gymnasium) if envs.is_gymnasium(name) else {}
+    env = envs.make(name, physics=physics, **options)
     if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
         return env
     return envs.randomize(
@@ -48,10 +59,24 @@ def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
     )
 
 
+def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
+    """The choices in the words of `crl_eqx.envs.gym.GymnasiumGoalEnv`."""
+    options: dict[str, Any] = {}
+    if choices.goal_indices:
+        low, high = jnp.array(choices.goal_low), jnp.array(choices.goal_high)
+        options["achieved_goal"] = choices.goal_indices
+        options["draw_goal"] = lambda key: jax.random.uniform(key, low.shape, low.dtype, low, high)
+    if choices.goal_threshold is not None:
+        options["threshold"] = choices.goal_threshold
+    if choices.episode_length is not None:
+        options["episode_length"] = choices.episode_length
+    return options
+
+
 def with_physics(config: Config) -> Config:
     """`config` with the physics that `auto` means here: a run keeps its own wherever it is
     resumed."""
-    if config.physics != "auto":
+    if config.physics != "auto" or envs.is_gymnasium(config.env):
         return config
     return dataclasses.replace(config, physics=envs.default_physics())
 
@@ -171,6 +196,7 @@ def check(config: Config) -> None:
     _check_numbers(config)
     _check_optimizer(config.learning)
     _check_randomization(config.randomization)
+    _check_gymnasium(config)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
         raise UserError("`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
@@ -205,6 +231,33 @@ def _check_randomization(chosen: Randomization) -> None:
     for name in ("randomize_masses", "randomize_friction", "randomize_gains"):
         envs.check_factors(getattr(chosen, name), words(name))
     envs.check_delay(chosen.action_delay, words("action_delay"))
+
+
+def _check_gymnasium(config: Config) -> None:
+    choices = config.gymnasium
+    if not envs.is_gymnasium(config.env):
+        for name, value in dataclasses.asdict(choices).items():
+            if value not in ((), None):
+                raise UserError(
+                    f"`{flag(name)}` is for environments of Gymnasium, `--env gym:NAME`, and "
+                    f"`--env {config.env}` is none."
+                )
+        return
+    if config.physics != "auto":
+        raise UserError(
+            f"`--physics {config.physics}`: `--env {config.env}` brings its own physics."
+        )
+    sizes = [len(part) for part in (choices.goal_indices, choices.goal_low, choices.goal_high)]
+    if len(set(sizes)) > 1:
+        raise UserError(
+            f"`--goal-indices`, `--goal-low` and `--goal-high` must be equally many numbers, and "
+            f"are {sizes[0]}, {sizes[1]} and {sizes[2]}."
+        )
+    for low, high in zip(choices.goal_low, choices.goal_high, strict=True):
+        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+            raise UserError(
+                f"`--goal-low {low}` must be finite and not above `--goal-high {high}`."
+            )
 
 
 def _prefill_env_steps(config: Config) -> int:

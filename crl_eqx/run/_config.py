@@ -1,6 +1,7 @@
 """Every choice of a run, in groups; the defaults are the paper's hyper-parameters."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -180,11 +181,28 @@ class Randomization:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gymnasium:
+    """What environments of Gymnasium (`--env gym:NAME`) do not say themselves."""
+
+    goal_indices: tuple[int, ...] = ()
+    """Which numbers of the observation are the achieved goal, in what is no goal environment."""
+    goal_low: tuple[float, ...] = ()
+    """Goals are drawn uniformly between these numbers ..."""
+    goal_high: tuple[float, ...] = ()
+    """... and these."""
+    goal_threshold: float | None = None
+    """The distance of success; default a goal environment's own."""
+    episode_length: int | None = None
+    """Control steps per episode; default Gymnasium's limit."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A training run."""
 
     env: str = "point_u_maze"
-    """The task; `crl-eqx envs` lists them."""
+    """The task; `crl-eqx envs` lists them. gym:NAME is an environment of Gymnasium,
+    FILE.py:FUNCTION a task of one's own."""
     physics: Literal["auto", "native", "mjx", "warp"] = "auto"
     """MuJoCo's C engine (native), MuJoCo in JAX (mjx), or MuJoCo Warp (warp, needs the extra
     `warp`); auto is native on CPUs, else mjx."""
@@ -203,6 +221,7 @@ class Config:
     randomization: Randomization = Randomization()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()
+    gymnasium: Gymnasium = Gymnasium()
 
 
 PRESETS: dict[PresetName, Config] = {
@@ -287,6 +306,11 @@ def flat(config: Config) -> Iterator[tuple[str, str, object]]:
 def flag(name: str) -> str:
     """A field's name as the command line spells it."""
     return "--" + name.replace("_", "-")
+
+
+def file_name(env: str) -> str:
+    """A task's name where it is a part of a path."""
+    return re.sub(r"[^\w.-]", "_", env)
 
 
 def differences(old: Config, new: Config) -> list[str]:

@@ -24,7 +24,7 @@ from .._train import TrainState, TrainStep
 from ..nn import audit
 from ._build import check, make_acting, make_agent, make_env, make_train_step, with_physics
 from ._checkpoint import CheckpointStore
-from ._config import CONFIG, Config, differences, load_config, save_config, SEEDS
+from ._config import CONFIG, Config, differences, file_name, load_config, save_config, SEEDS
 from ._progress import Reporter
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate
@@ -49,7 +49,7 @@ class Outcome:
 
 
 def default_run_dir(config: Config) -> Path:
-    return Path("runs") / f"{config.env}_depth{config.network.depth}"
+    return Path("runs") / f"{file_name(config.env)}_depth{config.network.depth}"
 
 
 def prepare_run_dir(run_dir: Path) -> None:
@@ -259,7 +259,13 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     save_config(run.config, run.run_dir / CONFIG)
     about = {"estimate": str(needs)}
     record_provenance(run.run_dir / "provenance.json", about=about, report=say)
-    return (run.initial(), {}) if found is None else found
+    if found is None:
+        return run.initial(), {}
+    state, metadata = found
+    if not run.env.resumable:
+        say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
+        state = run.step.restart(state)
+    return state, metadata
 
 
 def _loop(

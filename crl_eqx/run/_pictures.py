@@ -11,7 +11,7 @@ from .._errors import UserError
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
 from ._build import make_acting
-from ._config import ActingName, CONFIG, load_config
+from ._config import ActingName, CONFIG, file_name, load_config
 from ._loop import load_run
 from ._plots import learning_curve, trajectories
 from ._video import still as still, video, View
@@ -46,7 +46,7 @@ def draw_pictures(
     drawn = trajectories(run.env, agent, path, acting=act, key=plot_key, title=title)
     yield f"trajectories     {drawn}"
     filming: Any = dict(num_episodes=num_episodes, view=view, key=video_key)
-    yield from _film(run.env, act(agent), run_dir / "videos" / run.config.env, **filming)
+    yield from _film(run.env, act(agent), run_dir / "videos" / file_name(run.config.env), **filming)
 
 
 def draw_task(
@@ -72,7 +72,7 @@ def draw_task(
         return jax.random.uniform(key, (*state.shape[:-1], env.action_size), minval=-1.0)
 
     filming: Any = dict(num_episodes=num_episodes, view=view, key=jax.random.key(seed))
-    yield from _film(env, policy, folder / name, **filming)
+    yield from _film(env, policy, folder / file_name(name), **filming)
 
 
 def _film(env: AbstractGoalEnv, policy: Policy, stem: Path, *, view: View, **filming: Any):

@@ -1,0 +1,276 @@
+"""Gymnasium's environments as tasks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import equinox as eqx
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.vector import VectorEnv
+from jaxtyping import Array, Bool, Float, Int
+
+from ..._env import AbstractGoalEnv, EnvState
+from ..._errors import UserError
+from ..._types import Action, Flag, Goal, PRNGKey, State
+from ._host import Host
+from ._look import Look, look_at, place_of
+from ._source import Source, source
+
+
+Pick: TypeAlias = Sequence[int] | Callable[[Array], Array]
+"""Indices of an array's last axis, or a JAX function of it that acts on any leading axes."""
+
+
+class GymnasiumGoalEnv(AbstractGoalEnv):
+    """An environment of Gymnasium as a task.
+
+    A goal environment, whose observations are `observation`, `achieved_goal` and `desired_goal`,
+    needs nothing but its name. Its state is the observation, with the achieved goal after it where
+    that is not a part of it already. Of others one has to say what is achieved, and where goals
+    come from:
+
+    ```python
+    GymnasiumGoalEnv("FetchReach-v4")
+    GymnasiumGoalEnv(
+        "Pendulum-v1",
+        achieved_goal=[0, 1],
+        draw_goal=lambda key: jnp.array([1.0, 0.0]),
+        threshold=0.2,
+    )
+    ```
+
+    Success is a Euclidean distance below `threshold`. Gymnasium's time limit is lifted, as whoever
+    rolls out keeps one; an episode that Gymnasium ends otherwise, terminated or truncated, ends.
+
+    Simulators live outside of JAX, one for every episode under way; an `EnvState` only says which.
+    So an episode cannot go back and cannot be branched, and it is not in a checkpoint: a run that
+    is resumed begins fresh episodes.
+    """
+
+    state_size: int = eqx.field(static=True)
+    action_size: int = eqx.field(static=True)
+    goal_size: int = eqx.field(static=True)
+    episode_length: int = eqx.field(static=True)
+    threshold: float = eqx.field(static=True)
+    """The distance below which a goal is reached, in the goal's units."""
+    control_dt: float | None = eqx.field(static=True)
+    """Seconds per step, where the environment says it."""
+    _host: Host = eqx.field(static=True)
+    _low: tuple[float, ...] = eqx.field(static=True)
+    _high: tuple[float, ...] = eqx.field(static=True)
+    _state: Callable[[Array], Array] = eqx.field(static=True)
+    _achieved: Callable[[Array], Array] = eqx.field(static=True)
+    _desired: Callable[[Array], Array] | None = eqx.field(static=True)
+    _draw_goal: Callable[[PRNGKey], Array] | None = eqx.field(static=True)
+
+    def __init__(
+        self,
+        env: str | Callable[[], gymnasium.Env] | None = None,
+        *,
+        achieved_goal: Pick | None = None,
+        draw_goal: Callable[[PRNGKey], Array] | None = None,
+        desired_goal: Pick | None = None,
+        state: Pick | None = None,
+        threshold: float | None = None,
+        episode_length: int | None = None,
+        vector: Callable[[int], VectorEnv] | None = None,
+        **options: Any,
+    ):
+        """**Main arguments:**
+
+        - `env`: a name that Gymnasium knows (gymnasium-robotics' are registered where it is
+            installed), or a function that makes an environment.
+        - `achieved_goal`: the numbers of the state that are the achieved goal, or a function of it.
+        - `draw_goal`: from a random key to a goal; or
+        - `desired_goal`: where the environment has a goal itself, the numbers of the observation
+            that are it, or a function of the observation.
+        - `threshold`: the distance of success; default a goal environment's own.
+
+        **Other arguments:**
+
+        - `state`: the numbers of the observation that are the state, or a function of it; default
+            all. It may not hold the goal.
+        - `episode_length`: default Gymnasium's limit.
+        - `vector`: instead of `env`, from a number to a vector environment of so many, such as
+            an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
+        - `options`: of the environment, for `gymnasium.make`.
+
+        **Raises** `UserError` if there is no such environment, if its actions or observations are
+        not numbers in a `Box`, or if what is above does not fit.
+        """
+        found = source(env, vector, options)
+        look = look_at(found)
+        if look.is_goal_env:
+            _refuse(
+                found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal
+            )
+            self._desired = lambda row: row[..., look.observed + look.goal :]
+            self._state, self._achieved = _with_achieved(look, _picker(state))
+        else:
+            if achieved_goal is None or (draw_goal is None) == (desired_goal is None):
+                raise UserError(_what_is_missing(found, look))
+            self._desired = None if desired_goal is None else _picker(desired_goal)
+            self._state, self._achieved = _picker(state), _picker(achieved_goal)
+        self._draw_goal = draw_goal
+        self._low, self._high = look.low, look.high
+        self.action_size = len(look.low)
+        self.control_dt = found.control_dt
+        self.threshold = _needed(found, "threshold", threshold, found.threshold)
+        self.episode_length = _needed(found, "episode_length", episode_length, found.limit)
+        states, goals = _sizes_of(found, look, self)
+        self.state_size, self.goal_size = states.shape[-1], goals.shape[-1]
+        self._host = Host(found.store, look.size, self.episode_length)
+
+    @property
+    def resumable(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        """Closes the simulators, for those that hold windows, files or processes."""
+        self._host.close()
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        seed_key, goal_key = jax.random.split(key)
+        token = jax.ShapeDtypeStruct((3,), jnp.int32)
+        shapes = token, self._moment_shape
+        token, moment = _call(self._host.begin, shapes, _seed(seed_key))
+        return self._env_state(token, moment, self._drawn(goal_key))
+
+    def renew(self, env_state: EnvState, done: Bool[Array, ""], *, key: PRNGKey) -> EnvState:
+        seed_key, goal_key = jax.random.split(key)
+        token = env_state.physics
+        moment = _call(self._host.renew, self._moment_shape, token, done, _seed(seed_key))
+        fresh = self._env_state(_after(token), moment, self._drawn(goal_key))
+        pick = lambda fresh, old: jnp.where(done, fresh, old)
+        return jax.tree.map(pick, fresh, env_state)
+
+    def step(self, env_state: EnvState, action: Action) -> EnvState:
+        token = env_state.physics
+        moment = _call(self._host.advance, self._moment_shape, token, self._spread(action))
+        return self._env_state(_after(token), moment, env_state.goal)
+
+    def achieved_goal(self, state: State) -> Goal:
+        return self._achieved(state)
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        return self.distance(state, goal) < self.threshold
+
+    @property
+    def _moment_shape(self) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((self._host.moment_size,), jnp.float32)
+
+    def _drawn(self, key: PRNGKey) -> Goal:
+        """Zeros where the environment draws its goals itself."""
+        return jnp.zeros(self.goal_size) if self._draw_goal is None else self._draw_goal(key)
+
+    def _env_state(
+        self, token: Int[Array, "3"], moment: Float[Array, " _"], goal: Goal
+    ) -> EnvState:
+        row, over, failed = moment[:-2], moment[-2] > 0, moment[-1] > 0
+        goal = goal if self._desired is None else self._desired(row)
+        return EnvState(token, self._state(row), goal, over, failed)
+
+    def _spread(self, action: Action) -> Float[Array, " action"]:
+        """From [-1, 1] over the bounds of the environment's actions."""
+        action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
+        low, high = jnp.array(self._low), jnp.array(self._high)
+        return jnp.clip((low + high) / 2 + action * (high - low) / 2, low, high)
+
+
+def _call(callback: Callable[..., Any], shapes: Any, *arrays: Array) -> Any:
+    return jax.pure_callback(callback, shapes, *arrays, vmap_method="broadcast_all")
+
+
+def _seed(key: PRNGKey) -> Int[Array, ""]:
+    return jax.random.randint(key, (), 0, 2**31 - 1)
+
+
+def _after(token: Int[Array, "3"]) -> Int[Array, "3"]:
+    """The token of the next call."""
+    return token + jnp.array([0, 0, 1], token.dtype)
+
+
+def _picker(pick: Pick | None) -> Callable[[Array], Array]:
+    if pick is None:
+        return lambda x: x
+    if callable(pick):
+        return pick
+    indices = np.array(pick, int)
+    return lambda x: x[..., indices]
+
+
+def _with_achieved(look: Look, state: Callable[[Array], Array]):
+    """What makes a state of a goal environment's row, and what finds the achieved goal in it."""
+    observed, goal = look.observed, look.goal
+    achieved = look.rows[:, observed : observed + goal]
+    seen = np.asarray(state(jnp.asarray(look.rows[:, :observed])))
+    first = place_of(achieved, seen)
+    if first is not None:
+        return (lambda row: state(row[..., :observed])), lambda x: x[..., first : first + goal]
+
+    def both(row):
+        parts = state(row[..., :observed]), row[..., observed : observed + goal]
+        return jnp.concatenate(parts, axis=-1)
+
+    return both, lambda x: x[..., -goal:]
+
+
+def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
+    value = own if given is None else given
+    if value is None:
+        raise UserError(
+            f"`{found.call}` has no `{name}` of its own: name one (on the command line "
+            f"`--{FLAGS[name]}`)."
+        )
+    if not value > 0:
+        raise UserError(f"`GymnasiumGoalEnv({name}={value})` must be positive.")
+    return value
+
+
+FLAGS = {"threshold": "goal-threshold", "episode_length": "episode-length"}
+
+
+def _refuse(found: Source, **given: Any) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise UserError(f"`{found.call}` is a goal environment and takes no `{name}`.")
+
+
+def _what_is_missing(found: Source, look: Look) -> str:
+    return (
+        f"`{found.call}` is no goal environment: of its {look.observed} observed numbers name the "
+        f"`achieved_goal`, and either `draw_goal` or `desired_goal` (on the command line "
+        f"`--goal-indices`, `--goal-low` and `--goal-high`)."
+    )
+
+
+def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
+    """States and achieved goals of the rows that were looked at.
+
+    **Raises:** `UserError` if they do not fit the desired goals, or the goal is in the state.
+    """
+    rows: Any = look.rows  # NumPy's, which do not forgive an index out of bounds
+    try:
+        states = env._state(rows)
+        achieved = env._achieved(states)
+        goals = achieved[0] if env._draw_goal is None else env._draw_goal(jax.random.key(0))
+        goals = goals if env._desired is None else env._desired(rows)
+    except (IndexError, TypeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"`{found.call}` with these goals cannot be traced: {reason}") from error
+    if achieved.shape[-1:] != goals.shape[-1:] or goals.dtype != jnp.float32:
+        raise UserError(
+            f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
+            f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
+        )
+    if env._desired is not None:
+        first = place_of(np.asarray(goals), np.asarray(states))
+        if first is not None:
+            raise UserError(
+                f"`{found.call}`: the numbers {first} to {first + goals.shape[-1] - 1} of its "
+                f"state are the desired goal, which may not be in it: name the numbers to keep, "
+                f"`state=[...]`."
+            )
+    return states, achieved

@@ -1,0 +1,121 @@
+"""Many environments of Gymnasium: one by one, or as one of its vector environments."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from ..._errors import UserError
+
+
+GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
+
+
+def flat(observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
+    """What is observed, and in a goal environment the two goals after it, `[*lead, numbers]`."""
+    if isinstance(observation, dict):
+        parts = [flat(observation[key], lead) for key in GOAL_KEYS]
+        return np.concatenate(parts, axis=-1)
+    return np.asarray(observation, float).reshape(*lead, -1)
+
+
+class Singles:
+    """Instances that are stepped one after the other."""
+
+    def __init__(self, envs: Sequence[gymnasium.Env]):
+        self.envs = envs
+
+    def reset(self, at: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        pairs = zip(at, seeds, strict=True)
+        return np.stack([flat(self.envs[i].reset(seed=int(seed))[0]) for i, seed in pairs])
+
+    def step(self, at: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows, over = [], []
+        for i, action in zip(at, actions, strict=True):
+            space: Any = self.envs[i].action_space
+            shaped = action.reshape(space.shape).astype(space.dtype)
+            observation, _, terminated, truncated, _ = self.envs[i].step(shaped)
+            rows.append(flat(observation))
+            over.append(bool(terminated or truncated))
+        return np.stack(rows), np.array(over)
+
+
+class SinglesStore:
+    """Instances that are made when first needed, and used again."""
+
+    def __init__(self, make: Callable[[], gymnasium.Env], *made: gymnasium.Env):
+        self._make, self._free = make, list(made)
+
+    def take(self, count: int) -> Singles:
+        return Singles([self._free.pop() if self._free else self._make() for _ in range(count)])
+
+    def give_back(self, simulators: Any) -> None:
+        self._free.extend(simulators.envs)
+
+    def close(self) -> None:
+        while self._free:
+            self._free.pop().close()
+
+
+class Together:
+    """A vector environment, whose parts can be reset alone but are always stepped together."""
+
+    def __init__(self, envs: VectorEnv):
+        self.envs = envs
+        self._over = np.zeros(envs.num_envs, bool)
+
+    def reset(self, at: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+        self._over[at] = False
+        mask, chosen = np.zeros(self.envs.num_envs, bool), np.zeros(self.envs.num_envs, int)
+        mask[at], chosen[at] = True, seeds
+        every: Any = chosen.tolist()
+        options = None if mask.all() else {"reset_mask": mask}
+        observation, _ = self.envs.reset(seed=every, options=options)
+        return flat(observation, (self.envs.num_envs,))[at]
+
+    def step(self, at: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        others = np.setdiff1d(np.arange(self.envs.num_envs), at)
+        if not self._over[others].all():
+            raise RuntimeError("A vector environment of Gymnasium can only be stepped as a whole.")
+        if len(others):  # a step may not meet episodes that are over
+            self.reset(others, np.zeros_like(others))
+        space: Any = self.envs.action_space
+        every = np.zeros((self.envs.num_envs, actions.shape[1]))
+        every[at] = actions
+        shaped = every.reshape(space.shape).astype(space.dtype)
+        observation, _, terminated, truncated, _ = self.envs.step(shaped)
+        self._over = terminated | truncated
+        self._over[others] = True
+        return flat(observation, (self.envs.num_envs,))[at], self._over[at]
+
+
+class TogetherStore:
+    """Vector environments of every size that was asked for."""
+
+    def __init__(self, make: Callable[[int], VectorEnv], *made: VectorEnv):
+        self._make = make
+        self._free: dict[int, list[VectorEnv]] = defaultdict(list)
+        for envs in made:
+            self._free[envs.num_envs].append(envs)
+
+    def take(self, count: int) -> Together:
+        free = self._free[count]
+        envs = free.pop() if free else self._make(count)
+        mode = envs.metadata.get("autoreset_mode")
+        if mode not in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value):
+            raise UserError(
+                f"`GymnasiumGoalEnv(vector=...)` was given one with autoreset_mode {mode}: it must "
+                f"be `AutoresetMode.DISABLED`, as the rollout resets what has ended."
+            )
+        return Together(envs)
+
+    def give_back(self, simulators: Any) -> None:
+        self._free[simulators.envs.num_envs].append(simulators.envs)
+
+    def close(self) -> None:
+        for free in self._free.values():
+            while free:
+                free.pop().close()

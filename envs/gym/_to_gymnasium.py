@@ -1,0 +1,147 @@
+"""Tasks as environments of Gymnasium."""
+
+from typing import Any, Literal, SupportsFloat
+
+import gymnasium
+import jax
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float
+
+from ..._env import AbstractGoalEnv, EnvState
+from ..._errors import UserError
+from .._registry import make
+
+
+Observation = dict[str, Any]
+
+
+class ToGymnasium(gymnasium.Env):
+    """A task as a `gymnasium.Env` with the observations of a goal environment.
+
+    ```python
+    env = ToGymnasium("ant")
+    observation, info = env.reset(seed=0)
+    observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    ```
+
+    Observations are dictionaries of `observation` (the state), `achieved_goal` and `desired_goal`.
+    Episodes are truncated at the task's `episode_length`. `info["is_success"]` is the task's own
+    rule; the reward is 0 where the two goals are nearer than the task's threshold, else -1
+    (`reward_type="sparse"`), or minus their distance (`"dense"`), and `compute_reward` gives it
+    for any two goals, with any leading axes.
+
+    **Arguments:**
+
+    - `task`: a name, or a task.
+    - `reward_type`: default `"sparse"` for a task with a `threshold`.
+    - `options`: of the task, if it is named.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": []}
+
+    def __init__(
+        self,
+        task: str | AbstractGoalEnv,
+        *,
+        reward_type: Literal["sparse", "dense"] | None = None,
+        **options: Any,
+    ):
+        self.task = task_of(task, options)
+        self.reward = Reward(self.task, reward_type)
+        self.observation_space = observation_space(self.task)
+        self.action_space = action_space(self.task)
+        self.render_mode = None
+        self._reset = jax.jit(lambda key: self._seen(self.task.reset(key=key)))
+        self._step = jax.jit(lambda moment, action: self._seen(self.task.step(moment, action)))
+        self._moment: EnvState | None = None
+        self._age = 0
+
+    def _seen(self, moment: EnvState):
+        return moment, observe(self.task, moment), self.task.success(moment.state, moment.goal)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """`options` are accepted, as Gymnasium wants, and there are none."""
+        super().reset(seed=seed)
+        self._age = 0
+        self._moment, observation, success = self._reset(draw_key(self.np_random))
+        return as_numpy(observation), {"is_success": bool(success)}
+
+    def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
+        if self._moment is None:
+            raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")
+        moment, seen, success = self._step(self._moment, np.asarray(action, np.float32))
+        self._moment = moment
+        self._age += 1
+        observation = as_numpy(seen)
+        reward = self.compute_reward(observation["achieved_goal"], observation["desired_goal"], {})
+        terminated = bool(moment.terminated)
+        truncated = self._age >= self.task.episode_length
+        return observation, float(reward), terminated, truncated, {"is_success": bool(success)}
+
+    def compute_reward(
+        self, achieved_goal: Any, desired_goal: Any, info: Any
+    ) -> Float[np.ndarray, "*batch"]:
+        del info
+        return self.reward(achieved_goal, desired_goal)
+
+
+class Reward:
+    """What two goals are worth."""
+
+    def __init__(self, task: AbstractGoalEnv, kind: Literal["sparse", "dense"] | None):
+        self._threshold = getattr(task, "threshold", None)
+        self._kind = kind or ("dense" if self._threshold is None else "sparse")
+        if self._kind not in ("sparse", "dense"):
+            raise UserError(f'`reward_type={kind!r}` must be "sparse" or "dense".')
+        if self._kind == "sparse" and self._threshold is None:
+            raise UserError(
+                f'`reward_type="sparse"` needs a task with a `threshold`, and '
+                f"{type(task).__name__} has none."
+            )
+
+    def __call__(self, achieved_goal: Any, desired_goal: Any) -> Float[np.ndarray, "*batch"]:
+        difference = np.asarray(achieved_goal) - np.asarray(desired_goal)
+        distance = np.linalg.norm(difference, axis=-1)
+        if self._kind == "dense":
+            return -distance
+        return np.where(distance < self._threshold, 0.0, -1.0)
+
+
+def task_of(task: str | AbstractGoalEnv, options: dict[str, Any]) -> AbstractGoalEnv:
+    if isinstance(task, str):
+        return make(task, **options)
+    if options:
+        raise UserError(f"`{next(iter(options))}=...` is an option of a task that is named.")
+    return task
+
+
+def observation_space(task: AbstractGoalEnv) -> gymnasium.Space:
+    box = lambda size: spaces.Box(-np.inf, np.inf, (size,), np.float32)
+    return spaces.Dict(
+        observation=box(task.state_size),
+        achieved_goal=box(task.goal_size),
+        desired_goal=box(task.goal_size),
+    )
+
+
+def action_space(task: AbstractGoalEnv) -> gymnasium.Space:
+    return spaces.Box(-1.0, 1.0, (task.action_size,), np.float32)
+
+
+def observe(task: AbstractGoalEnv, moment: EnvState) -> Observation:
+    """Of one environment, or of many."""
+    achieved = task.achieved_goal(moment.state)
+    return dict(observation=moment.state, achieved_goal=achieved, desired_goal=moment.goal)
+
+
+def as_numpy(observation: Observation) -> Observation:
+    """Arrays of one's own: JAX's cannot be written to."""
+    return {name: np.array(value) for name, value in observation.items()}
+
+
+def draw_key(numbers: np.random.Generator):
+    """A JAX key from Gymnasium's generator, so that its seed is the only one."""
+    return jax.random.key(int(numbers.integers(2**32)))
