@@ -58,8 +58,9 @@ class ArmBody(eqx.Module):
 
     The Franka Panda's published link offsets, joint limits, masses and inertias; shapes are ours.
     The base stands in the origin, on the table's plane z = 0. Gravity is compensated. Servos hold
-    the commanded angles with up to 87 N m (12 N m from joint 5 on), and the joints' damping keeps
-    them to the published speeds of 2.175 rad/s (2.61 rad/s). The fingers open by 0.05 m each.
+    the commanded angles with up to 87 N m (12 N m from joint 5 on); the joints' damping is chosen
+    for the published speeds of 2.175 rad/s (2.61 rad/s) at full torque, and abrupt commands go
+    beyond. The fingers open by 0.05 m each.
 
     The end effector is the origin of link 7, 0.107 m from the hand; the tips are the middles of
     the fingers' pads, 0.21 m from it. The hand is turned on link 7 so that the fingers close

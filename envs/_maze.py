@@ -225,4 +225,3 @@ def _area(block: tuple[Cell, Cell]) -> int:
 def _inside(block: tuple[Cell, Cell]) -> list[Cell]:
     (i0, j0), (i1, j1) = block
     return [(i, j) for i in range(i0, i1 + 1) for j in range(j0, j1 + 1)]
-

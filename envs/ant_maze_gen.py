@@ -58,8 +58,8 @@ class AntMazeGen(AbstractMujocoEnv):
         distinct = 0 < len(set(self.distances)) == len(self.distances)
         if not distinct or not all(1 <= k <= longest for k in self.distances):
             raise UserError(
-                f"`distances={self.distances}` must be distinct numbers of cells from 1 to {longest}, "
-                f"the length of the path through {layout}."
+                f"`distances={self.distances}` must be distinct numbers of cells from 1 to "
+                f"{longest}, the length of the path through {layout}."
             )
         spec = load_asset("ant")
         add_target(spec, self.threshold)

@@ -8,20 +8,29 @@ from crl_eqx import envs
 from crl_eqx._errors import UserError
 
 
-MAZES = [f"{body}_{maze}_maze" for body in ("point", "ant") for maze in ("u", "u4", "big")]
+LEVELS = [
+    f"{task}_{level}"
+    for task in ("pusher", "arm_push", "arm_binpick")
+    for level in ("easy", "hard")
+]
+SPLIT = [f"{body}_{maze}_maze" for body in ("point", "ant", "humanoid") for maze in ("u", "big")]
+SPLIT += ["point_u4_maze", *(f"ant_u{number}_maze" for number in range(2, 8))]
+WHOLE = [f"{body}_hardest_maze" for body in ("point", "ant", "humanoid")]
+SINGLE = [f"ant_{maze}_maze_single_eval" for maze in ("u", "u3", "u5")]
+NEAR = [f"ant_{maze}_maze_gen_1f2f3f" for maze in ("u", "u2", "u3", "u4", "u5")]
+OTHERS = "reacher cheetah ant ant_ball ant_push humanoid arm_reach arm_grasp".split()
 
 
 def test_the_tasks_of_the_field_are_all_there():
-    expected = {"reacher", "ant", "point_hardest_maze", "ant_hardest_maze"}
-    expected |= {"arm_reach", "arm_grasp"}
-    expected |= {f"arm_{task}_{level}" for task in ("push", "binpick") for level in ("easy", "hard")}
-    expected |= {name + split for name in MAZES for split in ("", "_eval")}
-    assert set(envs.names()) == expected
+    held_out = [f"{name}_eval" for name in SPLIT]
+    expected = [*OTHERS, *LEVELS, *SPLIT, *held_out, *WHOLE, *SINGLE, *NEAR]
+    assert sorted(envs.names()) == sorted(expected)
 
 
 def test_mazes_have_a_held_out_split_where_the_field_has_one():
-    assert {name: envs.eval_split(name) for name in envs.names()} == {
-        name: f"{name}_eval" if name in MAZES else None for name in envs.names()
+    plain = [name for name in envs.names() if name not in NEAR]
+    assert {name: envs.eval_split(name) for name in plain} == {
+        name: f"{name}_eval" if name in SPLIT else None for name in plain
     }
 
 
@@ -35,7 +44,7 @@ def test_the_table_tells_sizes_and_times():
     reacher = rows["reacher"]
     assert (reacher.state_size, reacher.action_size, reacher.goal_size) == (10, 2, 3)
     assert reacher.control_dt == pytest.approx(0.02) and reacher.threshold == 0.05
-    assert all("." in task.description for task in rows.values())
+    assert all(task.description.endswith((".", "?")) for task in rows.values())
 
 
 def test_an_unknown_task_suggests_the_nearest():
