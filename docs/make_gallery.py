@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from PIL import Image
 
 from crl_eqx import envs
 from crl_eqx.run import still
@@ -21,6 +22,33 @@ from crl_eqx.run import still
 HERE = Path(__file__).parent
 STILLS = HERE / "pictures" / "tasks"
 SIZE = (240, 240)  # pixels
+SHEET = (
+    *("point_u_maze", "reacher", "pusher_easy", "cheetah", "ant", "ant_ball"),
+    *("ant_push", "ant_hardest_maze", "humanoid", "humanoid_u_maze", "arm_push_easy"),
+    "arm_binpick_hard",
+)
+
+JAXGCRL = "[JaxGCRL](https://arxiv.org/abs/2408.11052)"
+PAPER = "[1000 Layer Networks for Self-Supervised RL](https://arxiv.org/abs/2503.14858)"
+GYM = "[Gymnasium](https://gymnasium.farama.org/environments/mujoco/)"
+REFERENCES = {
+    "PointMaze": "the point mazes of [D4RL](https://arxiv.org/abs/2004.07219), in the layouts of "
+    + PAPER,
+    "Reacher": f"{JAXGCRL}; the arm is the reacher of {GYM}",
+    "Pusher": f"{JAXGCRL}; the arm is the pusher of {GYM}",
+    "Cheetah": f"{JAXGCRL}; the body is the half-cheetah of {GYM}",
+    "Ant": f"{JAXGCRL}; the body is the ant of {GYM}",
+    "AntMaze": f"{JAXGCRL} and {PAPER}",
+    "AntMazeGen": f"the stitching experiment of {PAPER}",
+    "AntBall": f"{JAXGCRL}, where it is called soccer",
+    "AntPush": f"{JAXGCRL}, after [Data-Efficient Hierarchical RL](https://arxiv.org/abs/1805.08296)",
+    "Humanoid": f"{JAXGCRL} and {PAPER}; the body is the humanoid of {GYM}",
+    "HumanoidMaze": PAPER,
+    "ArmReach": JAXGCRL,
+    "ArmGrasp": JAXGCRL,
+    "ArmPush": f"{JAXGCRL} and {PAPER}",
+    "ArmBinpick": f"{JAXGCRL} and {PAPER}",
+}
 
 HEAD = """# Gallery
 
@@ -57,6 +85,7 @@ def chapter(kind: type, names: list[str]) -> Iterator[str]:
     yield (inspect.getdoc(kind) or "") + "\n"
     yield "\n".join(_state_table(env)) + "\n"
     yield f"Success: {_rule(env)}. {env.action_size} actions, {_goal(env)}.\n"
+    yield f"Reference: {REFERENCES[kind.__name__]}.\n"
 
 
 def _state_table(env: envs.AbstractMujocoEnv) -> Iterator[str]:
@@ -80,6 +109,19 @@ def text() -> str:
     return "\n".join([HEAD, *chapters])
 
 
+def draw_sheet() -> None:
+    """A dozen stills in one picture, for the README."""
+    width, height = SIZE
+    columns = 6
+    sheet = Image.new("RGB", (columns * width, -(-len(SHEET) // columns) * height))
+    for number, name in enumerate(SHEET):
+        place = number % columns * width, number // columns * height
+        sheet.paste(Image.open(STILLS / f"{name}.png"), place)
+    sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3)).save(
+        HERE / "pictures" / "tasks.png"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,6 +134,8 @@ def main() -> None:
     for name in filter(shown, () if args.text_only else args.tasks):
         env = envs.make(name, physics="native")
         print(still(env, STILLS / f"{name}.png", size=SIZE, key=jax.random.key(2)).name)
+    if not args.text_only:
+        draw_sheet()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +49,12 @@ def trained(tmp_path_factory):
         ("evaluate somewhere --episodes 0", "`--episodes 0` must be positive"),
         ("evaluate somewhere --candidates -1", "`--candidates -1` must be positive"),
         ("render somewhere --episodes 0", "`--episodes 0` must be positive"),
+        ("render", "needs either a run's directory or `--env NAME`"),
+        ("render somewhere --env ant", "needs either a run's directory or `--env NAME`"),
+        ("render --env ants", "Did you mean ant"),
+        ("render --env reacher --out /proc/nowhere", "`--out /proc/nowhere` cannot be made"),
+        ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
+        ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must name distinct seeds"),
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
         ("train --wandb", "pip install 'crl-eqx[wandb]'"),
@@ -204,3 +211,24 @@ def test_several_seeds_begin_only_if_none_of_them_is_in_use(tmp_path, capsys):
     assert cli.run(words) == 2
     assert f"`--run-dir {used}` already holds a run" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "seed_1" / "config.json").exists()
+
+
+def test_envs_shows_the_layout_of_a_state(capsys):
+    assert cli.run(["envs", "ant_ball"]) == 0
+    told = capsys.readouterr().out
+    assert "ball: x, y" in told and "29–30" in told and "rad/s" in told
+
+
+def test_any_task_is_filmed_and_drawn_without_a_run(tmp_path, capsys):
+    words = f"render --env arm_reach --episodes 1 --view 2d --out {tmp_path}"
+    assert cli.run(words.split()) == 0
+    assert (tmp_path / "arm_reach.mp4").stat().st_size > 1000
+    assert (tmp_path / "arm_reach.png").stat().st_size > 500
+    assert "arm_reach.mp4" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_task_of_ones_own_is_trained_by_its_name(tmp_path):
+    task = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"
+    run_dir = tmp_path / "run"
+    assert cli.run(["train", *SMALL, "--env", task, "--run-dir", str(run_dir)]) == 0
+    assert cli.run(["evaluate", str(run_dir), "--episodes", "4"]) == 0

@@ -155,6 +155,28 @@ def test_the_layout_covers_the_state_without_gap_or_overlap_and_holds_the_goal(c
     np.testing.assert_array_equal(achieved, starts.state[:, np.asarray(env.goal_indices)])
 
 
+@pytest.mark.slow
+def test_a_hundred_thousand_random_steps_stay_finite(case):
+    env = case[0]
+    policy = lambda state, goal, key: jax.random.uniform(key, (512, env.action_size), minval=-1.0)
+    episodes = crl_eqx.start(env, 512, key=jax.random.key(3))
+    run = lambda episodes, key: crl_eqx.collect(policy, env, episodes, length=196, key=key)
+    _, steps, counts = jax.jit(run)(episodes, jax.random.key(4))
+    assert jnp.isfinite(steps.state).all() and counts.failures == 0
+    assert jnp.abs(steps.state).max() < 1000
+
+
+@pytest.mark.slow
+def test_few_episodes_begin_in_success_and_no_goal_is_in_a_wall(case):
+    env = case[0]
+    one = lambda key: env.reset(key=key)
+    starts = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(5), 10_000))
+    assert env.success(starts.state, starts.goal).mean() < 0.07
+    if env.maze is not None:
+        cells = {env.maze.cell(xy) for xy in np.unique(starts.goal[:, :2], axis=0)}
+        assert cells <= set(env.maze.cells("RG."))
+
+
 def test_an_action_out_of_range_is_clipped_and_one_that_is_no_number_counts_as_zero(case):
     env, _, _, step, starts, _, _ = case
 
