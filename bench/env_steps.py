@@ -1,12 +1,13 @@
 """How many control steps a second do the environments make?
 
-    python bench/env_steps.py                        # native physics, some tasks
+    python bench/env_steps.py                        # native physics, one task of each kind
     python bench/env_steps.py --physics native mjx   # MJX compiles for up to a minute per line
     python bench/env_steps.py --tasks ant --envs 128 --seconds 5
     python bench/env_steps.py --tasks ant --envs 512 --randomize    # what randomization costs
 
 Uniformly random actions; an environment that ends is reset at once, as in training, and the reset
-is part of the time. Prints a table and writes it, with machine and versions, into `--out`.
+is part of the time. Prints a table and writes it, with machine and versions, and a plot into
+`--out`. `pairs` are the pairs of geoms that could touch.
 
 Steps per second depend on what else the machine does (`load` beside each line tells: the number of
 processes that wanted to run, ours included); steps per CPU second, over all threads, hardly do.
@@ -23,6 +24,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib
+import matplotlib.pyplot as plt
 from _machine import write
 from _measure import wide_console
 from rich import box
@@ -32,7 +35,11 @@ from rich.table import Table
 from crl_eqx import envs
 
 
-TASKS = ("point_u_maze", "reacher", "ant", "ant_u_maze", "ant_big_maze", "ant_hardest_maze")
+TASKS = (
+    *("point_u_maze", "reacher", "pusher_hard", "cheetah", "ant", "ant_u_maze", "ant_big_maze"),
+    *("ant_hardest_maze", "ant_ball", "ant_push", "humanoid", "humanoid_u_maze"),
+    *("humanoid_hardest_maze", "arm_reach", "arm_grasp", "arm_push_hard", "arm_binpick_hard"),
+)
 SIZES = (1, 8, 32, 128, 512)
 PHYSICS = ("native", "mjx", "warp")
 WORLDS = dict(masses=(0.8, 1.2), friction=(0.7, 1.3), gains=(0.9, 1.1))
@@ -91,6 +98,7 @@ def measure(task, physics, n, seconds, randomized=""):
         "task": task,
         "physics": physics,
         "randomized": randomized,
+        "pairs": int(env.model.npair),
         "envs": n,
         "steps_per_second": round(n * steps / statistics.median(wall)),
         "spread": [round(n * steps / max(wall)), round(n * steps / min(wall))],
@@ -106,6 +114,7 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
         "task",
         "physics",
         "randomized",
+        "pairs",
         "envs",
         "steps/s",
         "(spread)",
@@ -119,6 +128,21 @@ def show(rows: list[dict[str, Any]], console: Console) -> None:
         cells = dict(row) | {"spread": "{:,} to {:,}".format(*row["spread"])}
         table.add_row(*(f"{x:,}" if isinstance(x, int) else str(x) for x in cells.values()))
     console.print(table)
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Steps per second over environments, a line per task and physics."""
+    matplotlib.use("Agg")
+    figure, axis = plt.subplots(figsize=(8, 5), layout="constrained")
+    lines: dict[str, list[tuple[int, int]]] = {}
+    for row in rows:
+        name = " ".join(filter(None, [row["task"], row["physics"], row["randomized"]]))
+        lines.setdefault(name, []).append((row["envs"], row["steps_per_second"]))
+    for name, points in lines.items():
+        axis.plot(*zip(*points, strict=True), "o-", label=name)
+    axis.set(xscale="log", yscale="log", xlabel="environments", ylabel="control steps per second")
+    axis.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, dpi=100)
 
 
 def main():
@@ -141,7 +165,8 @@ def main():
         console.print(f"{name}, {n} environments: {rows[-1]['steps_per_second']:,} /s")
     show(rows, console)
     path = write("env_steps", rows, directory=args.out)
-    console.print(f"written to {path.name}")
+    plot(rows, path.with_suffix(".png"))
+    console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
 
 
 if __name__ == "__main__":

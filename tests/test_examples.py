@@ -44,7 +44,7 @@ def test_train_a_step_learns_something_and_answers(printed):
     assert "residual, LayerNorm and swish are active in every network" in text
     losses = [float(loss) for loss in re.findall(r"critic loss ([\d.]+)", text)]
     assert len(losses) == 3 and losses[-1] < losses[0]
-    *action, energy = _numbers(r"action \[ *(\S+) +(\S+)\], energy (\S+)", text)
+    *action, energy = _numbers(r"action \[ *(\S+) +(\S+?) *\], energy (\S+)", text)
     assert all(abs(a) <= 1 for a in action) and energy < 0
 
 
@@ -85,7 +85,7 @@ def test_a_model_of_ones_own_is_learnt(printed):
 def test_a_task_in_thirty_lines_shows_its_state(printed):
     text = printed("own_task")
     assert re.search(r"0–1 +qpos: .*\n +2–3 +qvel", text)
-    place, upright = _numbers(r"to \[ *(\S+) +(\S+)\]", text)
+    place, upright = _numbers(r"to \[ *(\S+) +(\S+?) *\]", text)
     assert -1.5 < place < 1.5 and upright == 0
 
 
