@@ -60,7 +60,7 @@ def resets(env: crl_eqx.AbstractGoalEnv) -> dict[str, float]:
 
     success, distance = run(jax.random.key(1))
     return {
-        "born_in_success": float(jnp.mean(success)),
+        "born_in_success": round(float(jnp.mean(success)), 4),
         "nearest_goal": round(float(jnp.min(distance)), 3),
     }
 
