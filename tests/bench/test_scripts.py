@@ -1,5 +1,6 @@
 """Every script runs at a tiny size, and its checks can fail."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -9,6 +10,8 @@ import sys
 
 import numpy as np
 import pytest
+
+from crl_eqx import envs
 
 from .conftest import BENCH
 
@@ -87,6 +90,29 @@ def test_steps_of_environments_are_counted(bench):
     row = bench("env_steps").measure("point_u_maze", "native", 2, seconds=0.01)
     assert row["steps_per_second"] > 0 and row["steps_per_cpu_second"] > 0
     assert row["spread"][0] <= row["steps_per_second"] <= row["spread"][1]
+
+
+def test_a_planner_reaches_a_goal_that_is_near(bench):
+    script = bench("attain")
+    words = dict(tries=1, seed=0, samples=16, horizon=0.3, hold=0.06, spread=None)
+    (row,) = script.tries("reacher", argparse.Namespace(**words))
+    assert row["reached"] and row["nearest_distance"] < 0.05 and row["steps"] < 1000
+
+
+def test_random_steps_and_births_in_success_are_counted(bench):
+    script = bench("sanity")
+    env = envs.make("reacher", physics="native", episode_length=3)
+    row = script.play(env, 512 * 7)
+    assert row["episodes_ended"] == 512 * 2 and row["failures"] == 0
+    assert 0.2 < row["largest_number"] < 2
+    assert 0.005 < script.resets(env)["born_in_success"] < 0.03
+
+
+def test_a_tenth_of_the_time_step_changes_little(bench):
+    row = bench("accuracy").measure("reacher")
+    assert max(row["iterations_velocity_error"]) < 1e-6
+    median, high = row["timestep_position_error"]
+    assert 0 < median <= high < 0.01
 
 
 def test_variants_that_disagree_are_refused(bench):
