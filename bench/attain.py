@@ -191,7 +191,6 @@ def attempt(env: envs.AbstractMujocoEnv, plans: Plans) -> Callable[..., Any]:
                 env_state = env.step(env_state, act(env_state.state, action))
                 alive = alive & ~env_state.terminated
                 here = cost(env_state.state, env_state.goal)
-                here = here - 10.0 * env.success(env_state.state, env_state.goal)
                 return env_state, alive, total + jnp.where(alive, here, 50.0 + here)
 
             return jax.lax.fori_loop(0, stride, hold, carry), None
@@ -212,18 +211,20 @@ def attempt(env: envs.AbstractMujocoEnv, plans: Plans) -> Callable[..., Any]:
         env_state, mean, steps, nearest, key, _ = carry
         key, plan_key = jax.random.split(key)
         mean = plan(env_state, mean, spread, plan_key)
-        succeeded = jnp.asarray(False)
+        alive, succeeded = jnp.asarray(True), jnp.asarray(False)
         for _ in range(stride):
             env_state = env.step(env_state, act(env_state.state, mean[0]))
             distance = env.distance(env_state.state, env_state.goal)
-            nearest = jnp.minimum(nearest, distance)
-            succeeded = succeeded | env.success(env_state.state, env_state.goal)
+            nearest = jnp.where(alive, jnp.minimum(nearest, distance), nearest)
+            success = env.success(env_state.state, env_state.goal)
+            succeeded = succeeded | (alive & success)
+            alive = alive & ~env_state.terminated
         mean = jnp.concatenate([mean[1:], mean[-1:]])
-        return env_state, mean, steps + stride, nearest, key, succeeded
+        return env_state, mean, steps + stride, nearest, key, (alive, succeeded)
 
     def goes_on(carry):
-        env_state, _, steps, _, _, succeeded = carry
-        return ~succeeded & ~env_state.terminated & (steps < limit)
+        _, _, steps, _, _, (alive, succeeded) = carry
+        return alive & ~succeeded & (steps < limit)
 
     @jax.jit
     def run(key):
@@ -231,9 +232,9 @@ def attempt(env: envs.AbstractMujocoEnv, plans: Plans) -> Callable[..., Any]:
         start = env.reset(key=start_key)
         mean = jnp.zeros((knots, size))
         zero = jnp.asarray(0), jnp.asarray(jnp.inf)
-        carry = (start, mean, *zero, key, jnp.asarray(False))
+        carry = (start, mean, *zero, key, (jnp.asarray(True), jnp.asarray(False)))
         end = jax.lax.while_loop(goes_on, body, carry)
-        return end[5], end[2], end[3], env.distance(start.state, start.goal)
+        return end[5][1], end[2], end[3], env.distance(start.state, start.goal)
 
     return run
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ._env import AbstractGoalEnv, EnvState
-from ._errors import UserError
+from ._errors import first_line, UserError
 
 
 def _expect(
@@ -27,7 +27,7 @@ def _shapes(env: AbstractGoalEnv, call: str, function: Any, *arguments: Any) -> 
         # Behind a lambda: a bound method would be flattened, and its environment compared.
         return eqx.filter_eval_shape(lambda *given: function(*given), *arguments)
     except (TypeError, ValueError, AttributeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"`{type(env).__name__}.{call}` cannot be traced: {reason}") from error
 
 

@@ -4,3 +4,8 @@ class UserError(ValueError):
     The library raises it like any `ValueError`; the command line prints the sentence without a
     traceback and exits with code 2.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of others says, in one line."""
+    return (str(error).strip() or repr(error)).splitlines()[0]

@@ -113,7 +113,8 @@ class HumanoidBody(eqx.Module):
         """MuJoCo's `cinert` and `cvel` of every body, from sensors in the bodies' inertial frames.
 
         The rollout of MuJoCo's C engine returns no such numbers, sensors are what both engines
-        give.
+        give. Where masses are randomized, those in here stay the plain model's: the agent is not
+        told which model it got.
         """
         sensed = lambda kind, n: self._sensed(physics_state, kind, BODIES).reshape(-1, n)
         centre = physics_state.sensordata[sensor_indices(self.model, "centre_of_mass")]

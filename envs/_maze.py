@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._errors import UserError
 from .._types import PRNGKey
@@ -123,6 +123,8 @@ class Maze:
                     f"those are {', '.join(map(str, maze.cells('G')))}."
                 )
             maze = maze._without_goal(cell)
+        if not maze.goals:
+            raise UserError(f"`without_goals={[*without_goals]}` leaves no goal of {layout}.")
         return maze
 
     def cells(self, kinds: str) -> tuple[Cell, ...]:
@@ -137,8 +139,12 @@ class Maze:
 
     def cell(self, xy: Float[np.ndarray, "2"]) -> Cell:
         """The cell that world x, y is in."""
-        i, j = np.round((xy - np.asarray(self.origin)) / self.scale).astype(int)
+        i, j = self.nearest_cells(xy)
         return int(i), int(j)
+
+    def nearest_cells(self, xy: Float[np.ndarray, "*batch 2"]) -> Int[np.ndarray, "*batch 2"]:
+        """i, j of the cells that world places are in, also beyond the outer walls."""
+        return np.rint((xy - np.asarray(self.origin)) / self.scale).astype(int)
 
     def path(self) -> tuple[Cell, ...]:
         """All free cells from the start cell on, where they form one path.

@@ -1,12 +1,17 @@
 """Tasks of one's own by name: `FILE.py:FUNCTION`."""
 
+import functools
 import importlib.util
+import inspect
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from .._errors import UserError
+from ._mujoco import AbstractMujocoEnv
 
 
 def is_own(name: str) -> bool:
@@ -23,14 +28,35 @@ def own_builder(name: str) -> Callable[..., Any]:
     path = Path(file)
     if not path.is_file():
         raise UserError(f"`make({name!r})`: there is no file `{file}`.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    builder = getattr(_module(name, path), function, None)
+    if not callable(builder):
+        raise UserError(f"`make({name!r})`: `{file}` has no function `{function}`.")
+    if "physics" not in inspect.signature(builder).parameters:
+        raise UserError(
+            f"`make({name!r})`: `{function}` must take `physics: str | None = None` and hand it on "
+            f"to `MujocoGoalEnv`."
+        )
+    return functools.partial(_checked, name, builder)
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    module_name = f"crl_eqx_own_{path.stem}"  # shadows nobody's
+    spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise UserError(f"`make({name!r})`: running `{file}` raised {error!r}.") from error
-    builder = getattr(module, function, None)
-    if not callable(builder):
-        raise UserError(f"`make({name!r})`: `{file}` has no function `{function}`.")
-    return builder
+        del sys.modules[module_name]
+        raise UserError(f"`make({name!r})`: running `{path}` raised {error!r}.") from error
+    return module
+
+
+def _checked(name: str, builder: Callable[..., Any], **options: Any) -> AbstractMujocoEnv:
+    env = builder(**options)
+    if not isinstance(env, AbstractMujocoEnv):
+        raise UserError(
+            f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
+        )
+    return env

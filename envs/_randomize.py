@@ -199,6 +199,9 @@ class Randomized(AbstractMujocoEnv):
     def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
         return self.env.target(goal)
 
+    def controls(self, action: Action) -> Float[Array, " nu"]:
+        return self.env.controls(action)
+
     def commanded(self, state: State, goal: Goal) -> Goal:
         return self.env.commanded(state, goal)
 

@@ -11,7 +11,7 @@ from typing import Any
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
-from ._maze import MAZES
+from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv
 from ._own import is_own, own_builder
 from .ant import Ant
@@ -54,8 +54,6 @@ _NEAR = "1f2f3f"
 
 def _builder(name: str) -> Callable[..., AbstractMujocoEnv] | None:
     """Builds the task of that name; there are as many `_gen_` tasks as sets of distances."""
-    if is_own(name):
-        return own_builder(name)
     if gen := _GEN.fullmatch(name):
         layout, distances = gen[1].removeprefix("ant_"), gen[2].split("f")[:-1]
         return functools.partial(AntMazeGen, layout, [int(k) for k in distances])
@@ -108,10 +106,10 @@ def names() -> tuple[str, ...]:
 def eval_split(name: str) -> str | None:
     """The task that has only the far goals of task `name`, if there is one."""
     if _GEN.fullmatch(name):
-        env = make(name, physics="native")
-        assert isinstance(env, AntMazeGen)
-        farther = range(max(env.distances) + 1, len(env.maze.path()))
-        stem = name.rpartition("_")[0]
+        stem, _, distances = name.rpartition("_")
+        layout = stem.removeprefix("ant_").removesuffix("_gen")
+        longest = max(int(k) for k in distances.split("f")[:-1])
+        farther = range(longest + 1, len(Maze.named(layout, 1.0).path()))
         return f"{stem}_{''.join(f'{k}f' for k in farther)}" if farther else None
     split = f"{name}_eval"
     return split if split in _BUILDERS else None
@@ -135,6 +133,8 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGo
     """
     if is_gymnasium(name):
         return _make_gymnasium(name, physics, options)
+    if is_own(name):
+        return own_builder(name)(physics=physics, **options)
     builder = _builder(name)
     if builder is None:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
@@ -161,9 +161,12 @@ def _make_gymnasium(name: str, physics: str | None, options: dict[str, Any]) -> 
     return GymnasiumGoalEnv(name.removeprefix(PREFIX), **options)
 
 
-def task(name: str) -> Task:
-    """One task with its sizes. **Raises** `UserError` as `make` does."""
-    return _task(name, make(name))
+def task(name: str, env: AbstractGoalEnv | None = None) -> Task:
+    """One task with its sizes; `env` is what `make` gave, if it is there already.
+
+    **Raises** `UserError` as `make` does.
+    """
+    return _task(name, make(name) if env is None else env)
 
 
 def tasks() -> tuple[Task, ...]:

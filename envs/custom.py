@@ -105,10 +105,13 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         **Raises** `UserError` if a name or number is not in the model, a size is wrong, or not
         one of `joints`, `body` and `goal_indices` is given.
         """
+        goal_indices = tuple(int(i) for i in goal_indices)
         if bool(joints) + (body is not None) + bool(goal_indices) != 1:
             raise UserError(
                 "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
             )
+        if not isinstance(model, MjSpec) and not Path(model).is_file():
+            raise UserError(f"`MujocoGoalEnv({str(model)!r}, ...)`: there is no such file.")
         spec = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
         compiled = _compile(spec, body)
         self.physics = select_physics(physics, compiled, substeps)
@@ -117,7 +120,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         qvel = Part(compiled.nq, moving, "m/s, rad/s", "MuJoCo's velocities")
         if body is None:
             self.layout = JointsState(qpos, qvel)
-            self.goal_indices = tuple(goal_indices) or _joint_indices(compiled, joints)
+            self.goal_indices = goal_indices or _joint_indices(compiled, joints)
             _check_indices(self.goal_indices, moving)
         else:
             place = Part(moving, moving + 3, "m", f"x, y, z of {body}")

@@ -2,7 +2,7 @@
 
     crl-eqx train --preset cpu-demo --env examples/own_task.py:crane
 
-trains it, and `crl-eqx envs`, `evaluate` and `render --env` know it by the same name.
+trains it, and `crl-eqx envs` and `crl-eqx render --env` know it by the same name.
 """
 
 import jax

@@ -37,7 +37,7 @@ def envs(arguments: Sequence[str], console: Console) -> int:
     if options.picture is not None:
         _check_picture(options.picture)
     env = suite.make(options.name)
-    console.print(_table([suite.task(options.name)]))
+    console.print(_table([suite.task(options.name, env)]))
     if isinstance(env, suite.AbstractMujocoEnv):
         console.print(_layout(env))
     console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)

@@ -43,8 +43,9 @@ ACTIVATIONS = {
 def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
     """The task, or another one (its evaluation split) on the same physics, randomized alike."""
     name, chosen = name or config.env, config.randomization
-    physics = None if config.physics == "auto" else config.physics
-    options = _gymnasium_options(config.gymnasium) if envs.is_gymnasium(name) else {}
+    foreign = envs.is_gymnasium(name)  # and with a physics of its own
+    physics = None if config.physics == "auto" or foreign else config.physics
+    options = _gymnasium_options(config.gymnasium) if foreign else {}
     env = envs.make(name, physics=physics, **options)
     if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
         return env

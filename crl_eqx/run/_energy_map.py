@@ -62,7 +62,7 @@ def _free(maze: Maze | None, points, rim: float) -> Bool[np.ndarray, "ny nx"]:
     free = np.array([[kind != "#" for kind in row] for row in maze.rows])
     found = np.zeros(points.shape[:-1], bool)
     for shift in itertools.product((-rim, 0.0, rim), repeat=2):
-        i, j = np.moveaxis(np.rint((points + np.array(shift)) / maze.scale).astype(int), -1, 0)
+        i, j = np.moveaxis(maze.nearest_cells(points + np.array(shift)), -1, 0)
         found |= free[i.clip(0, free.shape[0] - 1), j.clip(0, free.shape[1] - 1)]
     return found
 
@@ -72,7 +72,7 @@ def far_goal(played: Record, maze: Maze | None) -> int:
     if maze is None:
         return 0
     ways = _ways(maze)
-    cells = np.rint(played.goal_position[0] / maze.scale).astype(int)
+    cells = maze.nearest_cells(played.goal_position[0])
     return int(np.argmax([ways.get((int(i), int(j)), 0) for i, j in cells]))
 
 

@@ -77,9 +77,9 @@ def draw_task(
 
 def _film(env: AbstractGoalEnv, policy: Policy, stem: Path, *, view: View, **filming: Any):
     """A video and a still, each named `stem` and its suffix."""
-    result = video(env, policy, stem.with_suffix(".mp4"), view=view, **filming)
+    result = video(env, policy, stem.with_name(f"{stem.name}.mp4"), view=view, **filming)
     yield f"video            {result.path}"
     if result.note:
         yield f"                 {result.note}"
-    picture = still(env, stem.with_suffix(".png"), view=view, key=filming["key"])
+    picture = still(env, stem.with_name(f"{stem.name}.png"), view=view, key=filming["key"])
     yield f"still            {picture}"

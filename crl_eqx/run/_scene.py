@@ -69,9 +69,10 @@ def maze_bounds(env: AbstractGoalEnv) -> Float[np.ndarray, "2 2"] | None:
     maze = getattr(env, "maze", None)
     if maze is None:
         return None
-    last = maze.centre((len(maze.rows) - 1, len(maze.rows[0]) - 1))
+    first = np.array(maze.centre((0, 0)))
+    last = np.array(maze.centre((len(maze.rows) - 1, len(maze.rows[0]) - 1)))
     rim = 0.25 * maze.scale
-    return np.array([(rim, rim), (last[0] - rim, last[1] - rim)])
+    return np.array([first + rim, last - rim])
 
 
 def _planar(x: Float[Array, "*batch n"]) -> Float[Array, "*batch 2"]:

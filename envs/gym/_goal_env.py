@@ -12,7 +12,7 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._env import AbstractGoalEnv, EnvState
-from ..._errors import UserError
+from ..._errors import first_line, UserError
 from ..._types import Action, Flag, Goal, PRNGKey, State
 from ._host import Host
 from ._look import Look, look_at, place_of
@@ -221,7 +221,7 @@ def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
     value = own if given is None else given
     if value is None:
         raise UserError(
-            f"`{found.call}` has no `{name}` of its own: name one (on the command line "
+            f"`{found.call}` has no `{name}` of its own: name one (`crl-eqx train` has "
             f"`--{FLAGS[name]}`)."
         )
     if not value > 0:
@@ -241,7 +241,7 @@ def _refuse(found: Source, **given: Any) -> None:
 def _what_is_missing(found: Source, look: Look) -> str:
     return (
         f"`{found.call}` is no goal environment: of its {look.observed} observed numbers name the "
-        f"`achieved_goal`, and either `draw_goal` or `desired_goal` (on the command line "
+        f"`achieved_goal`, and either `draw_goal` or `desired_goal` (`crl-eqx train` has "
         f"`--goal-indices`, `--goal-low` and `--goal-high`)."
     )
 
@@ -258,7 +258,7 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
         goals = achieved[0] if env._draw_goal is None else env._draw_goal(jax.random.key(0))
         goals = goals if env._desired is None else env._desired(rows)
     except (IndexError, TypeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise UserError(f"`{found.call}` with these goals cannot be traced: {reason}") from error
     if achieved.shape[-1:] != goals.shape[-1:] or goals.dtype != jnp.float32:
         raise UserError(

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from ..._errors import UserError
+from ..._errors import first_line, UserError
 from .._mj import mjtJoint
 from ._host import Store
 from ._simulators import SinglesStore, TogetherStore
@@ -61,7 +61,7 @@ def source(
     try:
         found = _from_function(call, make)
     except (TypeError, gymnasium.error.Error, ImportError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise UserError(f"`{call}` cannot be made: {reason}.") from error
     return found._replace(limit=spec.max_episode_steps)
 
@@ -104,7 +104,7 @@ def _spec(name: str) -> Any:
         robotics = _with_robotics()
         if robotics and name in gymnasium.registry:
             return gymnasium.spec(name)
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         hint = "" if robotics else "; gymnasium-robotics is not installed"
         raise UserError(f"`GymnasiumGoalEnv({name!r})`: {reason}{hint}.") from error
 

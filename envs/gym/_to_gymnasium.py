@@ -58,7 +58,8 @@ class ToGymnasium(gymnasium.Env):
         self._age = 0
 
     def _seen(self, moment: EnvState):
-        return moment, observe(self.task, moment), self.task.success(moment.state, moment.goal)
+        success = self.task.success(self.task.true_state(moment), moment.goal)
+        return moment, observe(self.task, moment), success
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

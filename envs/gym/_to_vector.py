@@ -90,7 +90,7 @@ class ToGymnasiumVector(VectorEnv):
         return self._seen(jax.vmap(one)(moment, action, standing))
 
     def _seen(self, moment: EnvState):
-        success = jax.vmap(self.task.success)(moment.state, moment.goal)
+        success = jax.vmap(self.task.success)(self.task.true_state(moment), moment.goal)
         return moment, observe(self.task, moment), success
 
     def reset(

@@ -63,12 +63,15 @@ def test_a_function_in_a_file_is_a_task_by_name():
 
 
 def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
-    broken = tmp_path / "broken.py"
+    broken, odd = tmp_path / "broken.py", tmp_path / "odd.py"
     broken.write_text("1 / 0")
+    odd.write_text("def bare(): ...\n\ndef three(physics=None):\n    return 3")
     for name, sentence in {
         "nowhere.py:f": "there is no file `nowhere.py`",
         f"{OWN}:cranes": "has no function `cranes`",
         f"{broken}:f": "raised ZeroDivisionError",
+        f"{odd}:bare": "`bare` must take `physics: str | None = None`",
+        f"{odd}:three": "gives a int, and must give a `MujocoGoalEnv`",
     }.items():
         with pytest.raises(UserError, match=sentence):
             make(name)

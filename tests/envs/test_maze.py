@@ -69,6 +69,11 @@ def test_a_path_visits_every_free_cell_once_step_by_step(layout, cells):
     np.testing.assert_array_equal(np.abs(np.diff(path, axis=0)).sum(1), 1)
 
 
+def test_a_maze_keeps_a_goal():
+    with pytest.raises(UserError, match="leaves no goal of u_maze_single_eval"):
+        Maze.named("u_maze_single_eval", 4.0, [(3, 1)])
+
+
 def test_an_origin_shifts_cells_and_walls_alike():
     rows = ("###", "#R#", "#G#", "###")
     plain, shifted = Maze(rows, 2.0), Maze(rows, 2.0, (10.0, -1.0))

@@ -160,6 +160,11 @@ def test_a_still_shows_the_goal_in_its_place(maze, tmp_path):
     np.testing.assert_allclose([columns.mean(), rows.mean()], right, atol=1.5)
 
 
+def test_the_bounds_of_a_maze_follow_its_origin():
+    env = envs.make("ant_push", physics="native")
+    np.testing.assert_array_equal(maze_bounds(env), [[-6, -6], [22, 22]])
+
+
 def test_a_path_that_cannot_be_written_is_named(tmp_path, getkey):
     with pytest.raises(OSError, match="nowhere"):
         video(Plane(), straight, tmp_path / "nowhere" / "video.mp4", size=SIZE, key=getkey())
