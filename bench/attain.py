@@ -121,7 +121,8 @@ def _on_its_feet(cost, state, goal):
     spin = jnp.linalg.norm(state[HUMANOID.angular_velocity.at])
     sunk = jnp.maximum(1.25 - height, 0.0)
     upright = 4.0 * (tilt_x**2 + tilt_y**2) + 10.0 * sunk + 0.03 * spin
-    return 3.0 * cost(state, goal) + upright + jnp.abs(speed - 1.5)
+    there = jnp.linalg.norm(state[:3] - goal) < 0.5
+    return 3.0 * cost(state, goal) + upright + jnp.abs(speed - 1.5) - 10.0 * there
 
 
 @dataclasses.dataclass(frozen=True)
