@@ -68,15 +68,9 @@ def _way_lengths(maze: envs.Maze) -> np.ndarray:
     """`[goal cell i, j, cell i, j]`: cells to go; large inside walls."""
     shape = len(maze.rows), len(maze.rows[0])
     lengths = np.full((*shape, *shape), 100.0, np.float32)
-    free = set(maze.cells("RG."))
-    for goal in free:
-        lengths[(*goal, *goal)] = 0
-        queue = [goal]
-        for i, j in queue:
-            for near in ((i, j + 1), (i + 1, j), (i, j - 1), (i - 1, j)):
-                if near in free and lengths[(*goal, *near)] == 100:
-                    lengths[(*goal, *near)] = lengths[(*goal, i, j)] + 1
-                    queue.append(near)
+    for goal in maze.cells("RG."):
+        for cell, steps in maze.steps_from(goal).items():
+            lengths[(*goal, *cell)] = steps
     return lengths
 
 

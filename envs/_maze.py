@@ -146,6 +146,18 @@ class Maze:
         """i, j of the cells that world places are in, also beyond the outer walls."""
         return np.rint((xy - np.asarray(self.origin)) / self.scale).astype(int)
 
+    def steps_from(self, *cells: Cell) -> dict[Cell, int]:
+        """How many steps, from cell to cell, it takes from the nearest of `cells` to every free
+        cell that can be reached."""
+        free, found = set(self.cells("RG.")), dict.fromkeys(cells, 0)
+        waiting = [*found]
+        for cell in waiting:
+            for near in _beside(cell):
+                if near in free and near not in found:
+                    found[near] = found[cell] + 1
+                    waiting.append(near)
+        return found
+
     def path(self) -> tuple[Cell, ...]:
         """All free cells from the start cell on, where they form one path.
 

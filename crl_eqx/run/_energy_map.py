@@ -1,7 +1,6 @@
 """The critic's energy from everywhere to one goal."""
 
 import itertools
-from collections import deque
 from typing import NamedTuple
 
 import equinox as eqx
@@ -71,19 +70,6 @@ def far_goal(played: Record, maze: Maze | None) -> int:
     """The episode whose goal is the last that a walk through the whole maze would come to."""
     if maze is None:
         return 0
-    ways = _ways(maze)
+    ways = maze.steps_from(*maze.cells("R"))
     cells = maze.nearest_cells(played.goal_position[0])
     return int(np.argmax([ways.get((int(i), int(j)), 0) for i, j in cells]))
-
-
-def _ways(maze: Maze) -> dict[tuple[int, int], int]:
-    """Steps from the nearest start to every free cell that can be reached."""
-    free, found = set(maze.cells("RG.")), dict.fromkeys(maze.cells("R"), 0)
-    waiting = deque(found)
-    while waiting:
-        i, j = waiting.popleft()
-        for cell in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1)):
-            if cell in free and cell not in found:
-                found[cell] = found[i, j] + 1
-                waiting.append(cell)
-    return found

@@ -81,3 +81,11 @@ def test_an_origin_shifts_cells_and_walls_alike():
     for box, moved in zip(plain.walls, shifted.walls, strict=True):
         np.testing.assert_allclose(np.subtract(moved.centre, box.centre), (10.0, -1.0))
         assert moved.half_size == box.half_size
+
+
+def test_steps_along_a_path_count_its_cells():
+    maze = Maze(MAZES["u5_maze"], 1.0)
+    path = maze.path()
+    assert maze.steps_from(path[0]) == {cell: steps for steps, cell in enumerate(path)}
+    both = maze.steps_from(path[0], path[-1])
+    assert both[path[1]] == both[path[-2]] == 1 and max(both.values()) == 8
