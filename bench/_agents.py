@@ -56,18 +56,17 @@ def _layer_with(layer: Any, p: Params) -> Any:
 
 
 def _network_with(network: Any, p: Params) -> Any:
-    """The published weights in our stacked network."""
-    stack = lambda *leaves: jnp.stack(leaves)
-    stacked = [
-        jax.tree.map(stack, *(block[i] for block in p["blocks"]))
-        for i in range(len(p["blocks"][0]))
-    ]
-    layers = tuple(map(_layer_with, network.trunk.blocks.layers, stacked))
+    """The published weights in our packed network."""
+    weights = [[layer["dense"]["kernel"] for layer in block] for block in p["blocks"]]
+    rows = lambda layer: (layer["dense"]["bias"], layer["norm"]["scale"], layer["norm"]["bias"])
+    vectors = [[jnp.stack(rows(layer)) for layer in block] for block in p["blocks"]]
+    pack = lambda blocks: jnp.stack([jnp.stack(layers) for layers in blocks])
     heads = [jnp.concatenate([h[name] for h in p["heads"]], axis=-1) for name in ("kernel", "bias")]
+    where = lambda n: (n.first, n.trunk.blocks.weights, n.trunk.blocks.vectors)
     return eqx.tree_at(
-        lambda n: (n.first, n.trunk.blocks.layers, n.head.weight, n.head.bias),
+        lambda n: (*where(n), n.head.weight, n.head.bias),
         network,
-        (_layer_with(network.first, p["first"]), layers, *heads),
+        (_layer_with(network.first, p["first"]), pack(weights), pack(vectors), *heads),
     )
 
 

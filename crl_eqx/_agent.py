@@ -10,6 +10,7 @@ from ._errors import UserError
 from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
 from .energy import AbstractEnergy, NegL2
 from .nn import Actor, Encoder, Normalizer
+from .nn._residual_mlp import run_mlps_together
 
 
 class Agent(eqx.Module):
@@ -91,6 +92,21 @@ class Agent(eqx.Module):
     def g_repr(self, goal: Goal) -> Repr:
         """ψ(g)."""
         return self.g_encoder(self._wanted(goal))
+
+    def forward(
+        self, state: State, action: Action, goal: Goal, policy_goal: Goal
+    ) -> tuple[Any, Repr, Repr]:
+        """π(·|s, policy_goal), φ(s, a) and ψ(goal), as from `policy`, `sa_repr` and `g_repr`;
+        networks of equal depth and width go through one scan where a kernel can."""
+        actor, sa, g = self.actor, self.sa_encoder, self.g_encoder
+        if not (isinstance(actor, Actor) and isinstance(sa, Encoder) and isinstance(g, Encoder)):
+            return self.policy(state, policy_goal), self.sa_repr(state, action), self.g_repr(goal)
+        seen = self._seen(state)
+        outputs, sa_repr, g_repr = run_mlps_together(
+            (actor.network, sa.network, g.network),
+            ((seen, self._wanted(policy_goal)), (seen, action), (self._wanted(goal),)),
+        )
+        return actor.law(outputs), sa_repr, g_repr
 
     def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
         """The energy f(s, a, g): up to a constant, how likely g is in the future of (s, a)."""

@@ -157,8 +157,9 @@ def fit(
 
     def loss(params, batch):
         critic = eqx.combine(params, static)
+        sa_repr = critic.sa_repr(batch.state, batch.action)
         g_repr = critic.g_repr(achieved_goal(batch.future_state))
-        value, metrics = objective.critic_loss(critic, batch, g_repr)
+        value, metrics = objective.critic_loss(critic.energy, sa_repr, g_repr)
         return value, metrics | {"critic_loss": value}
 
     def body(carry, key):

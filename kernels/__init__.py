@@ -1,7 +1,20 @@
-"""Fused kernels, one folder each; they know nothing of reinforcement learning.
+"""What deep networks spend their time on, in interchangeable implementations, one folder each.
 
-None has been written yet: every network runs on what XLA makes of plain JAX.
+They know nothing of reinforcement learning.
 """
 
 if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.kernels`: a second copy would not know the first.")
+
+from ._platform import platform as platform
+from ._precision import check_precision as check_precision, Precision as Precision
+from ._scan import check_remat as check_remat, Remat as Remat, scan_blocks as scan_blocks
+from .residual_tower import (
+    check_implementation as check_implementation,
+    choose as choose,
+    Implementation as Implementation,
+    residual_tower as residual_tower,
+    residual_towers as residual_towers,
+    TowerParams as TowerParams,
+    UnsupportedError as UnsupportedError,
+)

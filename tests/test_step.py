@@ -145,7 +145,11 @@ def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
     gradient = eqx.filter_jit(
         eqx.filter_grad(
             lambda agent: objective.actor_loss(
-                agent, BATCHES, goal, agent.g_repr(goal), key=jax.random.key(0)
+                agent,
+                BATCHES.state,
+                agent.policy(BATCHES.state, goal),
+                agent.g_repr(goal),
+                key=jax.random.key(0),
             )[0]
         )
     )
@@ -157,10 +161,10 @@ def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
     goal = jnp.arange(4000.0)[:, None]
     objective = CRL(policy_goals="rolled", rolled_probability=0.25)
     batch = Batch(goal, goal, goal, goal)
-    picked, g_repr = objective._policy_goals(make(), batch, goal, 2 * goal, key=jax.random.key(0))
+    picked, of_policy = objective._policy_goals(batch, goal, key=jax.random.key(0))
     rolled = np.asarray(picked != goal)
     np.testing.assert_array_equal(np.asarray(picked)[rolled], (np.asarray(goal)[rolled] - 1) % 4000)
-    np.testing.assert_array_equal(g_repr, 2 * picked)
+    np.testing.assert_array_equal(of_policy(make(), 2 * goal), 2 * picked)
     assert abs(rolled.mean() - 0.25) < 0.03
 
 
@@ -219,14 +223,13 @@ def test_the_diagnostics_are_real():
 
 @pytest.mark.parametrize("name", losses.ALL)
 def test_the_critic_s_loss_is_the_chosen_one_and_its_weighted_penalty(name):
-    plain, loss = make(), losses.ALL[name]
-    agent = Agent(plain.actor, Counting(2), Counting(2), Dot(), plain.log_alpha)
-    g_repr = achieved(BATCHES.future_state)
-    logits = BATCHES.state[:, :2] @ g_repr.T
-    value, _ = CRL(loss, logsumexp_penalty=0.3).critic_loss(agent, BATCHES, g_repr)
+    loss = losses.ALL[name]
+    sa_repr, g_repr = BATCHES.state[:, :2], achieved(BATCHES.future_state)
+    logits = sa_repr @ g_repr.T
+    value, _ = CRL(loss, logsumexp_penalty=0.3).critic_loss(Dot(), sa_repr, g_repr)
     expected = loss(logits) + 0.3 * losses.logsumexp_penalty(logits, loss)
     assert value == pytest.approx(float(expected), rel=1e-5)
-    default, _ = CRL(loss).critic_loss(agent, BATCHES, g_repr)
+    default, _ = CRL(loss).critic_loss(Dot(), sa_repr, g_repr)
     assert (value - default) / 2 == pytest.approx(float(default - loss(logits)), rel=1e-3, abs=1e-6)
 
 

@@ -1,5 +1,6 @@
 """Networks: residual blocks scanned over depth, and the encoders and policies made of them."""
 
+from ..kernels import Precision as Precision, Remat as Remat
 from ._actor import Actor as Actor, TanhNormal as TanhNormal
 from ._audit import Audit as Audit, audit as audit
 from ._encoder import Encoder as Encoder
@@ -7,4 +8,4 @@ from ._layers import Layer as Layer, LayerNorm as LayerNorm, Linear as Linear
 from ._normalizer import Normalizer as Normalizer
 from ._residual import ResidualBlock as ResidualBlock
 from ._residual_mlp import check_depth as check_depth, ResidualMLP as ResidualMLP
-from ._stacked import Remat as Remat, Stacked as Stacked
+from ._stacked import Kernel as Kernel, Stacked as Stacked

@@ -60,6 +60,10 @@ class Actor(eqx.Module):
         self.network = ResidualMLP(*sizes, depth=depth, key=key, **network)
 
     def __call__(self, state: State, goal: Goal) -> TanhNormal:
-        mean, raw = jnp.split(self.network(state, goal), 2, axis=-1)
+        return self.law(self.network(state, goal))
+
+    def law(self, outputs: Float[Array, "*batch outputs"]) -> TanhNormal:
+        """What the network's outputs stand for."""
+        mean, raw = jnp.split(outputs, 2, axis=-1)
         half_range = 0.5 * (LOG_STD_MAX - LOG_STD_MIN)
         return TanhNormal(mean, LOG_STD_MIN + half_range * (jnp.tanh(raw) + 1))

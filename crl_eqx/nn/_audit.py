@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 
 from ._layers import Linear
-from ._residual import ResidualBlock
+from ._residual import LAYERS_PER_BLOCK, ResidualBlock
 from ._residual_mlp import ResidualMLP
 from ._stacked import Stacked
 
@@ -119,7 +119,7 @@ def _parameters(module: Any) -> int:
 
 def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
     """Numbers that the scan's backward pass keeps per sample, by `remat`."""
-    layers = len(trunk.blocks.layers)
+    layers = LAYERS_PER_BLOCK
     # "none" keeps about six arrays a layer: product, centred, unit, normalised, gate and output.
     per_block = {"none": 6 * layers, "block": 1}.get(trunk.remat, 1 + layers)
     return trunk.num_blocks * per_block * width
@@ -127,16 +127,14 @@ def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
 
 def _audit_network(name: str, network: ResidualMLP) -> NetworkAudit:
     block = network.trunk.blocks
-    matrices = sum(linear.weight.size for linear in _find(network, Linear))
+    matrices = sum(linear.weight.size for linear in _find(network, Linear)) + block.weights.size
     return NetworkAudit(
         name=name,
         depth=network.depth,
         width=network.width,
         residual=block.residual,
-        layer_norm=all(layer.norm is not None for layer in (network.first, *block.layers)),
-        activation=_only(
-            {_activation_name(layer.activation) for layer in (network.first, *block.layers)}
-        ),
+        layer_norm=network.first.norm is not None and block.layer_norm,
+        activation=_only({_activation_name(part.activation) for part in (network.first, block)}),
         parameters=_parameters(network),
         flops=2 * matrices,
         activation_bytes=4 * _kept_per_sample(network.trunk, network.width),

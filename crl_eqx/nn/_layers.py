@@ -29,6 +29,20 @@ class Linear(eqx.Module):
         return y + jnp.broadcast_to(self.bias, y.shape)
 
 
+def layer_norm(
+    x: Float[Array, "*batch width"],
+    scale: Float[Array, " width"],
+    offset: Float[Array, " width"],
+    *,
+    epsilon: float = 1e-6,
+) -> Float[Array, "*batch width"]:
+    """What [`crl_eqx.nn.LayerNorm`][] computes."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    unit = centred * jax.lax.rsqrt(variance + epsilon)
+    return unit * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(offset, x.shape)
+
+
 class LayerNorm(eqx.Module):
     """Zero mean, unit variance over the last axis, then a learned scale and offset (ε = 1e-6).
 
@@ -46,10 +60,7 @@ class LayerNorm(eqx.Module):
         self.epsilon = epsilon
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
-        centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-        unit = centred * jax.lax.rsqrt(variance + self.epsilon)
-        return unit * jnp.broadcast_to(self.scale, x.shape) + jnp.broadcast_to(self.offset, x.shape)
+        return layer_norm(x, self.scale, self.offset, epsilon=self.epsilon)
 
 
 class Layer(eqx.Module):

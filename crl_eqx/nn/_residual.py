@@ -2,10 +2,12 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
-from ._layers import Layer
+from ..kernels import TowerParams
+from ._layers import layer_norm as normalised, Linear
 
 
 LAYERS_PER_BLOCK = 4
@@ -14,14 +16,23 @@ LAYERS_PER_BLOCK = 4
 class ResidualBlock(eqx.Module):
     r"""$x + f_4(f_3(f_2(f_1(x))))$ with $f_i = \mathrm{swish}\circ\mathrm{LN}\circ\mathrm{Linear}$.
 
-    `residual=False` leaves the skip connection out: an ablation.
+    Its parameters are two arrays, whatever the number of blocks that are stacked: an optimiser of
+    a deep network then has two things to update instead of thousands.
+
+    `residual=False` leaves the skip connection out, `layer_norm=False` the normalisation, and
+    `activation` may be another: ablations.
 
     ??? cite
         [1000 Layer Networks for Self-Supervised RL](https://arxiv.org/abs/2503.14858)
     """
 
-    layers: tuple[Layer, ...]
+    weights: Float[Array, "*stack 4 width width"]
+    """Of the four layers, each `[in, out]`."""
+    vectors: Float[Array, "*stack 4 rows width"]
+    """Biases, and with LayerNorm its scales and offsets."""
     residual: bool = eqx.field(static=True)
+    layer_norm: bool = eqx.field(static=True)
+    activation: Callable[[Array], Array] = eqx.field(static=True)
 
     def __init__(
         self,
@@ -32,14 +43,28 @@ class ResidualBlock(eqx.Module):
         activation: Callable[[Array], Array] = jax.nn.swish,
         key: PRNGKey,
     ):
-        self.layers = tuple(
-            Layer(width, width, layer_norm=layer_norm, activation=activation, key=k)
-            for k in jax.random.split(key, LAYERS_PER_BLOCK)
-        )
+        keys = jax.random.split(key, LAYERS_PER_BLOCK)
+        self.weights = jnp.stack([Linear(width, width, key=key).weight for key in keys])
+        zeros, ones = jnp.zeros(width), jnp.ones(width)
+        rows = jnp.stack([zeros, ones, zeros] if layer_norm else [zeros])
+        self.vectors = jnp.stack([rows] * LAYERS_PER_BLOCK)
         self.residual = residual
+        self.layer_norm = layer_norm
+        self.activation = activation
+
+    @property
+    def tower_params(self) -> TowerParams | None:
+        """What `crl_eqx.kernels.residual_tower` takes, or None for an ablation: there is no kernel
+        for those."""
+        swish = self.activation in (jax.nn.swish, jax.nn.silu)
+        if self.residual and self.layer_norm and swish:
+            return TowerParams(self.weights, self.vectors)
+        return None
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         h = x
-        for layer in self.layers:
-            h = layer(h)
+        for weight, (bias, *norm) in zip(self.weights, self.vectors, strict=True):
+            z = h @ weight
+            z = z + jnp.broadcast_to(bias, z.shape)
+            h = self.activation(normalised(z, *norm) if norm else z)
         return x + h if self.residual else h

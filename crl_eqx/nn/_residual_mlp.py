@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import equinox as eqx
 import jax
@@ -7,9 +7,10 @@ from jaxtyping import Array, Float
 
 from .._errors import UserError
 from .._types import PRNGKey
+from ..kernels import Precision, Remat
 from ._layers import Layer, Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
-from ._stacked import Remat, Stacked
+from ._stacked import Kernel, run_together, Stacked
 
 
 def check_depth(depth: int, call: str) -> None:
@@ -38,7 +39,7 @@ class ResidualMLP(eqx.Module):
 
     - `residual`, `layer_norm`, `activation`: the three stabilisers that make depth work, to be
         switched off one by one for ablations.
-    - `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
+    - `kernel`, `precision`, `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
 
     **Raises:** `UserError` when `depth` is not a positive multiple of 4.
     """
@@ -57,6 +58,8 @@ class ResidualMLP(eqx.Module):
         residual: bool = True,
         layer_norm: bool = True,
         activation: Callable[[Array], Array] = jax.nn.swish,
+        kernel: Kernel = "auto",
+        precision: Precision = "auto",
         remat: Remat = "auto",
         unroll: int = 1,
         key: PRNGKey,
@@ -71,6 +74,8 @@ class ResidualMLP(eqx.Module):
                 width, residual=residual, layer_norm=layer_norm, activation=activation, key=key
             ),
             depth // LAYERS_PER_BLOCK,
+            kernel=kernel,
+            precision=precision,
             remat=remat,
             unroll=unroll,
             key=trunk_key,
@@ -87,3 +92,13 @@ class ResidualMLP(eqx.Module):
 
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch out"]:
         return self.head(self.trunk(self.first(jnp.concatenate(inputs, axis=-1))))
+
+
+def run_mlps_together(
+    networks: Sequence[ResidualMLP], inputs: Sequence[Sequence[Float[Array, "*batch _"]]]
+) -> list[Array]:
+    """As `[network(*x) for network, x in zip(networks, inputs)]`, with the trunks in one scan where
+    a kernel can: none may depend on what another gives."""
+    xs = [n.first(jnp.concatenate(x, axis=-1)) for n, x in zip(networks, inputs, strict=True)]
+    xs = run_together([network.trunk for network in networks], xs)
+    return [network.head(x) for network, x in zip(networks, xs, strict=True)]

@@ -1,36 +1,29 @@
 from collections.abc import Callable, Sequence
-from typing import Generic, get_args, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
 
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from .._errors import UserError
 from .._types import PRNGKey
+from ..kernels import (
+    check_implementation,
+    check_precision,
+    Implementation,
+    platform,
+    Precision,
+    Remat,
+    residual_tower,
+    residual_towers,
+    scan_blocks,
+    TowerParams,
+    UnsupportedError,
+)
 
 
 M = TypeVar("M", bound=eqx.Module)
 
-Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
-
-
-def check_remat(remat: str) -> None:
-    if remat not in get_args(Remat):
-        raise UserError(f"`Stacked(remat={remat!r})` must be one of {get_args(Remat)}.")
-
-
-def _checkpointed(body, remat: Remat):
-    """Wraps a scan's body so that only what `remat` names outlives the forward pass."""
-    match "dots" if remat == "auto" else remat:
-        case "none":
-            return body
-        case "dots":
-            keep = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-            return jax.checkpoint(body, prevent_cse=False, policy=keep)
-        case _:
-            # A scan's body cannot be merged with its neighbours, so the costly barrier that
-            # prevents common-subexpression elimination is not needed.
-            return jax.checkpoint(body, prevent_cse=False)
+Kernel: TypeAlias = Literal["auto"] | Implementation
 
 
 class Stacked(eqx.Module, Generic[M]):
@@ -50,15 +43,23 @@ class Stacked(eqx.Module, Generic[M]):
 
     **Other arguments:**
 
+    - `kernel`: who computes a stack of [`crl_eqx.nn.ResidualBlock`][]s: a name of
+        `crl_eqx.kernels.Implementation`. `"auto"` chooses by platform. Other blocks, ablations
+        included, know `"xla"` and `"checkpoint"`, which any scan can do.
+    - `precision`: what matrix products round their operands to; `"auto"` is the hardware's usual.
     - `remat`: what the backward pass recomputes. `"none"` keeps every intermediate; `"dots"`
         keeps the matrix products and recomputes what is elementwise; `"block"` keeps each block's
         input only. `"auto"` is `"dots"`, the fastest on CPU: a narrow block costs memory traffic
         more than arithmetic. `bench/README.md` has time and memory of each.
     - `unroll`: blocks per iteration of the scan. More than 1 compiles longer.
+
+    **Raises:** `UserError` where these contradict each other, the blocks or the device.
     """
 
     blocks: M
     num_blocks: int = eqx.field(static=True)
+    kernel: Kernel = eqx.field(static=True)
+    precision: Precision = eqx.field(static=True)
     remat: Remat = eqx.field(static=True)
     unroll: int = eqx.field(static=True)
 
@@ -67,24 +68,61 @@ class Stacked(eqx.Module, Generic[M]):
         make_block: Callable[[PRNGKey], M],
         num_blocks: int,
         *,
+        kernel: Kernel = "auto",
+        precision: Precision = "auto",
         remat: Remat = "auto",
         unroll: int = 1,
         key: PRNGKey,
     ):
-        check_remat(remat)
+        check_implementation(None if kernel == "auto" else kernel, remat=remat)
+        check_precision(precision, platform())
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
+        self.kernel = kernel
+        self.precision = precision
         self.remat = remat
         self.unroll = unroll
+        if self.tower_params is None:
+            self._check_general()
+
+    @property
+    def tower_params(self) -> TowerParams | None:
+        """All blocks' parameters, where a kernel could take them."""
+        return getattr(self.blocks, "tower_params", None)
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """The keywords of `crl_eqx.kernels.residual_tower`."""
+        implementation = None if self.kernel == "auto" else self.kernel
+        return dict(
+            implementation=implementation,
+            precision=self.precision,
+            remat=self.remat,
+            unroll=self.unroll,
+        )
+
+    def _check_general(self) -> None:
+        if self.kernel not in ("auto", "xla", "checkpoint"):
+            raise UnsupportedError(
+                f"`Stacked(kernel={self.kernel!r})` needs residual blocks with LayerNorm and "
+                f"swish; here 'auto', 'xla' or 'checkpoint' will do."
+            )
+        if self.precision != "auto":
+            raise UnsupportedError(
+                f"`Stacked(precision={self.precision!r})` needs residual blocks with LayerNorm and "
+                f"swish; here only 'auto' will do."
+            )
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
+        if self.tower_params is None:
+            return self._scan(x)
+        return residual_tower(x, self.tower_params, **self.how)
+
+    def _scan(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         arrays, static = eqx.partition(self.blocks, eqx.is_array)
-
-        def body(x, arrays):
-            return eqx.combine(arrays, static)(x), None
-
-        x, _ = jax.lax.scan(_checkpointed(body, self.remat), x, arrays, unroll=self.unroll)
-        return x
+        block = lambda x, arrays: eqx.combine(arrays, static)(x)
+        remat = "none" if self.kernel == "xla" else self.remat
+        return scan_blocks(block, x, arrays, remat=remat, unroll=self.unroll)
 
     def unstacked(self) -> Sequence[M]:
         """The blocks one by one, in the order in which they act."""
@@ -93,3 +131,12 @@ class Stacked(eqx.Module, Generic[M]):
             eqx.combine(jax.tree.map(lambda leaf, i=i: leaf[i], arrays), static)
             for i in range(self.num_blocks)
         ]
+
+
+def run_together(stacks: Sequence[Stacked[Any]], xs: Sequence[Float[Array, "..."]]) -> list[Array]:
+    """As `[stacked(x) for stacked, x in zip(stacks, xs)]`, in one scan where a kernel can."""
+    towers = [tower for s in stacks if (tower := s.tower_params) is not None]
+    how = stacks[0].how
+    if len(towers) < len(stacks) or any(s.how != how for s in stacks):
+        return [stacked(x) for stacked, x in zip(stacks, xs, strict=True)]
+    return residual_towers(xs, towers, **how)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, final, get_args, Literal, TypeAlias
 
 import equinox as eqx
@@ -9,7 +10,8 @@ from .. import losses
 from .._agent import Agent
 from .._errors import UserError
 from .._replay import Batch
-from .._types import Goal, PRNGKey, Repr, Scalar
+from .._types import Goal, PRNGKey, Repr, Scalar, State
+from ..energy import AbstractEnergy
 from ._base import AbstractObjective, AchievedGoal, Metrics
 
 
@@ -66,11 +68,13 @@ class CRL(AbstractObjective):
         self, agent: Agent, batch: Batch, achieved_goal: AchievedGoal, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         goal = achieved_goal(batch.future_state)
-        g_repr = agent.g_repr(goal)
-        critic_loss, critic_metrics = self.critic_loss(agent, batch, g_repr)
         goal_key, action_key = jax.random.split(key)
-        goal, g_repr = self._policy_goals(agent, batch, goal, g_repr, key=goal_key)
-        actor_loss, log_prob = self.actor_loss(agent, batch, goal, g_repr, key=action_key)
+        policy_goal, of_policy = self._policy_goals(batch, goal, key=goal_key)
+        policy, sa_repr, g_repr = agent.forward(batch.state, batch.action, goal, policy_goal)
+        critic_loss, critic_metrics = self.critic_loss(agent.energy, sa_repr, g_repr)
+        actor_loss, log_prob = self.actor_loss(
+            agent, batch.state, policy, of_policy(agent, g_repr), key=action_key
+        )
         alpha_loss = self.alpha_loss(agent, batch, log_prob)
         return critic_loss + actor_loss + alpha_loss, critic_metrics | {
             "critic_loss": critic_loss,
@@ -80,38 +84,38 @@ class CRL(AbstractObjective):
             "entropy": -jnp.mean(log_prob),
         }
 
-    def critic_loss(self, agent: Any, batch: Batch, g_repr: Repr) -> tuple[Scalar, Metrics]:
-        """The contrastive loss and its penalty; moves φ, ψ and what the energy learns.
-
-        `agent` is anything with `sa_repr` and `energy`: an `Agent` or a `Critic`.
-        """
-        logits = agent.energy.pairwise(agent.sa_repr(batch.state, batch.action), g_repr)
+    def critic_loss(
+        self, energy: AbstractEnergy, sa_repr: Repr, g_repr: Repr
+    ) -> tuple[Scalar, Metrics]:
+        """The contrastive loss and its penalty; moves φ, ψ and what the energy learns."""
+        logits = energy.pairwise(sa_repr, g_repr)
         penalty = losses.logsumexp_penalty(logits, self.loss)
         return self.loss(logits) + self.logsumexp_penalty * penalty, _logit_metrics(logits)
 
     def _policy_goals(
-        self, agent: Agent, batch: Batch, goal: Goal, g_repr: Repr, *, key: PRNGKey
-    ) -> tuple[Goal, Repr]:
+        self, batch: Batch, goal: Goal, *, key: PRNGKey
+    ) -> tuple[Goal, Callable[[Agent, Repr], Repr]]:
+        """The goals, and how their representations follow from those of the batch's own."""
         match self.policy_goals:
             case "future":
-                return goal, g_repr
+                return goal, lambda agent, g_repr: g_repr
             case "commanded":
-                return batch.goal, agent.g_repr(batch.goal)
+                return batch.goal, lambda agent, g_repr: agent.g_repr(batch.goal)
             case "rolled":
-                rolled = jax.random.bernoulli(key, self.rolled_probability, goal.shape[:-1])[
-                    :, None
-                ]
+                shape = goal.shape[:-1]
+                rolled = jax.random.bernoulli(key, self.rolled_probability, shape)[:, None]
                 pick = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
-                return pick(goal), pick(g_repr)
+                return pick(goal), lambda agent, g_repr: pick(g_repr)
 
     def actor_loss(
-        self, agent: Agent, batch: Batch, goal: Goal, g_repr: Repr, *, key: PRNGKey
+        self, agent: Agent, state: State, policy: Any, g_repr: Repr, *, key: PRNGKey
     ) -> tuple[Scalar, Float[Array, " batch"]]:
-        """mean(α log π - f); moves π only. The critic's weights are constants here, so that
-        no gradient with respect to them is computed, only the one through the action."""
-        action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=key)
+        """mean(α log π - f) of `policy` in `state`; moves π only. The critic's weights are
+        constants here, so that no gradient with respect to them is computed, only the one through
+        the action."""
+        action, log_prob = policy.sample_and_log_prob(key=key)
         critic = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
-        value = critic.energy(critic.sa_repr(batch.state, action), stop(g_repr))
+        value = critic.energy(critic.sa_repr(state, action), stop(g_repr))
         return jnp.mean(jnp.exp(critic.log_alpha) * log_prob - value), log_prob
 
     def alpha_loss(self, agent: Agent, batch: Batch, log_prob: Float[Array, " batch"]) -> Scalar:

@@ -112,7 +112,7 @@ def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
         residual=network.residual,
         layer_norm=network.layer_norm,
         activation=ACTIVATIONS[network.activation],
-        remat=config.logging.remat,
+        **dataclasses.asdict(config.compute),
         key=key,
     )
 

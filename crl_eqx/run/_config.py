@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from .._errors import UserError
-from ..nn import Remat
+from ..nn import Kernel, Precision, Remat
 from ..objectives import PolicyGoals
 from ._arrays import replace_file
 
@@ -158,6 +158,19 @@ class Logging:
     """Report to Weights & Biases (needs the extra `wandb`)."""
     pictures: bool = True
     """Draw trajectories and a video when training ends."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compute:
+    """How the networks are computed: the same networks, faster or in less memory. May change on
+    resuming."""
+
+    kernel: Kernel = "auto"
+    """Who computes the residual blocks; docs/kernels.md says what each needs and when it wins. auto
+    is packed on GPUs, else checkpoint."""
+    precision: Precision = "auto"
+    """What matrix products in the residual blocks round their operands to; auto is the hardware's
+    usual."""
     remat: Remat = "auto"
     """What the backward pass recomputes: less memory against more arithmetic."""
 
@@ -221,6 +234,7 @@ class Config:
     randomization: Randomization = Randomization()
     evaluation: Evaluation = Evaluation()
     logging: Logging = Logging()
+    compute: Compute = Compute()
     gymnasium: Gymnasium = Gymnasium()
 
 
@@ -281,7 +295,7 @@ PRESETS: dict[PresetName, Config] = {
     ),
 }
 
-CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging"})
+CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging", "compute"})
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
 Everything else is the experiment."""
 

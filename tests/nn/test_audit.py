@@ -73,9 +73,10 @@ def test_networks_of_another_kind_are_not_called_complete():
 
 
 def test_one_layer_that_differs_is_seen():
-    odd = Layer(16, 16, activation=jax.nn.relu, key=jax.random.key(0))
-    layer = lambda a: a.actor.network.trunk.blocks.layers[2]
-    report = audit(eqx.tree_at(layer, agent(), odd))
+    like = agent()
+    size = like.actor.network.first.linear.weight.shape[0]
+    odd = Layer(size, 16, activation=jax.nn.relu, key=jax.random.key(0))
+    report = audit(eqx.tree_at(lambda a: a.actor.network.first, like, odd))
     assert report.networks[0].activation == "mixed" and not report.complete
 
 

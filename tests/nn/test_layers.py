@@ -79,21 +79,24 @@ def test_a_hidden_layer_is_swish_of_layer_norm_of_linear(getkey):
 def test_a_residual_block_adds_four_layers_to_its_input(getkey):
     block = ResidualBlock(8, key=getkey())
     x = h = np.random.default_rng(2).normal(size=(3, 8))
-    assert len(block.layers) == 4
-    for layer in block.layers:
-        h = layer64(layer, h)
+    key = jax.random.key(3)
+    vectors = block.vectors + 0.3 * jax.random.normal(key, block.vectors.shape)
+    block = eqx.tree_at(lambda b: b.vectors, block, vectors)
+    for weight, (bias, scale, offset) in zip(block.weights, block.vectors, strict=True):
+        where = lambda l: (l.linear.weight, l.linear.bias, l.norm.scale, l.norm.offset)
+        same = eqx.tree_at(where, Layer(8, 8, key=key), (weight, bias, scale, offset))
+        h = layer64(same, h)
     got = block(jnp.asarray(x, jnp.float32))
     np.testing.assert_allclose(got, x + h, rtol=1e-4, atol=1e-5)
 
 
 def test_a_residual_block_without_weights_is_the_identity_plus_swish_of_its_offset(getkey):
     block = ResidualBlock(8, key=getkey())
-    weights = lambda b: [layer.linear.weight for layer in b.layers]
-    block = eqx.tree_at(weights, block, [jnp.zeros((8, 8))] * 4)
+    block = eqx.tree_at(lambda b: b.weights, block, jnp.zeros((4, 8, 8)))
     x = jax.random.normal(getkey(), (3, 8))
     assert (block(x) == x).all()
     offset = jnp.linspace(-2, 2, 8)
-    block = eqx.tree_at(lambda b: b.layers[-1].norm.offset, block, offset)
+    block = eqx.tree_at(lambda b: b.vectors, block, block.vectors.at[-1, 2].set(offset))
     expected = np.asarray(x) + swish64(np.asarray(offset, np.float64))
     np.testing.assert_allclose(block(x), expected, rtol=1e-6, atol=1e-6)
 

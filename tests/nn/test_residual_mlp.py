@@ -104,8 +104,8 @@ def test_ablation_flags_change_what_the_network_computes(option, getkey):
 
 def test_layer_norm_is_everywhere_also_in_the_policy(getkey):
     network = Actor(3, 2, 1, depth=8, width=8, key=getkey()).network
-    norms = network.first.norm, *(layer.norm for layer in network.trunk.blocks.layers)
-    assert len(norms) == 5 and all(norm is not None for norm in norms)
+    assert network.first.norm is not None and network.trunk.blocks.layer_norm
+    assert network.trunk.blocks.vectors.shape == (2, 4, 3, 8)
     # What enters the head's block through the first layer does not depend on the input's scale.
     x = jax.random.normal(getkey(), (3, 5))
     np.testing.assert_allclose(network.first(x), network.first(1e3 * x), rtol=1e-3, atol=1e-3)
@@ -135,6 +135,6 @@ def test_gradients_reach_the_first_of_1024_layers():
     x = jax.random.normal(jax.random.key(0), (4, 5))
     _, (grads, _) = value_and_grad_of_deep(deep(1024), x)
     first = jnp.linalg.norm(grads.first.linear.weight)
-    blocks = jnp.linalg.norm(grads.trunk.blocks.layers[-1].linear.weight, axis=(1, 2))
+    blocks = jnp.linalg.norm(grads.trunk.blocks.weights[:, -1], axis=(1, 2))
     assert first > 0 and (blocks > 0).all()
     assert blocks[0] > 1e-3 * blocks[-1]

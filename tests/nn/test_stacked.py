@@ -9,7 +9,6 @@ from hypothesis import given, settings, strategies as st
 
 from crl_eqx import UserError
 from crl_eqx.nn import ResidualBlock, ResidualMLP, Stacked
-from crl_eqx.nn._stacked import check_remat
 
 
 def stack(num_blocks, width, seed, **options):
@@ -72,7 +71,7 @@ def test_what_is_recomputed_or_unrolled_changes_neither_value_nor_gradient(optio
 
 
 def test_the_blocks_differ_from_one_another():
-    weights = [np.asarray(b.layers[0].linear.weight) for b in stack(3, 4, 0).unstacked()]
+    weights = [np.asarray(b.weights[0]) for b in stack(3, 4, 0).unstacked()]
     assert not np.array_equal(weights[0], weights[1])
     assert not np.array_equal(weights[1], weights[2])
 
@@ -99,7 +98,21 @@ def test_rematerialisation_saves_the_memory_that_it_promises():
     assert block - kept_bytes("block", 8) < 2 * 8 * 512 * 32 * 4
 
 
-def test_an_unknown_rematerialisation_is_refused():
-    # Also where nobody checks types: tests do, so that the check is called by itself here.
-    with pytest.raises(UserError, match=r"`Stacked\(remat='blocks'\)`.*'auto', 'none', 'dots'"):
-        check_remat("blocks")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kernel": "xla", "remat": "block"}, r"remat='block'.*'auto' or 'none'"),
+        ({"kernel": "packed", "remat": "none"}, r"remat='none'.*'auto' or 'dots' or 'block'"),
+        ({"precision": "tf32"}, "needs an NVIDIA GPU"),
+    ],
+)
+def test_choices_that_contradict_each_other_or_the_device_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        stack(2, 4, 0, **options)
+
+
+def test_kernels_and_precisions_are_refused_for_ablations():
+    make = lambda key: ResidualBlock(4, residual=False, key=key)
+    for options in ({"kernel": "packed"}, {"precision": "bf16"}):
+        with pytest.raises(UserError, match="needs residual blocks with LayerNorm and swish"):
+            Stacked(make, 2, key=jax.random.key(0), **options)

@@ -1,0 +1,47 @@
+"""A loop over blocks that is compiled once."""
+
+from collections.abc import Callable
+from typing import Any, get_args, Literal, TypeAlias
+
+import jax
+
+from .._errors import UserError
+
+
+Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
+"""What the backward pass recomputes. `"none"`: nothing; `"dots"`: all but the matrix products;
+`"block"`: all but each block's input. `"auto"` is `"dots"`."""
+
+
+def check_remat(remat: str, call: str = "") -> None:
+    if remat not in get_args(Remat):
+        where = call or f"remat={remat!r}"
+        raise UserError(f"`{where}` must be one of {get_args(Remat)}.")
+
+
+def _checkpointed(body: Callable, remat: Remat) -> Callable:
+    """Wraps a scan's body so that only what `remat` names outlives the forward pass."""
+    match "dots" if remat == "auto" else remat:
+        case "none":
+            return body
+        case "dots":
+            keep = jax.checkpoint_policies.checkpoint_dots
+            return jax.checkpoint(body, prevent_cse=False, policy=keep)
+        case _:
+            # A scan's body cannot be merged with its neighbours, so the costly barrier that
+            # prevents common-subexpression elimination is not needed.
+            return jax.checkpoint(body, prevent_cse=False)
+
+
+def scan_blocks(
+    block: Callable[[Any, Any], Any], x: Any, params: Any, *, remat: Remat, unroll: int
+) -> Any:
+    """As this loop over the leading axis of `params`, traced and compiled once:
+
+    ```python
+    for p in params:
+        x = block(x, p)
+    ```
+    """
+    body = lambda x, params: (block(x, params), None)
+    return jax.lax.scan(_checkpointed(body, remat), x, params, unroll=unroll)[0]

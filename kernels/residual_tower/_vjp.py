@@ -1,0 +1,113 @@
+"""The derivative of a tower, written down once for every implementation that has passes of its own.
+
+The forward pass keeps z, the outputs of the Dense layers, and the input of each block; the backward
+pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
+layers' outputs. Everything else is elementwise in z and dh, so that the gradients of all weights
+are one batched product after the walk.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._precision import einsum, Precision, widened
+from ._reference import BIAS, OFFSET, SCALE, TowerParams, unit
+
+
+class Kept(NamedTuple):
+    """What outlives the forward pass."""
+
+    inputs: Float[Array, "blocks nets batch width"]
+    products: Float[Array, "blocks 4 nets batch width"] | None
+    """z; None where the backward pass computes it again."""
+
+
+class Passes(NamedTuple):
+    """How a tower goes forward and backward.
+
+    `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and `Kept`.
+    `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of `params`.
+    """
+
+    forward: Callable[[Any, TowerParams], Any]
+    forward_keeping: Callable[[Any, TowerParams], tuple[Any, Kept]]
+    backward: Callable[[Any, TowerParams, Kept, bool], tuple[Any, TowerParams | None]]
+
+
+class Gradient(NamedTuple):
+    """Of one layer, or of all at once: dL/dn and dL/dz, where h = swish(n), n = LN(z)."""
+
+    normalised: Float[Array, "... width"]
+    product: Float[Array, "... width"]
+    unit: Float[Array, "... width"]
+    output: Float[Array, "... width"]
+    """h."""
+
+
+def through_norm_swish(
+    z: Float[Array, "... width"],
+    dh: Float[Array, "... width"],
+    scale: Float[Array, "... width"],
+    offset: Float[Array, "... width"],
+) -> Gradient:
+    """Back through swish and LayerNorm, from z and h's cotangent; scale and offset broadcast."""
+    z, dh = widened(z), widened(dh)
+    unit_, rstd = unit(z)
+    n = unit_ * scale + offset
+    gate = jax.nn.sigmoid(n)
+    dn = dh * gate * (1 + n * (1 - gate))
+    dunit = dn * scale
+    mean = lambda x: jnp.mean(x, axis=-1, keepdims=True)
+    dz = rstd * (dunit - mean(dunit) - unit_ * mean(dunit * unit_))
+    return Gradient(dn, dz, unit_, n * gate)
+
+
+def _rows(vectors: Float[Array, "*lead 3 width"], row: int) -> Float[Array, "*lead 1 width"]:
+    return vectors[..., row, None, :]
+
+
+def parameter_gradient(
+    params: TowerParams,
+    inputs: Float[Array, "*lead nets batch width"],
+    products: Float[Array, "*lead 4 nets batch width"],
+    dh: Float[Array, "*lead 4 nets batch width"],
+    precision: Precision,
+) -> TowerParams:
+    """Gradients of all parameters from what the two passes kept; `lead` is `blocks` or nothing."""
+    vectors = jnp.moveaxis(params.vectors, -4, -3)  # [*lead, 4, nets, 3, width]
+    back = through_norm_swish(products, dh, _rows(vectors, SCALE), _rows(vectors, OFFSET))
+    first = inputs[..., None, :, :, :].astype(back.output.dtype)
+    h = jnp.concatenate([first, back.output[..., :3, :, :, :]], axis=-4)
+    dweights = einsum("...inbd,...inbe->...nide", h, back.product, precision)
+    sums = {
+        BIAS: back.product,
+        SCALE: back.normalised * back.unit,
+        OFFSET: back.normalised,
+    }
+    dvectors = jnp.stack([jnp.sum(sums[row], axis=-2) for row in (BIAS, SCALE, OFFSET)], axis=-2)
+    dvectors = jnp.moveaxis(dvectors, -3, -4)
+    return TowerParams(dweights.astype(params.weights.dtype), dvectors.astype(params.vectors.dtype))
+
+
+@eqx.filter_custom_vjp
+def with_passes(x_and_params, passes: Passes):
+    """The tower; of its derivatives no more is computed than is asked for."""
+    x, params = x_and_params
+    return passes.forward(x, params)
+
+
+@with_passes.def_fwd
+def _forward(perturbed, x_and_params, passes: Passes):
+    x, params = x_and_params
+    return passes.forward_keeping(x, params)
+
+
+@with_passes.def_bwd
+def _backward(kept, dy, perturbed, x_and_params, passes: Passes):
+    _, params = x_and_params
+    wanted = any(jax.tree.leaves(perturbed[1]))
+    return passes.backward(dy, params, kept, wanted)
