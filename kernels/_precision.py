@@ -51,13 +51,14 @@ def einsum(
 
 @jax.custom_vjp
 def _bf16_dot(x, w):
-    return einsum("nbi,nio->nbo", x, w, "bf16")
+    return einsum("...bi,...io->...bo", x, w, "bf16")
 
 
 def _bf16_dot_bwd(operands, dz):
     # Of itself JAX would keep the cotangent in float32 and multiply it with a promoted operand.
     x, w = operands
-    dx, dw = einsum("nbo,nio->nbi", dz, w, "bf16"), einsum("nbi,nbo->nio", x, dz, "bf16")
+    dx = einsum("...bo,...io->...bi", dz, w, "bf16")
+    dw = einsum("...bi,...bo->...io", x, dz, "bf16")
     return dx.astype(x.dtype), dw.astype(w.dtype)
 
 
@@ -65,7 +66,9 @@ _bf16_dot.defvjp(lambda x, w: (_bf16_dot(x, w), (x, w)), _bf16_dot_bwd)
 
 
 def dot(
-    x: Float[Array, "nets batch in"], w: Float[Array, "nets in out"], precision: Precision
-) -> Float[Array, "nets batch out"]:
+    x: Float[Array, "*nets batch in"], w: Float[Array, "*nets in out"], precision: Precision
+) -> Float[Array, "*nets batch out"]:
     """x w for every network; differentiable, with both products of the gradient rounded alike."""
-    return _bf16_dot(x, w) if precision == "bf16" else einsum("nbi,nio->nbo", x, w, precision)
+    if precision == "bf16":
+        return _bf16_dot(x, w)
+    return einsum("...bi,...io->...bo", x, w, precision)

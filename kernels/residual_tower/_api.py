@@ -34,9 +34,10 @@ Run: TypeAlias = Callable[[Any, TowerParams, Options], Any]
 
 
 class _Way(NamedTuple):
-    """One implementation: `[nets, batch, width]` to the same, and what it can do."""
+    """One implementation, and what it can do."""
 
     run: Run
+    """From `[batch, width]` to the same; with a leading axis of networks, `nets`, if `together`."""
     remats: tuple[Remat, ...]
     together: bool
     """Whether several towers at once cost less than one after the other."""
@@ -172,7 +173,9 @@ def residual_towers(
     alike = {(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)}
     if way.together and len(alike) == 1:
         ys = list(run(jnp.stack(flat), jax.tree.map(lambda *p: jnp.stack(p, axis=1), *params)))
-    else:
+    elif way.together:
         alone = lambda p: TowerParams(*(leaf[:, None] for leaf in p))
         ys = [run(x[None], alone(p))[0] for x, p in zip(flat, params, strict=True)]
+    else:
+        ys = [run(x, p) for x, p in zip(flat, params, strict=True)]
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from .._precision import dot, einsum, Precision, rounded
-from ._reference import BIAS, LAYERS_PER_BLOCK, norm_swish, OFFSET, SCALE, TowerParams
-from ._vjp import Kept, parameter_gradient, Passes, through_norm_swish
+from ..norm_swish import norm_swish, through_norm_swish
+from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, rows, SCALE, TowerParams
+from ._vjp import Kept, parameter_gradient, Passes
 
 
 def _block(x, params: TowerParams, precision: Precision):
@@ -20,8 +21,8 @@ def _block(x, params: TowerParams, precision: Precision):
     h, products = x, []
     for i in range(LAYERS_PER_BLOCK):
         vectors = params.vectors[:, i]
-        products.append(dot(h, params.weights[:, i], precision) + vectors[:, BIAS, None])
-        h = norm_swish(products[-1], vectors[:, SCALE], vectors[:, OFFSET])
+        products.append(dot(h, params.weights[:, i], precision) + rows(vectors, BIAS))
+        h = norm_swish(products[-1], rows(vectors, SCALE), rows(vectors, OFFSET))
     return x + h, jnp.stack(products)
 
 
@@ -31,9 +32,7 @@ def _block_backward(dy, params: TowerParams, products, precision: Precision):
     for i in reversed(range(LAYERS_PER_BLOCK)):
         vectors = params.vectors[:, i]
         cotangents.append(dh)
-        back = through_norm_swish(
-            products[i], dh, vectors[:, SCALE, None], vectors[:, OFFSET, None]
-        )
+        back = through_norm_swish(products[i], dh, rows(vectors, SCALE), rows(vectors, OFFSET))
         dh = einsum("nbo,nio->nbi", back.product, params.weights[:, i], precision)
     return dy + dh, jnp.stack(cotangents[::-1])
 

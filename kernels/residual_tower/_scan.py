@@ -10,12 +10,12 @@ from ._reference import block, TowerParams
 
 
 def scanned(
-    x: Float[Array, "nets batch width"],
+    x: Float[Array, "batch width"],
     params: TowerParams,
     *,
     precision: Precision,
     remat: Remat,
     unroll: int,
-) -> Float[Array, "nets batch width"]:
+) -> Float[Array, "batch width"]:
     body = functools.partial(block, precision=precision)
     return scan_blocks(body, x, params, remat=remat, unroll=unroll)

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._precision import einsum, Precision, widened
-from ._reference import BIAS, OFFSET, SCALE, TowerParams, unit
+from .._precision import einsum, Precision
+from ..norm_swish import through_norm_swish
+from ._reference import BIAS, OFFSET, rows, SCALE, TowerParams
 
 
 class Kept(NamedTuple):
@@ -38,38 +39,6 @@ class Passes(NamedTuple):
     backward: Callable[[Any, TowerParams, Kept, bool], tuple[Any, TowerParams | None]]
 
 
-class Gradient(NamedTuple):
-    """Of one layer, or of all at once: dL/dn and dL/dz, where h = swish(n), n = LN(z)."""
-
-    normalised: Float[Array, "... width"]
-    product: Float[Array, "... width"]
-    unit: Float[Array, "... width"]
-    output: Float[Array, "... width"]
-    """h."""
-
-
-def through_norm_swish(
-    z: Float[Array, "... width"],
-    dh: Float[Array, "... width"],
-    scale: Float[Array, "... width"],
-    offset: Float[Array, "... width"],
-) -> Gradient:
-    """Back through swish and LayerNorm, from z and h's cotangent; scale and offset broadcast."""
-    z, dh = widened(z), widened(dh)
-    unit_, rstd = unit(z)
-    n = unit_ * scale + offset
-    gate = jax.nn.sigmoid(n)
-    dn = dh * gate * (1 + n * (1 - gate))
-    dunit = dn * scale
-    mean = lambda x: jnp.mean(x, axis=-1, keepdims=True)
-    dz = rstd * (dunit - mean(dunit) - unit_ * mean(dunit * unit_))
-    return Gradient(dn, dz, unit_, n * gate)
-
-
-def _rows(vectors: Float[Array, "*lead 3 width"], row: int) -> Float[Array, "*lead 1 width"]:
-    return vectors[..., row, None, :]
-
-
 def parameter_gradient(
     params: TowerParams,
     inputs: Float[Array, "*lead nets batch width"],
@@ -79,7 +48,7 @@ def parameter_gradient(
 ) -> TowerParams:
     """Gradients of all parameters from what the two passes kept; `lead` is `blocks` or nothing."""
     vectors = jnp.moveaxis(params.vectors, -4, -3)  # [*lead, 4, nets, 3, width]
-    back = through_norm_swish(products, dh, _rows(vectors, SCALE), _rows(vectors, OFFSET))
+    back = through_norm_swish(products, dh, rows(vectors, SCALE), rows(vectors, OFFSET))
     first = inputs[..., None, :, :, :].astype(back.output.dtype)
     h = jnp.concatenate([first, back.output[..., :3, :, :, :]], axis=-4)
     dweights = einsum("...inbd,...inbe->...nide", h, back.product, precision)
