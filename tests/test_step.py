@@ -13,6 +13,8 @@ from crl_eqx.energy import Cosine, Dot
 from crl_eqx.nn import Encoder, Linear, Normalizer
 from crl_eqx.objectives import CRL
 
+from .probes import Box
+
 
 STATE, ACTION, GOAL, BATCH = 3, 2, 2, 6
 
@@ -137,6 +139,26 @@ def test_an_update_makes_the_three_separate_gradients_at_the_old_parameters(agen
         assert norm > 0
         for ours, theirs in zip(jax.tree.leaves(grads[name]), jax.tree.leaves(group), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+class Sizes(Box):
+    state_size: int = STATE
+    action_size: int = ACTION
+    goal_size: int = GOAL
+
+
+def test_kernels_change_no_gradient():
+    """`packed` runs the three networks together, and the policy's critic without its weights."""
+
+    def grads(kernel):
+        build = lambda key: Agent.create(Sizes(), depth=8, width=8, kernel=kernel, key=key)
+        return sgd(eqx.filter_jit(build)(jax.random.key(0)), CRL(policy_goals="rolled"))[0]
+
+    ours, theirs = grads("packed"), grads("xla")
+    for name in theirs:
+        leaves, others = jax.tree.leaves(ours[name]), jax.tree.leaves(theirs[name])
+        difference = optax.tree.norm([a - b for a, b in zip(leaves, others, strict=True)])
+        assert difference < 2e-5 * optax.tree.norm(others), name
 
 
 def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):

@@ -12,28 +12,26 @@ import jax.numpy as jnp
 
 from .._precision import dot, einsum, Precision, rounded
 from ..norm_swish import norm_swish, through_norm_swish
-from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, rows, SCALE, TowerParams
+from ._reference import layers, TowerParams
 from ._vjp import Kept, parameter_gradient, Passes
 
 
 def _block(x, params: TowerParams, precision: Precision):
     """The block's output and the four z."""
     h, products = x, []
-    for i in range(LAYERS_PER_BLOCK):
-        vectors = params.vectors[:, i]
-        products.append(dot(h, params.weights[:, i], precision) + rows(vectors, BIAS))
-        h = norm_swish(products[-1], rows(vectors, SCALE), rows(vectors, OFFSET))
+    for layer in layers(params):
+        products.append(dot(h, layer.weight, precision) + layer.bias)
+        h = norm_swish(products[-1], layer.scale, layer.offset)
     return x + h, jnp.stack(products)
 
 
 def _block_backward(dy, params: TowerParams, products, precision: Precision):
     """The cotangents of the block's input and of its four layers' outputs."""
     dh, cotangents = dy, []
-    for i in reversed(range(LAYERS_PER_BLOCK)):
-        vectors = params.vectors[:, i]
+    for layer, z in zip(reversed(layers(params)), products[::-1], strict=True):
         cotangents.append(dh)
-        back = through_norm_swish(products[i], dh, rows(vectors, SCALE), rows(vectors, OFFSET))
-        dh = einsum("nbo,nio->nbi", back.product, params.weights[:, i], precision)
+        dz = through_norm_swish(z, dh, layer.scale, layer.offset).product
+        dh = einsum("nbo,nio->nbi", dz, layer.weight, precision)
     return dy + dh, jnp.stack(cotangents[::-1])
 
 

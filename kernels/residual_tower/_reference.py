@@ -1,5 +1,6 @@
 """The definition of a residual tower, in plain JAX."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxtyping import Array, Float
@@ -30,15 +31,30 @@ def rows(vectors: Float[Array, "... 3 width"], row: int) -> Float[Array, "... 1 
     return vectors[..., row, None, :]
 
 
+class Layer(NamedTuple):
+    """What one layer of one block, or of all blocks, is made of."""
+
+    weight: Float[Array, "*lead width width"]
+    bias: Float[Array, "*lead 1 width"]
+    scale: Float[Array, "*lead 1 width"]
+    offset: Float[Array, "*lead 1 width"]
+
+
+def layers(params: TowerParams) -> list[Layer]:
+    """The four of each block."""
+    each = range(LAYERS_PER_BLOCK)
+    vectors = [params.vectors[..., i, :, :] for i in each]
+    named = lambda v: (rows(v, BIAS), rows(v, SCALE), rows(v, OFFSET))
+    return [Layer(params.weights[..., i, :, :], *named(vectors[i])) for i in each]
+
+
 def block(
-    x: Float[Array, "*nets batch width"], params: TowerParams, precision: Precision = "auto"
+    x: Float[Array, "*nets batch width"], layers: Sequence[Layer], precision: Precision = "auto"
 ) -> Float[Array, "*nets batch width"]:
-    """x + f₄(f₃(f₂(f₁(x)))), f = swish ∘ LayerNorm ∘ Dense; `params` of one block."""
+    """x + f₄(f₃(f₂(f₁(x)))), f = swish ∘ LayerNorm ∘ Dense."""
     h = x
-    for i in range(LAYERS_PER_BLOCK):
-        vectors = params.vectors[..., i, :, :]
-        z = dot(h, params.weights[..., i, :, :], precision) + rows(vectors, BIAS)
-        h = norm_swish(z, rows(vectors, SCALE), rows(vectors, OFFSET))
+    for layer in layers:
+        h = norm_swish(dot(h, layer.weight, precision) + layer.bias, layer.scale, layer.offset)
     return x + h
 
 
@@ -47,5 +63,5 @@ def reference(
 ) -> Float[Array, "*nets batch width"]:
     """Block after block; what every implementation computes."""
     for weights, vectors in zip(*params, strict=True):
-        x = block(x, TowerParams(weights, vectors), precision)
+        x = block(x, layers(TowerParams(weights, vectors)), precision)
     return x

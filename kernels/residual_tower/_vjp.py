@@ -79,4 +79,5 @@ def _forward(perturbed, x_and_params, passes: Passes):
 def _backward(kept, dy, perturbed, x_and_params, passes: Passes):
     _, params = x_and_params
     wanted = any(jax.tree.leaves(perturbed[1]))
-    return passes.backward(dy, params, kept, wanted)
+    dx, dparams = passes.backward(dy, params, kept, wanted)
+    return dx, dparams if wanted else TowerParams(None, None)  # pyright: ignore[reportArgumentType]

@@ -43,7 +43,15 @@ def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path):
 
 def test_budget_evaluation_and_logging_are_no_difference():
     old = tiny()
-    new = tiny(total_env_steps=9999, eval_every=7, log_every=5, remat="none", keep_checkpoints=9)
+    new = tiny(
+        total_env_steps=9999,
+        eval_every=7,
+        log_every=5,
+        kernel="packed",
+        precision="bf16",
+        remat="block",
+        keep_checkpoints=9,
+    )
     assert differences(old, new) == []
     assert differences(old, tiny(width=32, discount=0.9)) == [
         "--width 16 -> 32",

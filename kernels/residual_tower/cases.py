@@ -1,0 +1,41 @@
+"""Named sizes of a tower, shared by tests and benches."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._reference import LAYERS_PER_BLOCK, TowerParams
+
+
+class Case(NamedTuple):
+    depth: int
+    """Dense layers, a multiple of 4."""
+    width: int
+    batch: int
+    nets: int = 1
+
+
+CASES = {
+    "one row": Case(4, 128, 1),
+    "not a multiple of the tile": Case(8, 128, 21),
+    "three networks": Case(8, 128, 16, nets=3),
+    "usual": Case(64, 256, 256, nets=3),
+    "deepest": Case(1024, 256, 512, nets=3),
+}
+
+
+def draw(
+    case: Case, *, key: Array, dtype: jnp.dtype | type = jnp.float32
+) -> tuple[Float[Array, "nets batch width"], TowerParams]:
+    """Inputs and parameters as at the start of training, with vectors that are not 0 and 1."""
+    blocks = case.depth // LAYERS_PER_BLOCK
+    lead = (blocks, case.nets, LAYERS_PER_BLOCK)
+    x_key, weights_key, vectors_key = jax.random.split(key, 3)
+    bound = (3 / case.width) ** 0.5  # LeCun's uniform: variance 1 / width
+    uniform = jax.random.uniform(weights_key, (*lead, case.width, case.width), dtype)
+    noise = 0.1 * jax.random.normal(vectors_key, (*lead, 3, case.width), dtype)
+    vectors = noise + jnp.asarray([[0], [1], [0]], dtype)[(None,) * 3]
+    x = jax.random.normal(x_key, (case.nets, case.batch, case.width), dtype)
+    return x, TowerParams(bound * (2 * uniform - 1), vectors)

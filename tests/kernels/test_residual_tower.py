@@ -1,0 +1,192 @@
+"""All implementations compute the same tower, and say what they cannot do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
+
+from crl_eqx import UserError
+from crl_eqx.kernels import (
+    check_implementation,
+    check_precision,
+    check_remat,
+    choose,
+    residual_tower,
+    residual_towers,
+    TowerParams,
+    UnsupportedError,
+)
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
+
+from .towers import distance, exactly, highest, run_with, value_and_gradient, weighed
+
+
+SMALL = Case(8, 16, 6, nets=3)
+ROUNDING = 1.2e-7
+ALL = [
+    dict(implementation="xla"),
+    dict(implementation="checkpoint", remat="dots"),
+    dict(implementation="checkpoint", remat="block"),
+    dict(implementation="packed"),
+    dict(implementation="packed", remat="block"),
+    dict(implementation="packed", unroll=2),
+]
+
+
+def name(options):
+    return "-".join(str(value) for value in options.values())
+
+
+@pytest.mark.usefixtures("quick_compiles")
+@settings(deadline=None, max_examples=6, derandomize=True)
+@given(
+    blocks=st.integers(1, 4),
+    width=st.sampled_from([3, 8, 31, 64]),
+    batch=st.integers(1, 9),
+    nets=st.sampled_from([1, 3]),
+    seed=st.integers(0, 2**16),
+    remat=st.sampled_from(["auto", "block"]),
+)
+def test_packed_errs_at_most_twice_as_much_as_autodiff(blocks, width, batch, nets, seed, remat):
+    arrays, exact = exactly(Case(4 * blocks, width, batch, nets), seed)
+    ours = value_and_gradient(run_with(implementation="packed", remat=remat), *arrays)
+    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    for of_ours, of_plain, of_exact in zip(ours, plain, exact, strict=True):
+        assert distance(of_ours, of_exact) <= 2 * distance(of_plain, of_exact) + ROUNDING / 2
+
+
+@pytest.fixture(scope="module")
+def small():
+    return exactly(SMALL, 0)
+
+
+@pytest.mark.parametrize("options", ALL, ids=name)
+def test_every_implementation_computes_the_tower_and_its_gradient(options, small):
+    arrays, exact = small
+    assert distance(value_and_gradient(run_with(**options), *arrays), exact) < 8 * ROUNDING
+
+
+@pytest.mark.parametrize("options", ALL, ids=name)
+def test_bf16_errs_as_much_as_its_mantissa_says(options, small):
+    arrays, exact = small
+    ours = value_and_gradient(run_with(**options, precision="bf16"), *arrays)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(ours))
+    assert 2**-12 < distance(ours, exact) < 2**-5
+
+
+def test_the_error_of_bf16_does_not_grow_with_depth():
+    def error(depth):
+        arrays = draw(Case(depth, 32, 8), key=jax.random.key(0))
+        run = lambda precision: run_with(implementation="packed", precision=precision)
+        rounded, plain = (value_and_gradient(run(p), *arrays) for p in ("bf16", "f32"))
+        return distance(rounded, plain)
+
+    assert error(128) < 2 * error(8)
+
+
+@pytest.mark.parametrize("options", ALL, ids=name)
+def test_under_vmap_over_seeds(options):
+    draws = [draw(SMALL, key=jax.random.key(seed)) for seed in range(2)]
+    x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    gradient = jax.grad(lambda x, params: weighed(run_with(**options)(x, params)), argnums=(0, 1))
+    together = highest(jax.jit(jax.vmap(gradient)))(x, params)
+    for i, (x, params) in enumerate(draws):
+        alone = value_and_gradient(run_with(**options), x, params)[1]
+        assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 8 * ROUNDING
+
+
+@pytest.mark.parametrize("remat, products", [("auto", 4 + 4), ("block", 4 + 4 + 4)])
+def test_the_gradient_of_the_input_alone_computes_none_of_the_weights(remat, products):
+    """Forward, backward and, with "block", forward again: of each one product a layer."""
+    x, params = draw(SMALL, key=jax.random.key(0))
+    loss = lambda x, params: weighed(run_with(implementation="packed", remat=remat)(x, params))
+
+    def count(argnums):
+        return str(jax.make_jaxpr(jax.grad(loss, argnums))(x, params)).count("dot_general[")
+
+    assert count(0) == products
+    assert count((0, 1)) == products + 1
+
+
+@pytest.mark.parametrize("implementation", ["xla", "checkpoint", "packed"])
+def test_unequal_towers_are_run_one_by_one(implementation):
+    cases = [SMALL._replace(nets=1), SMALL._replace(nets=1, batch=4), Case(4, 8, 6)]
+    drawn = [draw(case, key=jax.random.key(i)) for i, case in enumerate(cases)]
+    xs = [x[0] for x, _ in drawn]
+    towers = [TowerParams(p.weights[:, 0], p.vectors[:, 0]) for _, p in drawn]
+    together = residual_towers(xs, towers, implementation=implementation)
+    for x, params, y in zip(xs, towers, together, strict=True):
+        alone = residual_tower(x, params, implementation=implementation)
+        np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
+
+
+def tower(case=CASES["one row"]):
+    x, params = draw(case, key=jax.random.key(0))
+    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
+
+
+@pytest.mark.parametrize("implementation", [None, "xla", "checkpoint", "packed"])
+def test_any_shape_of_batch(implementation):
+    x, params = tower(Case(4, 8, 6))
+    y = residual_tower(x, params, implementation=implementation)
+    of_shape = residual_tower(x.reshape(2, 3, 8), params, implementation=implementation)
+    np.testing.assert_allclose(of_shape.reshape(6, 8), y, rtol=1e-5, atol=1e-6)
+    one = residual_tower(x[0], params, implementation=implementation)
+    np.testing.assert_allclose(one, y[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", ["xla", "checkpoint", "packed"])
+def test_what_is_not_finite_stays_so_and_stays_in_its_row(implementation):
+    x, params = tower(Case(4, 8, 3))
+    y = residual_tower(x.at[1, 2].set(jnp.nan), params, implementation=implementation)
+    assert np.isnan(y[1]).all()
+    assert np.isfinite(y[0]).all() and np.isfinite(y[2]).all()
+
+
+GPU = AbstractMesh(
+    (1,), ("x",), (AxisType.Auto,), abstract_device=AbstractDevice("NVIDIA H200", 132, "cuda")
+)
+
+
+def test_the_choice_depends_on_where_it_will_run():
+    assert choose() == "checkpoint"
+    assert choose("none") == "xla"
+    with jax.sharding.use_abstract_mesh(GPU):
+        assert choose() == "packed"
+        assert choose("none") == "xla"
+
+
+def test_an_empty_batch_goes_where_it_can():
+    x, params = tower()
+    assert residual_tower(x[:0], params).shape == (0, 128)
+    with (
+        jax.sharding.use_abstract_mesh(GPU),
+        pytest.raises(UnsupportedError, match=r"implementation='packed'.*\(0, 128\).*'xla'"),
+    ):
+        residual_tower(x[:0], params, implementation="packed")
+
+
+@pytest.mark.parametrize(
+    "check, message",
+    [
+        (lambda: check_implementation("fused"), "implementation='fused'.*'packed'"),
+        (lambda: check_implementation("packed", remat="none"), "'packed'.*remat='none'.*'dots'"),
+        (lambda: check_precision("fp8", "gpu"), "precision='fp8'.*'bf16'"),
+        (lambda: residual_tower(*tower(), precision="tf32"), "'tf32'.*NVIDIA GPU.*'bf16'"),
+        (lambda: check_remat("all"), "remat='all'.*'block'"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(check, message):
+    with pytest.raises(UserError, match=message) as caught:
+        check()
+    assert ". " not in str(caught.value)
+
+
+def test_arrays_that_do_not_fit():
+    x, params = tower()
+    with pytest.raises(UserError, match=r"width 128.*\(1, 64\)"):
+        residual_tower(x[:, :64], params)
+    with pytest.raises(UserError, match=r"weights \[blocks, 4, width, width\].*\(1, 3, 128, 128\)"):
+        residual_tower(x, params._replace(weights=params.weights[:, :3]))

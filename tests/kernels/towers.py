@@ -1,0 +1,67 @@
+"""Ways of looking at a tower that several tests share."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crl_eqx.kernels import residual_towers, TowerParams
+from crl_eqx.kernels.residual_tower import reference
+from crl_eqx.kernels.residual_tower.cases import draw
+
+
+def highest(function):
+    """float32 products as exact as they come."""
+
+    @functools.wraps(function)
+    def wrapped(*args, **kwargs):
+        with jax.default_matmul_precision("highest"):
+            return function(*args, **kwargs)
+
+    return wrapped
+
+
+def weighed(y):
+    """A sum in which every number counts differently."""
+    weights = jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape)
+    return jnp.sum(y * weights)
+
+
+@highest
+def value_and_gradient(run, x, params):
+    """y, and the gradient of `weighed(y)` with respect to x and the parameters."""
+
+    def loss(x, params):
+        y = run(x, params)
+        return weighed(y), y
+
+    (_, y), gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, params)
+    return y, gradient
+
+
+def run_with(**options):
+    """`residual_towers` on stacked arrays, `[nets, batch, width]`."""
+
+    def run(x, params):
+        nets = range(len(x))
+        each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in nets]
+        return jnp.stack(residual_towers(list(x), each, **options))
+
+    return run
+
+
+def distance(ours, exact):
+    """‖ours - exact‖ / ‖exact‖ of all leaves together, in float64."""
+    square = lambda leaves: sum(float(np.sum(np.square(leaf))) for leaf in leaves)
+    exact = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(exact)]
+    ours = [np.asarray(leaf, np.float64) for leaf in jax.tree.leaves(ours)]
+    return (square(a - b for a, b in zip(ours, exact, strict=True)) / square(exact)) ** 0.5
+
+
+def exactly(case, seed):
+    """The case's arrays in float32, and value and gradient in float64."""
+    x, params = draw(case, key=jax.random.key(seed))
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf, np.float64)), (x, params))
+        return (x, params), jax.tree.map(np.asarray, value_and_gradient(reference, *wide))
