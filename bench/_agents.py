@@ -119,8 +119,10 @@ def gradients(agent: crl_eqx.Agent, sizes: Sizes, batch: crl_eqx.Batch, key: jax
 
 
 def donated(update: Callable, carry: Any) -> tuple[Callable, Any]:
-    """`update` as a jitted function of arrays alone that donates its carry, and the carry's."""
-    arrays, static = eqx.partition(carry, eqx.is_array)
+    """`update` as a jitted function of arrays alone that donates its carry, and the carry's, which
+    may be shapes."""
+    is_array = lambda leaf: eqx.is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
+    arrays, static = eqx.partition(carry, is_array)
 
     def step(arrays, batch, key):
         carry, metrics = update(eqx.combine(arrays, static), batch, key)

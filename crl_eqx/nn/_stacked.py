@@ -8,9 +8,7 @@ from jaxtyping import Array, Float
 from .._types import PRNGKey
 from ..kernels import (
     check_implementation,
-    check_precision,
     Implementation,
-    platform,
     Precision,
     Remat,
     residual_tower,
@@ -74,8 +72,6 @@ class Stacked(eqx.Module, Generic[M]):
         unroll: int = 1,
         key: PRNGKey,
     ):
-        check_implementation(None if kernel == "auto" else kernel, remat=remat)
-        check_precision(precision, platform())
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
         self.kernel = kernel
@@ -84,11 +80,17 @@ class Stacked(eqx.Module, Generic[M]):
         self.unroll = unroll
         if self.tower_params is None:
             self._check_general()
+        check_implementation(**self.how, width=self._width)
 
     @property
     def tower_params(self) -> TowerParams | None:
         """All blocks' parameters, where a kernel could take them."""
         return getattr(self.blocks, "tower_params", None)
+
+    @property
+    def _width(self) -> int | None:
+        tower = self.tower_params
+        return None if tower is None else tower.weights.shape[-1]
 
     @property
     def how(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ._scan import scanned
 from ._vjp import with_passes
 
 
-Implementation: TypeAlias = Literal["xla", "checkpoint", "packed"]
+Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton"]
 
 
 class UnsupportedError(UserError, NotImplementedError):
@@ -30,17 +30,21 @@ class Options(NamedTuple):
     unroll: int = 1
 
 
-Run: TypeAlias = Callable[[Any, TowerParams, Options], Any]
-
-
 class _Way(NamedTuple):
     """One implementation, and what it can do."""
 
-    run: Run
-    """From `[batch, width]` to the same; with a leading axis of networks, `nets`, if `together`."""
+    run: Callable[[Any, TowerParams, Options], Any]
+    """From `[batch, width]` to the same; with a leading axis of networks if `together`."""
     remats: tuple[Remat, ...]
-    together: bool
+    together: bool = False
     """Whether several towers at once cost less than one after the other."""
+    precisions: tuple[Precision, ...] = get_args(Precision)
+    widths: tuple[int, ...] = ()
+    """Empty: any."""
+    loops: bool = True
+    """Whether there is a loop over blocks to unroll."""
+    needs: str | None = None
+    """A platform."""
 
 
 def _xla(x, params, options):
@@ -57,16 +61,60 @@ def _packed(x, params, options):
     return with_passes((x, params), passes)
 
 
+def _triton(x, params, options):
+    try:
+        from ._triton import passes
+    except ImportError as error:
+        raise UnsupportedError(
+            f"`implementation='triton'` needs Pallas and its Triton backend, and this JAX "
+            f"{jax.__version__} has none: {error}."
+        ) from error
+    return with_passes((x, params), passes(options.precision))
+
+
 _WAYS: dict[str, _Way] = {
-    "xla": _Way(_xla, ("auto", "none"), together=False),
-    "checkpoint": _Way(_checkpoint, ("auto", "dots", "block"), together=False),
+    "xla": _Way(_xla, ("auto", "none")),
+    "checkpoint": _Way(_checkpoint, ("auto", "dots", "block")),
     "packed": _Way(_packed, ("auto", "dots", "block"), together=True),
+    "triton": _Way(
+        _triton,
+        ("auto", "dots"),
+        together=True,
+        precisions=("auto", "tf32", "bf16"),
+        widths=(128, 256, 512),
+        loops=False,
+        needs="gpu",
+    ),
 }
 
 
-def check_implementation(implementation: str | None, *, remat: str = "auto") -> None:
-    """Raises `UserError` for an unknown name, and for one that contradicts `remat`."""
-    check_remat(remat)
+def _one_of(choices: Sequence[Any]) -> str:
+    return " or ".join(map(repr, choices))
+
+
+def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] | None:
+    """What an implementation cannot be had with, and what it takes instead."""
+    if options.remat not in way.remats:
+        return f"remat={options.remat!r}", f"with {_one_of(way.remats)}"
+    if options.precision not in way.precisions:
+        return f"precision={options.precision!r}", f"with {_one_of(way.precisions)}"
+    if options.unroll != 1 and not way.loops:
+        return f"unroll={options.unroll}", "with 1, as it has no loop that XLA sees"
+    if way.widths and width is not None and width not in way.widths:
+        return f"a width of {width}", f"with {_one_of(way.widths)}"
+    if way.needs not in (None, platform()):
+        return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
+    return None
+
+
+def check_implementation(
+    implementation: str | None, *, width: int | None = None, **options: Any
+) -> None:
+    """Raises `UserError` for unknown names; its subclass `UnsupportedError` for an implementation
+    that contradicts its `options` (precision, remat, unroll), the width or the platform."""
+    asked = Options(**options)
+    check_remat(asked.remat)
+    check_precision(asked.precision, platform())
     if implementation is None:
         return
     if implementation not in _WAYS:
@@ -74,11 +122,10 @@ def check_implementation(implementation: str | None, *, remat: str = "auto") -> 
             f"`implementation={implementation!r}` must be None (choose) or one of "
             f"{get_args(Implementation)}."
         )
-    remats = _WAYS[implementation].remats
-    if remat not in remats:
+    misfit = _misfit(_WAYS[implementation], asked, width)
+    if misfit:
         raise UnsupportedError(
-            f"`implementation={implementation!r}` cannot be had with `remat={remat!r}`, but with "
-            f"{' or '.join(map(repr, remats))}."
+            f"`implementation={implementation!r}` cannot be had with {misfit[0]}, but {misfit[1]}."
         )
 
 
@@ -92,11 +139,8 @@ def choose(remat: Remat = "auto", where: str | None = None) -> Implementation:
 def _check_arrays(x: Any, params: TowerParams) -> None:
     weights, vectors = (leaf.shape for leaf in params)
     width = weights[-1]
-    if weights[-3:] != (LAYERS_PER_BLOCK, width, width) or vectors[-3:] != (
-        LAYERS_PER_BLOCK,
-        3,
-        width,
-    ):
+    matrices, rows = (LAYERS_PER_BLOCK, width, width), (LAYERS_PER_BLOCK, 3, width)
+    if weights[-3:] != matrices or vectors[-3:] != rows:
         raise UserError(
             f"`residual_tower` takes weights [blocks, {LAYERS_PER_BLOCK}, width, width] and "
             f"vectors [blocks, {LAYERS_PER_BLOCK}, 3, width]; these are {weights} and {vectors}."
@@ -156,10 +200,10 @@ def residual_towers(
     [residual_tower(x, p) for x, p in zip(xs, params)]
     ```
     """
-    check_implementation(implementation, remat=remat)
-    check_precision(precision, platform())
+    options = Options(precision, remat, unroll)
     for x, p in zip(xs, params, strict=True):
         _check_arrays(x, p)
+        check_implementation(implementation, width=x.shape[-1], **options._asdict())
     empty = any(x.size == 0 for x in xs)
     name = implementation or ("xla" if empty else choose(remat))
     way = _WAYS[name]
@@ -168,14 +212,14 @@ def residual_towers(
             f"`residual_tower(implementation={name!r})` was given an empty batch, of shape "
             f"{next(x.shape for x in xs if x.size == 0)}; 'xla' can do that."
         )
-    run = lambda x, p: way.run(x, p, Options(precision, remat, unroll))
     flat = [x.reshape(-1, x.shape[-1]) for x in xs]
     alike = {(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)}
-    if way.together and len(alike) == 1:
-        ys = list(run(jnp.stack(flat), jax.tree.map(lambda *p: jnp.stack(p, axis=1), *params)))
-    elif way.together:
-        alone = lambda p: TowerParams(*(leaf[:, None] for leaf in p))
-        ys = [run(x[None], alone(p))[0] for x, p in zip(flat, params, strict=True)]
+    if not way.together:
+        ys = [way.run(x, p, options) for x, p in zip(flat, params, strict=True)]
+    elif len(alike) == 1:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params)
+        ys = list(way.run(jnp.stack(flat), stacked, options))
     else:
-        ys = [run(x, p) for x, p in zip(flat, params, strict=True)]
+        lone = [TowerParams(*(leaf[:, None] for leaf in p)) for p in params]
+        ys = [way.run(x[None], p, options)[0] for x, p in zip(flat, lone, strict=True)]
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]

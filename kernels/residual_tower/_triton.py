@@ -1,0 +1,226 @@
+"""`triton`: both passes as one kernel each, in which a program keeps its rows on chip and walks all
+layers; only weights stream by.
+
+A program owns `rows` rows of one network. Its rows of a layer are held in pieces of `columns`
+columns: Triton can neither join nor cut what is in registers, so that products go piece by piece.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as pltriton
+
+from .._precision import Precision
+from ..norm_swish import EPSILON
+from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
+from ._vjp import Kept, parameter_gradient, Passes
+
+
+class Tiles(NamedTuple):
+    """How a kernel is cut up, and what Triton's compiler is told."""
+
+    rows: int
+    columns: int
+    num_warps: int
+    num_stages: int
+    """Of the software pipeline: more than 1 fetches the next layer's weights early."""
+
+
+TILES: dict[tuple[int, bool], Tiles] = {
+    (128, True): Tiles(16, 128, 4, 2),
+    (256, True): Tiles(16, 128, 8, 2),
+    (512, True): Tiles(16, 128, 8, 1),
+    (128, False): Tiles(16, 64, 4, 2),
+    (256, False): Tiles(16, 64, 8, 1),
+    (512, False): Tiles(16, 64, 8, 1),
+}
+"""By width, and whether operands are bfloat16. The largest that compile for Hopper without
+spilled registers and within its shared memory: `make aot` checks both."""
+
+Pieces = list[Any]
+"""Of `[rows, width]`, side by side, each `[rows, columns]`."""
+
+
+def _total(pieces: Pieces) -> Any:
+    return functools.reduce(jnp.add, pieces)
+
+
+def _row_mean(pieces: Pieces, width: int) -> Any:
+    return _total([jnp.sum(p, axis=1, keepdims=True) for p in pieces]) * (1 / width)
+
+
+def _unit(z: Pieces, width: int) -> tuple[Pieces, Any]:
+    """As `norm_swish`'s `unit`, of pieces."""
+    mean = _row_mean(z, width)
+    centred = [p - mean for p in z]
+    rstd = jax.lax.rsqrt(_row_mean([p * p for p in centred], width) + EPSILON)
+    return [p * rstd for p in centred], rstd
+
+
+class _Place(NamedTuple):
+    """Where one program works."""
+
+    net: Any
+    rows: Any
+    columns: list[Any]
+    width: int
+
+    @classmethod
+    def here(cls, tiles: Tiles, width: int) -> "_Place":
+        columns = [pl.ds(i * tiles.columns, tiles.columns) for i in range(width // tiles.columns)]
+        rows = pl.ds(pl.program_id(0) * tiles.rows, tiles.rows)
+        return cls(pl.program_id(1), rows, columns, width)
+
+    def read(self, ref, *lead) -> Pieces:
+        return [ref[(*lead, self.net, self.rows, c)].astype(jnp.float32) for c in self.columns]
+
+    def write(self, ref, pieces: Pieces, *lead) -> None:
+        for c, piece in zip(self.columns, pieces, strict=True):
+            ref[(*lead, self.net, self.rows, c)] = piece.astype(ref.dtype)
+
+    def vector(self, ref, block, layer, row: int) -> Pieces:
+        return [ref[block, self.net, layer, row, c][None, :] for c in self.columns]
+
+    def products(self, h: Pieces, ref, block, layer, *, dot, transposed: bool = False) -> Pieces:
+        """h W, or h Wᵀ."""
+        at = lambda i, j: ref[block, self.net, layer, self.columns[i], self.columns[j]]
+        each = range(len(self.columns))
+        if transposed:
+            return [_total([dot(h[i], at(j, i), trans_b=True) for i in each]) for j in each]
+        return [_total([dot(h[i], at(i, j)) for i in each]) for j in each]
+
+
+def _block_and_layer(index):
+    # Not // and %, whose rules for negative numbers Triton's lowering does not take.
+    return jax.lax.div(index, LAYERS_PER_BLOCK), jax.lax.rem(index, LAYERS_PER_BLOCK)
+
+
+def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles, dot):
+    width = w_ref.shape[-1]
+    place, operand = _Place.here(tiles, width), w_ref.dtype
+    start = place.read(x_ref)
+
+    def one(index, carry):
+        h, x = carry
+        block, layer = _block_and_layer(index)
+        vector = functools.partial(place.vector, v_ref, block, layer)
+        if kept:
+
+            @pl.when(layer == 0)
+            def _():
+                place.write(kept[0], x, block)
+
+        products = place.products(h, w_ref, block, layer, dot=dot)
+        z = [p + b for p, b in zip(products, vector(BIAS), strict=True)]
+        if kept:
+            place.write(kept[1], z, block, layer)
+        unit, _ = _unit(z, width)
+        n = [u * s + o for u, s, o in zip(unit, vector(SCALE), vector(OFFSET), strict=True)]
+        last = layer == LAYERS_PER_BLOCK - 1
+        h = [p * jax.nn.sigmoid(p) for p in n]
+        h = [jnp.where(last, p + q, p) for p, q in zip(h, x, strict=True)]
+        x = [jnp.where(last, p, q) for p, q in zip(h, x, strict=True)]
+        return [p.astype(operand) for p in h], x
+
+    carry = [p.astype(operand) for p in start], start
+    place.write(y_ref, jax.lax.fori_loop(0, depth, one, carry)[1])
+
+
+def _backward_kernel(dy_ref, w_ref, v_ref, z_ref, dx_ref, *kept, depth: int, tiles: Tiles, dot):
+    width = w_ref.shape[-1]
+    place, operand = _Place.here(tiles, width), w_ref.dtype
+    start = place.read(dy_ref)
+
+    def one(step, carry):
+        dh, dy = carry
+        block, layer = _block_and_layer(depth - 1 - step)
+        vector = functools.partial(place.vector, v_ref, block, layer)
+        if kept:
+            place.write(kept[0], dh, block, layer)
+        unit, rstd = _unit(place.read(z_ref, block, layer), width)
+        dunit = []
+        for d, u, scale, offset in zip(dh, unit, vector(SCALE), vector(OFFSET), strict=True):
+            n = u * scale + offset
+            gate = jax.nn.sigmoid(n)
+            dunit.append(d * gate * (1 + n * (1 - gate)) * scale)
+        mean = _row_mean(dunit, width)
+        along = _row_mean([d * u for d, u in zip(dunit, unit, strict=True)], width)
+        dz = [rstd * (d - mean - u * along) for d, u in zip(dunit, unit, strict=True)]
+        dz = [p.astype(operand) for p in dz]
+        dh = place.products(dz, w_ref, block, layer, dot=dot, transposed=True)
+        first = layer == 0
+        dh = [jnp.where(first, p + q, p) for p, q in zip(dh, dy, strict=True)]
+        return dh, [jnp.where(first, p, q) for p, q in zip(dh, dy, strict=True)]
+
+    place.write(dx_ref, jax.lax.fori_loop(0, depth, one, (start, start))[0])
+
+
+def _padded(x, rows: int):
+    """The batch filled up with rows of zeros, which change no gradient."""
+    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % rows), (0, 0)))
+
+
+def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool = False) -> Passes:
+    """`interpret` runs the kernels on any platform, slowly, in float32 where `precision` is not
+    "bf16"."""
+    low = precision == "bf16"
+    tf32 = None if low or interpret else "TF32_TF32_F32"
+    dot = functools.partial(pltriton.dot, precision=tf32)
+    operand = jnp.bfloat16 if low else jnp.float32
+
+    def run(kernel, name: str, arrays, params: TowerParams, outputs):
+        blocks, nets, _, width, _ = params.weights.shape
+        cut = tiles or TILES[width, low]
+        body = functools.partial(kernel, depth=blocks * LAYERS_PER_BLOCK, tiles=cut, dot=dot)
+        call = pl.pallas_call(
+            body,
+            grid=(arrays[0].shape[1] // cut.rows, nets),
+            out_shape=outputs,
+            # Named, as without these some versions of JAX would choose another compiler.
+            compiler_params=pltriton.CompilerParams(
+                num_warps=cut.num_warps, num_stages=cut.num_stages
+            ),
+            interpret=interpret,
+            name=name,
+        )
+        return call(arrays[0], params.weights.astype(operand), params.vectors, *arrays[1:])
+
+    def rows_of(params: TowerParams) -> int:
+        return (tiles or TILES[params.weights.shape[-1], low]).rows
+
+    def forward(x, params):
+        padded = _padded(x, rows_of(params))
+        like = jax.ShapeDtypeStruct(padded.shape, x.dtype)
+        return run(_forward_kernel, "tower_forward", [padded], params, [like])[0][:, : x.shape[1]]
+
+    def forward_keeping(x, params):
+        padded, blocks = _padded(x, rows_of(params)), len(params.weights)
+        y, inputs, products = run(
+            _forward_kernel,
+            "tower_forward",
+            [padded],
+            params,
+            [
+                jax.ShapeDtypeStruct(padded.shape, x.dtype),
+                jax.ShapeDtypeStruct((blocks, *padded.shape), operand),
+                jax.ShapeDtypeStruct((blocks, LAYERS_PER_BLOCK, *padded.shape), operand),
+            ],
+        )
+        return y[:, : x.shape[1]], Kept(inputs, products)
+
+    def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
+        padded = _padded(dy, rows_of(params))
+        outputs = [jax.ShapeDtypeStruct(padded.shape, dy.dtype)]
+        if wanted:
+            outputs.append(jax.ShapeDtypeStruct(kept.products.shape, operand))
+        arrays = [padded, kept.products]
+        dx, *dh = run(_backward_kernel, "tower_backward", arrays, params, outputs)
+        dx = dx[:, : dy.shape[1]]
+        if not wanted:
+            return dx, None
+        return dx, parameter_gradient(params, kept.inputs, kept.products, dh[0], precision)
+
+    return Passes(forward, forward_keeping, backward)
