@@ -9,6 +9,8 @@ if not __name__.startswith("crl_eqx."):
 from ._platform import platform as platform
 from ._precision import check_precision as check_precision, Precision as Precision
 from ._scan import check_remat as check_remat, Remat as Remat, scan_blocks as scan_blocks
+from ._unsupported import UnsupportedError as UnsupportedError
+from .norm_swish import norm_swish as norm_swish
 from .residual_tower import (
     check_implementation as check_implementation,
     choose as choose,
@@ -16,5 +18,4 @@ from .residual_tower import (
     residual_tower as residual_tower,
     residual_towers as residual_towers,
     TowerParams as TowerParams,
-    UnsupportedError as UnsupportedError,
 )

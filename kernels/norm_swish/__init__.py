@@ -1,7 +1,8 @@
 """swish(LayerNorm(z)), what follows every Dense layer: the smallest operation of a tower."""
 
+from ._api import norm_swish as norm_swish
 from ._reference import (
     EPSILON as EPSILON,
-    norm_swish as norm_swish,
+    reference as reference,
     through_norm_swish as through_norm_swish,
 )

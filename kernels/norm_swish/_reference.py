@@ -19,7 +19,7 @@ def unit(z: Float[Array, "... width"]) -> tuple[Float[Array, "... width"], Float
     return centred * rstd, rstd
 
 
-def norm_swish(
+def reference(
     z: Float[Array, "... width"], scale: Float[Array, "..."], offset: Float[Array, "..."]
 ) -> Float[Array, "... width"]:
     """swish(LayerNorm(z)); scale and offset broadcast."""

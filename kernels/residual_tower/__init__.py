@@ -6,6 +6,5 @@ from ._api import (
     Implementation as Implementation,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
-    UnsupportedError as UnsupportedError,
 )
 from ._reference import reference as reference, TowerParams as TowerParams

@@ -9,6 +9,7 @@ from ..._errors import UserError
 from .._platform import platform
 from .._precision import check_precision, Precision
 from .._scan import check_remat, Remat
+from .._unsupported import import_pallas, UnsupportedError
 from ._packed import packed
 from ._reference import LAYERS_PER_BLOCK, TowerParams
 from ._scan import scanned
@@ -16,10 +17,6 @@ from ._vjp import with_passes
 
 
 Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton"]
-
-
-class UnsupportedError(UserError, NotImplementedError):
-    """An implementation was asked for what it cannot do."""
 
 
 class Options(NamedTuple):
@@ -38,9 +35,8 @@ class _Way(NamedTuple):
     remats: tuple[Remat, ...]
     together: bool = False
     """Whether several towers at once cost less than one after the other."""
-    precisions: tuple[Precision, ...] = get_args(Precision)
-    widths: tuple[int, ...] = ()
-    """Empty: any."""
+    widths: dict[str, tuple[int, ...]] | None = None
+    """By precision. None: any of any."""
     loops: bool = True
     """Whether there is a loop over blocks to unroll."""
     needs: str | None = None
@@ -62,14 +58,8 @@ def _packed(x, params, options):
 
 
 def _triton(x, params, options):
-    try:
-        from ._triton import passes
-    except ImportError as error:
-        raise UnsupportedError(
-            f"`implementation='triton'` needs Pallas and its Triton backend, and this JAX "
-            f"{jax.__version__} has none: {error}."
-        ) from error
-    return with_passes((x, params), passes(options.precision))
+    triton = import_pallas(f"{__package__}._triton", "`implementation='triton'`")
+    return with_passes((x, params), triton.passes(options.precision))
 
 
 _WAYS: dict[str, _Way] = {
@@ -80,8 +70,7 @@ _WAYS: dict[str, _Way] = {
         _triton,
         ("auto", "dots"),
         together=True,
-        precisions=("auto", "tf32", "bf16"),
-        widths=(128, 256, 512),
+        widths={"auto": (128, 256), "tf32": (128, 256), "bf16": (128, 256, 512)},
         loops=False,
         needs="gpu",
     ),
@@ -96,12 +85,13 @@ def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] |
     """What an implementation cannot be had with, and what it takes instead."""
     if options.remat not in way.remats:
         return f"remat={options.remat!r}", f"with {_one_of(way.remats)}"
-    if options.precision not in way.precisions:
-        return f"precision={options.precision!r}", f"with {_one_of(way.precisions)}"
+    if way.widths and options.precision not in way.widths:
+        return f"precision={options.precision!r}", f"with {_one_of(list(way.widths))}"
     if options.unroll != 1 and not way.loops:
         return f"unroll={options.unroll}", "with 1, as it has no loop that XLA sees"
-    if way.widths and width is not None and width not in way.widths:
-        return f"a width of {width}", f"with {_one_of(way.widths)}"
+    if way.widths and width is not None and width not in way.widths[options.precision]:
+        fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in way.widths.items())
+        return f"a width of {width} at precision={options.precision!r}", f"with {fitting}"
     if way.needs not in (None, platform()):
         return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
     return None

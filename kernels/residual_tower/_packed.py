@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._precision import dot, einsum, Precision, rounded
-from ..norm_swish import norm_swish, through_norm_swish
+from ..norm_swish import reference as norm_swish, through_norm_swish
 from ._reference import layers, TowerParams
 from ._vjp import Kept, parameter_gradient, Passes
 

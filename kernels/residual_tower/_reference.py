@@ -6,7 +6,7 @@ from typing import NamedTuple
 from jaxtyping import Array, Float
 
 from .._precision import dot, Precision
-from ..norm_swish import norm_swish
+from ..norm_swish import reference as norm_swish
 
 
 LAYERS_PER_BLOCK = 4

@@ -35,10 +35,9 @@ TILES: dict[tuple[int, bool], Tiles] = {
     (512, True): Tiles(16, 128, 8, 1),
     (128, False): Tiles(16, 64, 4, 2),
     (256, False): Tiles(16, 64, 8, 1),
-    (512, False): Tiles(16, 64, 8, 1),
 }
-"""By width, and whether operands are bfloat16. The largest that compile for Hopper without
-spilled registers and within its shared memory: `make aot` checks both."""
+"""By width, and whether operands are bfloat16. They compile for Hopper without spilled registers
+and within its shared memory, as `make aot` checks; at width 512, TF32 does not."""
 
 Pieces = list[Any]
 """Of `[rows, width]`, side by side, each `[rows, columns]`."""
@@ -88,9 +87,11 @@ class _Place(NamedTuple):
         """h W, or h Wᵀ."""
         at = lambda i, j: ref[block, self.net, layer, self.columns[i], self.columns[j]]
         each = range(len(self.columns))
-        if transposed:
-            return [_total([dot(h[i], at(j, i), trans_b=True) for i in each]) for j in each]
-        return [_total([dot(h[i], at(i, j)) for i in each]) for j in each]
+        weights = lambda i, j: at(j, i) if transposed else at(i, j)
+        # One piece of h after the other: every warp needs all of a piece, so that many at once
+        # would fill its registers.
+        by_piece = [[dot(h[i], weights(i, j), trans_b=transposed) for j in each] for i in each]
+        return [_total(list(parts)) for parts in zip(*by_piece, strict=True)]
 
 
 def _block_and_layer(index):

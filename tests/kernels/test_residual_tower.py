@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
-from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from crl_eqx import UserError
 from crl_eqx.kernels import (
@@ -20,7 +19,7 @@ from crl_eqx.kernels import (
 )
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
-from .towers import distance, exactly, highest, run_with, value_and_gradient, weighed
+from .towers import distance, exactly, GPU, highest, run_with, value_and_gradient, weighed
 
 
 SMALL = Case(8, 16, 6, nets=3)
@@ -143,11 +142,6 @@ def test_what_is_not_finite_stays_so_and_stays_in_its_row(implementation):
     y = residual_tower(x.at[1, 2].set(jnp.nan), params, implementation=implementation)
     assert np.isnan(y[1]).all()
     assert np.isfinite(y[0]).all() and np.isfinite(y[2]).all()
-
-
-GPU = AbstractMesh(
-    (1,), ("x",), (AxisType.Auto,), abstract_device=AbstractDevice("NVIDIA H200", 132, "cuda")
-)
 
 
 def test_the_choice_depends_on_where_it_will_run():

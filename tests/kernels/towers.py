@@ -5,10 +5,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from crl_eqx.kernels import residual_towers, TowerParams
 from crl_eqx.kernels.residual_tower import reference
 from crl_eqx.kernels.residual_tower.cases import draw
+
+
+GPU = AbstractMesh(
+    (1,), ("x",), (AxisType.Auto,), abstract_device=AbstractDevice("NVIDIA H200", 132, "cuda")
+)
+"""Under it, programs are traced and lowered for a GPU that is not there."""
 
 
 def highest(function):

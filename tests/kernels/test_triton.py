@@ -1,0 +1,120 @@
+"""The persistent kernels: their numbers in Pallas' interpreter, and their way to a GPU.
+
+The interpreter knows no limit of a GPU, and lowering computes no number: each needs the other.
+"""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from crl_eqx import nn, UserError
+from crl_eqx.kernels import residual_tower, TowerParams, UnsupportedError
+from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
+from crl_eqx.kernels.residual_tower._vjp import with_passes
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
+
+from .towers import distance, GPU, run_with, value_and_gradient, weighed
+
+
+INTERPRETED = [
+    CASES["one row"],
+    CASES["not a multiple of the tile"],
+    CASES["three networks"],
+    Case(4, 256, 16),
+]
+
+
+def interpreted(precision, **options):
+    return lambda x, p: with_passes((x, p), passes(precision, interpret=True, **options))
+
+
+@pytest.mark.parametrize("case", INTERPRETED, ids=str)
+def test_both_passes_compute_the_tower(case):
+    arrays = draw(case, key=jax.random.key(0))
+    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    assert distance(value_and_gradient(interpreted("auto"), *arrays), plain) < 2e-6
+
+
+def test_bf16_errs_as_packed_does():
+    arrays = draw(CASES["three networks"], key=jax.random.key(0))
+    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    ours = distance(value_and_gradient(interpreted("bf16"), *arrays), plain)
+    packed = run_with(implementation="packed", precision="bf16")
+    assert 0 < ours < 1.5 * distance(value_and_gradient(packed, *arrays), plain)
+
+
+def test_the_gradient_of_the_input_alone_is_the_same():
+    x, params = draw(CASES["not a multiple of the tile"], key=jax.random.key(0))
+    loss = lambda run: jax.jit(jax.grad(lambda x: weighed(run(x, params))))
+    plain = loss(run_with(implementation="xla"))(x)
+    assert distance(loss(interpreted("auto"))(x), plain) < 2e-6
+
+
+def test_the_tiles_change_no_number():
+    arrays = draw(CASES["three networks"], key=jax.random.key(0))
+    usual = value_and_gradient(interpreted("auto"), *arrays)
+    other = value_and_gradient(interpreted("auto", tiles=Tiles(8, 32, 4, 1)), *arrays)
+    assert distance(other, usual) < 2e-6
+
+
+def test_under_vmap_over_seeds():
+    draws = [draw(Case(4, 128, 5), key=jax.random.key(seed)) for seed in range(2)]
+    x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    gradient = jax.grad(lambda x, p: weighed(interpreted("auto")(x, p)), argnums=(0, 1))
+    together = jax.jit(jax.vmap(gradient))(x, params)
+    for i, arrays in enumerate(draws):
+        alone = value_and_gradient(run_with(implementation="xla"), *arrays)[1]
+        assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 2e-6
+
+
+def tower(width, batch=21):
+    x, params = draw(Case(8, width, batch), key=jax.random.key(0))
+    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
+
+
+@pytest.mark.parametrize("width, low", TILES)
+def test_both_kernels_are_lowered_for_a_gpu(width, low):
+    precision = "bf16" if low else "tf32"
+    run = lambda x, p: residual_tower(x, p, implementation="triton", precision=precision)
+    loss = lambda x, p: weighed(run(x, p))
+    with jax.sharding.use_abstract_mesh(GPU):
+        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(width))
+        text = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("__gpu$xla.gpu.triton") == 2
+
+
+@pytest.mark.parametrize(
+    "width, options, message",
+    [
+        (96, {}, r"a width of 96 at precision='auto'.*128 or 256 at 'auto'.*512 at 'bf16'"),
+        (512, {}, r"a width of 512 at precision='auto'.*512 at 'bf16'"),
+        (128, {"precision": "f32"}, r"precision='f32'.*'auto' or 'tf32' or 'bf16'"),
+        (128, {"remat": "block"}, r"remat='block'.*'auto' or 'dots'"),
+        (128, {"unroll": 2}, r"unroll=2.*with 1"),
+    ],
+)
+def test_what_it_cannot_do_on_a_gpu(width, options, message):
+    with jax.sharding.use_abstract_mesh(GPU):
+        with pytest.raises(UnsupportedError, match=message):
+            residual_tower(*tower(width), implementation="triton", **options)
+        block = lambda key: nn.ResidualBlock(width, key=key)
+        with pytest.raises(UserError, match=message):
+            nn.Stacked(block, 1, kernel="triton", key=jax.random.key(0), **options)
+
+
+def test_it_needs_a_gpu():
+    with pytest.raises(UnsupportedError, match="'triton'.*a CPU, but on a GPU; None chooses"):
+        residual_tower(*tower(128), implementation="triton")
+
+
+def test_it_needs_pallas(monkeypatch):
+    module = "crl_eqx.kernels.residual_tower._triton"
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "jax.experimental.pallas", None)
+    with (
+        jax.sharding.use_abstract_mesh(GPU),
+        pytest.raises(UnsupportedError, match="'triton'.*needs Pallas, and this JAX .* lacks it"),
+    ):
+        residual_tower(*tower(128), implementation="triton")
