@@ -1,13 +1,29 @@
 """Where what is being traced will run."""
 
+from typing import Any
+
 import jax
 
 
-def platform() -> str:
-    """`"cpu"`, `"gpu"` or `"tpu"`: of the abstract mesh that is set, else of JAX's default device.
+def _device() -> Any:
+    """Of the abstract mesh that is set, else JAX's default device.
 
     An abstract mesh that names a device is how a program is compiled for a GPU that is not there.
     """
-    device = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
-    name = jax.default_backend() if device is None else device.platform
+    abstract = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
+    return jax.devices()[0] if abstract is None else abstract
+
+
+def platform() -> str:
+    """`"cpu"`, `"gpu"` or `"tpu"`."""
+    name = _device().platform
     return "gpu" if name in ("cuda", "rocm") else name
+
+
+def on_hopper() -> bool:
+    """Whether it is an NVIDIA GPU of compute capability 9: H100, H200, H800, GH200."""
+    device = _device()
+    capability = getattr(device, "compute_capability", None)
+    if capability is not None:
+        return str(capability).startswith("9.")
+    return any(name in device.device_kind for name in ("H100", "H200", "H800"))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._errors import UserError
-from .._platform import platform
+from .._platform import on_hopper, platform
 from .._precision import check_precision, Precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
@@ -16,7 +16,7 @@ from ._scan import scanned
 from ._vjp import with_passes
 
 
-Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton"]
+Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton", "mosaic"]
 
 
 class Options(NamedTuple):
@@ -41,6 +41,8 @@ class _Way(NamedTuple):
     """Whether there is a loop over blocks to unroll."""
     needs: str | None = None
     """A platform."""
+    hopper: bool = False
+    """Whether the platform must be a GPU of the Hopper generation, and JAX at least 0.11."""
 
 
 def _xla(x, params, options):
@@ -62,6 +64,11 @@ def _triton(x, params, options):
     return with_passes((x, params), triton.passes(options.precision))
 
 
+def _mosaic(x, params, options):
+    mosaic = import_pallas(f"{__package__}._mosaic", "`implementation='mosaic'`")
+    return with_passes((x, params), mosaic.passes())
+
+
 _WAYS: dict[str, _Way] = {
     "xla": _Way(_xla, ("auto", "none")),
     "checkpoint": _Way(_checkpoint, ("auto", "dots", "block")),
@@ -73,6 +80,15 @@ _WAYS: dict[str, _Way] = {
         widths={"auto": (128, 256), "tf32": (128, 256), "bf16": (128, 256, 512)},
         loops=False,
         needs="gpu",
+    ),
+    "mosaic": _Way(
+        _mosaic,
+        ("auto", "dots"),
+        together=True,
+        widths={"bf16": (128, 256)},
+        loops=False,
+        needs="gpu",
+        hopper=True,
     ),
 }
 
@@ -94,6 +110,10 @@ def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] |
         return f"a width of {width} at precision={options.precision!r}", f"with {fitting}"
     if way.needs not in (None, platform()):
         return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
+    if way.hopper and not on_hopper():
+        return "this GPU", "on a Hopper (H100, H200); None chooses what can"
+    if way.hopper and jax.version.__version_info__ < (0, 11):
+        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
     return None
 
 
