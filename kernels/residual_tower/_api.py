@@ -112,7 +112,7 @@ def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] |
         return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
     if way.hopper and not on_hopper():
         return "this GPU", "on a Hopper (H100, H200); None chooses what can"
-    if way.hopper and jax.version.__version_info__ < (0, 11):
+    if way.hopper and jax.__version_info__ < (0, 11):
         return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
     return None
 

@@ -7,6 +7,9 @@ columns here, [width, rows]: the tensor cores want at least 64 of what comes fir
 has 16 rows.
 """
 
+# pyright: reportCallIssue=false, reportPrivateImportUsage=false
+# Those are of JAX 0.11, for which this is written, and not of every JAX that can be installed.
+
 import functools
 from typing import Any
 
@@ -164,7 +167,7 @@ def _compute(x_g, y_g, kept_g, s, where: _Where, depth: int, parts: int, width: 
     plgpu.wait_smem_to_gmem(0)
 
 
-def _forward(x, params: TowerParams, *, keep: bool, interpret: Any):
+def _forward(x, params: TowerParams, *, keep: bool, interpret: Any) -> tuple[Any, Any]:
     """y, and if `keep` also the blocks' inputs and z; arrays are turned on the way in and out."""
     blocks, nets, _, width, _ = params.weights.shape
     depth, parts, low = blocks * LAYERS_PER_BLOCK, width // COLUMNS, jnp.bfloat16

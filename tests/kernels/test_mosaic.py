@@ -1,0 +1,111 @@
+"""The warp-specialised forward kernel, in Mosaic's interpreter, which looks for races."""
+
+import jax
+import pytest
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
+
+from crl_eqx.kernels import residual_tower, TowerParams, UnsupportedError
+from crl_eqx.kernels.residual_tower._vjp import with_passes
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
+
+from .towers import distance, GPU, run_with, value_and_gradient, weighed
+
+
+OLD = jax.__version_info__ < (0, 11)
+interpreted_only = pytest.mark.skipif(
+    OLD, reason="Mosaic's interpreter came with JAX 0.11, for Python 3.12 or newer: `make next`"
+)
+INTERPRETED = [
+    CASES["one row"],
+    CASES["not a multiple of the tile"],
+    CASES["three networks"],
+    Case(8, 256, 32),
+]
+
+
+def interpreted():
+    import jax.experimental.pallas.mosaic_gpu as plgpu
+
+    from crl_eqx.kernels.residual_tower._mosaic import passes
+
+    detect = plgpu.InterpretGPUParams(detect_races=True)
+    return lambda x, params: with_passes((x, params), passes(interpret=detect))
+
+
+@interpreted_only
+@pytest.mark.parametrize("case", INTERPRETED, ids=str)
+def test_it_computes_the_tower_without_a_race(case, capfd):
+    arrays = draw(case, key=jax.random.key(0))
+    ours = value_and_gradient(interpreted(), *arrays)
+    assert "RACE" not in capfd.readouterr().out
+    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    packed = run_with(implementation="packed", precision="bf16")
+    usual = distance(value_and_gradient(packed, *arrays), plain)
+    assert 0 < distance(ours, plain) < 1.2 * usual
+
+
+@interpreted_only
+def test_the_value_alone_is_the_same():
+    x, params = draw(CASES["not a multiple of the tile"], key=jax.random.key(0))
+    packed = run_with(implementation="packed", precision="bf16")
+    assert distance(interpreted()(x, params), packed(x, params)) < 2e-3
+
+
+@interpreted_only
+def test_a_race_would_be_seen(capfd, monkeypatch):
+    """Without waiting for what still leaves shared memory, it is overwritten."""
+    from crl_eqx.kernels.residual_tower import _mosaic
+
+    wait = _mosaic.plgpu.wait_smem_to_gmem
+    at_the_end = lambda n, wait_read_only=False: None if wait_read_only else wait(n)
+    monkeypatch.setattr(_mosaic.plgpu, "wait_smem_to_gmem", at_the_end)
+    value_and_gradient(interpreted(), *draw(CASES["one row"], key=jax.random.key(0)))
+    assert "RACE DETECTED" in capfd.readouterr().out
+
+
+def tower(width=128):
+    x, params = draw(Case(8, width, 21), key=jax.random.key(0))
+    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
+
+
+@interpreted_only
+@pytest.mark.parametrize("width", [128, 256])
+def test_it_is_lowered_for_a_gpu(width):
+    run = lambda x, p: residual_tower(x, p, implementation="mosaic", precision="bf16")
+    loss = lambda x, p: weighed(run(x, p))
+    with jax.sharding.use_abstract_mesh(GPU):
+        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(width))
+        assert "mosaic_gpu_v2" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+def on(name):
+    device = AbstractDevice(name, 108, "cuda")
+    return AbstractMesh((1,), ("x",), (AxisType.Auto,), abstract_device=device)
+
+
+@pytest.mark.parametrize(
+    "mesh, width, precision, message",
+    [
+        (None, 128, "bf16", "a CPU, but on a GPU; None chooses what can"),
+        (on("NVIDIA A100"), 128, "bf16", r"this GPU, but on a Hopper \(H100, H200\)"),
+        (GPU, 128, "auto", "precision='auto', but with 'bf16'"),
+        (GPU, 512, "bf16", "a width of 512 at precision='bf16', but with 128 or 256 at 'bf16'"),
+    ],
+)
+def test_what_it_cannot_do(mesh, width, precision, message):
+    run = lambda: residual_tower(*tower(width), implementation="mosaic", precision=precision)
+    with pytest.raises(UnsupportedError, match=message):
+        if mesh is None:
+            run()
+        else:
+            with jax.sharding.use_abstract_mesh(mesh):
+                run()
+
+
+@pytest.mark.skipif(not OLD, reason="this JAX is new enough")
+def test_it_needs_a_new_jax():
+    with (
+        jax.sharding.use_abstract_mesh(GPU),
+        pytest.raises(UnsupportedError, match=r"JAX 0\.10.*, but with 0.11 or newer"),
+    ):
+        residual_tower(*tower(), implementation="mosaic", precision="bf16")
