@@ -15,7 +15,8 @@ from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
-from ..run import ActingName, load_run, make_acting, make_env, require_positive, Run
+from ..nn import Kernel, Precision
+from ..run import ActingName, Compute, load_run, make_acting, make_env, require_positive, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,10 @@ class Evaluate:
     """Another task with the same sizes; default the run's own, and its held-out goals."""
     seed: int = 1
     """Seed of the episodes."""
+    kernel: Kernel = "auto"
+    """Who computes the residual blocks; not taken from the run, which another machine made."""
+    precision: Precision = "auto"
+    """What their matrix products round their operands to."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -41,7 +46,7 @@ class Evaluate:
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
     require_positive(episodes=options.episodes, candidates=options.candidates)
-    run, agent = load_run(options.run)
+    run, agent = load_run(options.run, Compute(options.kernel, options.precision))
     names = [options.env or run.config.env]
     held_out = envs.eval_split(run.config.env)
     if options.env is None and held_out is not None:

@@ -10,7 +10,8 @@ from rich.console import Console
 
 from .. import envs as suite
 from .._errors import UserError
-from ..run import ActingName, draw_pictures, draw_task, require_positive
+from ..nn import Kernel, Precision
+from ..run import ActingName, Compute, draw_pictures, draw_task, require_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Render:
     """Episodes in the video."""
     acting: ActingName = "deterministic"
     """How a run's policy acts."""
+    kernel: Kernel = "auto"
+    """Who computes a run's residual blocks; not taken from the run, which another machine made."""
+    precision: Precision = "auto"
+    """What their matrix products round their operands to."""
     view: Literal["auto", "2d", "3d"] = "auto"
     """3d needs OpenGL; auto falls back to 2d without it."""
     seed: int = 1
@@ -44,7 +49,8 @@ def render(arguments: Sequence[str], console: Console) -> int:
 def _draw(options: Render) -> Iterator[str]:
     common: Any = dict(num_episodes=options.episodes, view=options.view, seed=options.seed)
     if options.run is not None and options.env is None:
-        return draw_pictures(options.run, acting=options.acting, **common)
+        compute = Compute(options.kernel, options.precision)
+        return draw_pictures(options.run, acting=options.acting, compute=compute, **common)
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
     return draw_task(suite.make(options.env), options.env, options.out, **common)

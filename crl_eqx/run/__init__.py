@@ -14,6 +14,7 @@ from ._checkpoint import (
 )
 from ._config import (
     ActingName as ActingName,
+    Compute as Compute,
     CONFIG as CONFIG,
     Config as Config,
     load_config as load_config,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, assert_never, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
@@ -18,7 +19,7 @@ from .._step import Optimizers
 from .._train import Acting, best_of, deterministic, stochastic, TrainStep
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
-from ..nn import check_depth
+from ..nn import check_depth, ResidualBlock, Stacked
 from ..objectives import CRL
 from ._config import (
     ActingName,
@@ -198,6 +199,7 @@ def check(config: Config) -> None:
     _check_optimizer(config.learning)
     _check_randomization(config.randomization)
     _check_gymnasium(config)
+    check_compute(config)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
         raise UserError("`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
@@ -317,6 +319,27 @@ def require_positive(**numbers: int) -> None:
     for name, value in numbers.items():
         if value < 1:
             raise UserError(f"`{flag(name)} {value}` must {_POSITIVE.words}.")
+
+
+def check_compute(config: Config) -> None:
+    """**Raises:** `UserError` where the networks cannot be computed as asked for, or not here."""
+    network, compute = config.network, dataclasses.asdict(config.compute)
+
+    def stack(key: PRNGKey) -> Stacked:
+        block = lambda key: ResidualBlock(
+            network.width,
+            residual=network.residual,
+            layer_norm=network.layer_norm,
+            activation=ACTIVATIONS[network.activation],
+            key=key,
+        )
+        return Stacked(block, 1, key=key, **compute)
+
+    try:
+        eqx.filter_eval_shape(stack, jax.random.key(0))
+    except UserError as error:
+        chosen = " ".join(f"{flag(n)} {v}" for n, v in compute.items() if v != "auto")
+        raise UserError(f"`{chosen}`: {error}") from error
 
 
 def _check_optimizer(learning: Learning) -> None:

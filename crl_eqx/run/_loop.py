@@ -22,9 +22,26 @@ from .._errors import UserError
 from .._evaluate import evaluate
 from .._train import TrainState, TrainStep
 from ..nn import audit
-from ._build import check, make_acting, make_agent, make_env, make_train_step, with_physics
+from ._build import (
+    check,
+    check_compute,
+    make_acting,
+    make_agent,
+    make_env,
+    make_train_step,
+    with_physics,
+)
 from ._checkpoint import CheckpointStore
-from ._config import CONFIG, Config, differences, file_name, load_config, save_config, SEEDS
+from ._config import (
+    Compute,
+    CONFIG,
+    Config,
+    differences,
+    file_name,
+    load_config,
+    save_config,
+    SEEDS,
+)
 from ._progress import Reporter
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate
@@ -369,18 +386,24 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
     if changes:
         raise UserError(
             f"`crl-eqx resume {run_dir}` would change the experiment: {', '.join(changes)}. Only "
-            f"the budget, evaluation and logging may change; start a new run for the rest."
+            f"the budget, evaluation, logging and how networks are computed may change; start a "
+            f"new run for the rest."
         )
     return new
 
 
-def load_run(run_dir: Path) -> tuple[Run, Agent]:
+def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
     """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
     which checkpoints it had to skip.
 
-    **Raises:** `UserError` if there is no agent.
+    Its networks are computed as `compute` says, not as the run's configuration does: an agent that
+    a GPU has trained is looked at on a laptop.
+
+    **Raises:** `UserError` if there is no agent, or it cannot be computed so.
     """
-    run, skipped = Run(load_config(run_dir / CONFIG), run_dir), []
+    config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
+    check_compute(config)
+    run, skipped = Run(config, run_dir), []
     agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
         raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")

@@ -11,7 +11,7 @@ from .._errors import UserError
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
 from ._build import make_acting
-from ._config import ActingName, CONFIG, file_name, load_config
+from ._config import ActingName, Compute, CONFIG, file_name, load_config
 from ._loop import load_run
 from ._plots import learning_curve, trajectories
 from ._video import still as still, video, View
@@ -31,12 +31,13 @@ def draw_pictures(
     run_dir: Path,
     *,
     acting: ActingName = "deterministic",
+    compute: Compute | None = None,
     num_episodes: int = 4,
     view: View = "auto",
     seed: int = 0,
 ) -> Iterator[str]:
     """Draws trajectories over the critic's energy, then a video; yields a line about each."""
-    run, agent = load_run(run_dir)
+    run, agent = load_run(run_dir, compute)
     for folder in ("plots", "videos"):
         (run_dir / folder).mkdir(exist_ok=True)
     plot_key, video_key = jax.random.split(jax.random.key(seed))

@@ -99,6 +99,12 @@ def _one_of(choices: Sequence[Any]) -> str:
 
 def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] | None:
     """What an implementation cannot be had with, and what it takes instead."""
+    if way.needs not in (None, platform()):
+        return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
+    if way.hopper and not on_hopper():
+        return "this GPU", "on a Hopper (H100, H200); None chooses what can"
+    if way.hopper and jax.__version_info__ < (0, 11):
+        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
     if options.remat not in way.remats:
         return f"remat={options.remat!r}", f"with {_one_of(way.remats)}"
     if way.widths and options.precision not in way.widths:
@@ -108,12 +114,6 @@ def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] |
     if way.widths and width is not None and width not in way.widths[options.precision]:
         fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in way.widths.items())
         return f"a width of {width} at precision={options.precision!r}", f"with {fitting}"
-    if way.needs not in (None, platform()):
-        return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
-    if way.hopper and not on_hopper():
-        return "this GPU", "on a Hopper (H100, H200); None chooses what can"
-    if way.hopper and jax.__version_info__ < (0, 11):
-        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
     return None
 
 

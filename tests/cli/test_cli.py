@@ -142,6 +142,25 @@ def test_train_resume_is_resume(trained, capsys):
     assert "after 560 environment steps" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_run_goes_on_with_another_kernel(trained, capsys):
+    words = ["--kernel", "packed", "--precision", "bf16", "--total-env-steps", "720"]
+    assert cli.run(["resume", str(trained), *words]) == 0
+    assert "after 720 environment steps" in " ".join(capsys.readouterr().out.split())
+    told = json.loads((trained / "config.json").read_text())
+    assert told["compute"] == {"kernel": "packed", "precision": "bf16", "remat": "auto"}
+
+
+def test_evaluate_takes_a_kernel_of_its_own(trained, capsys):
+    words = ["evaluate", str(trained), "--episodes", "2", "--json"]
+    seen = []
+    for kernel in ("xla", "packed"):
+        assert cli.run([*words, "--kernel", kernel]) == 0
+        seen.append(json.loads(capsys.readouterr().out)["point_u_maze"]["final_distance"])
+    assert seen[0] == pytest.approx(seen[1], rel=1e-3)
+    assert cli.run([*words, "--kernel", "triton"]) == 2
+    assert "`--kernel triton`" in capsys.readouterr().err
+
+
 def test_evaluate_reports_means_and_standard_errors(trained, capsys):
     assert cli.run(["evaluate", str(trained), "--episodes", "4", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
