@@ -7,7 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/demo_seed$(SEED)
 
-.PHONY: demo test slow lint types layers check clean
+NEXT := .venv-next
+# Those of Python 3.12 or newer that are here: on the path, or pyenv's.
+NEWER = python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
+AOT := .venv-aot
+PROGRAMS ?=
+
+.PHONY: demo test slow next aot lint types layers check clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -27,6 +33,32 @@ test: $(VENV)/.ready
 slow: $(VENV)/.ready
 	$(BIN)/pytest -q -m slow
 
+# The kernels under the next JAX, which needs a newer Python: Mosaic's interpreter is in no older.
+next:
+	@for python in $(NEWER); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	    exec $(MAKE) --no-print-directory $(NEXT)/.tested NEXT_PYTHON=$$python; fi; done; \
+	echo "skipped: the kernels under the next JAX need Python 3.12 or newer, and there is none"
+
+$(NEXT)/.ready: pyproject.toml
+	$(NEXT_PYTHON) -m venv $(NEXT)
+	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -e . jax==0.11.2 hypothesis==6.170.15 pytest==9.2.0
+	@touch $@
+
+.PHONY: $(NEXT)/.tested
+$(NEXT)/.tested: $(NEXT)/.ready
+	$(NEXT)/bin/python -m pytest -q tests/kernels -W ignore::DeprecationWarning
+
+# Compiles for an H200 on a machine without one; PROGRAMS names parts of what to compile.
+aot: $(AOT)/.ready
+	$(AOT)/bin/python bench/aot.py $(if $(PROGRAMS),--programs $(PROGRAMS))
+
+$(AOT)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(AOT)
+	$(AOT)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[aot]'
+	@touch $@
+
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,4 +72,4 @@ layers: $(VENV)/.ready
 check: lint types layers
 
 clean:
-	rm -rf $(VENV) dist
+	rm -rf $(VENV) $(NEXT) $(AOT) dist

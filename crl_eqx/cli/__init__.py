@@ -7,8 +7,10 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..run import TrainingError
+from ._cache import use_compilation_cache
 from ._envs import envs
 from ._evaluate import evaluate
+from ._export import export
 from ._info import info
 from ._render import render
 from ._train import resume, train
@@ -19,6 +21,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str], Console], int], str]] = {
     "resume": (resume, "go on with a run from its newest checkpoint"),
     "evaluate": (evaluate, "play fresh episodes with a trained agent and report"),
     "render": (render, "draw a trained agent, or a task played at random: --env NAME"),
+    "export": (export, "write a trained policy as a file that JAX alone can run"),
     "envs": (envs, "list the tasks, or show one"),
     "info": (info, "what a run is, how far it got, and what it was made with"),
 }
@@ -51,6 +54,7 @@ def run(arguments: Sequence[str]) -> int:
         known = ", ".join(COMMANDS)
         print(f"`crl-eqx {name}`: no such command; there are {known}.", file=sys.stderr)
         return 2
+    use_compilation_cache()
     try:
         return COMMANDS[name][0](rest, Console())
     except UserError as error:

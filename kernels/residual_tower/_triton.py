@@ -90,8 +90,11 @@ class _Place(NamedTuple):
         weights = lambda i, j: at(j, i) if transposed else at(i, j)
         # One piece of h after the other: every warp needs all of a piece, so that many at once
         # would fill its registers.
-        by_piece = [[dot(h[i], weights(i, j), trans_b=transposed) for j in each] for i in each]
-        return [_total(list(parts)) for parts in zip(*by_piece, strict=True)]
+        total: Pieces = []
+        for i in each:
+            parts = [dot(h[i], weights(i, j), trans_b=transposed) for j in each]
+            total = [t + p for t, p in zip(total, parts, strict=True)] if total else parts
+        return total
 
 
 def _block_and_layer(index):

@@ -134,3 +134,75 @@ def test_results_name_the_machine_but_no_host_and_no_path(bench, tmp_path):
 def test_medians_take_the_middle_of_numbers_and_keep_names(bench):
     rows = [{"name": "a", "x": x, "gone": None} for x in (3.0, 1.0, 2.0)]
     assert bench("_measure").medians(rows) == {"name": "a", "x": 2.0, "gone": None}
+
+
+def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
+    suite = bench("gpu_suite")
+    monkeypatch.setattr(suite, "WIDTH", 8)
+    job = dict(way="packed", precision="f32", cells=[(4, 4)], passes=[4], checked=[4])
+    error, update, passes = suite.work(job | {"until": float("inf")})
+    assert 0 < error["gradient_error"] < 1e-5
+    assert update["update_ms"] > 0 and update["temp_mib"] > 0
+    assert passes["forward_and_backward_ms"] > 0
+    (left,) = suite.work(job | {"checked": [], "until": 0})
+    assert left["left_out"]
+
+
+def test_the_gpu_suite_shows_what_it_measured_and_what_is_wrong(bench, tmp_path):
+    suite = bench("gpu_suite")
+    ceiling = dict(bytes_per_second=1e12, f32_operations_per_second=1e13)
+    cell = dict(what="update", way="packed", precision="f32", depth=64, batch_size=512)
+    cell |= dict(update_ms=2.5, temp_mib=100, compile_seconds=9)
+    cell |= suite.roofline(64, 512, "f32", ceiling)
+    assert cell["arithmetic_ms"] == pytest.approx(1e3 * 11 * 2 * 512 * 256**2 * 64 / 1e13)
+    result = {"rows": [cell, cell | {"flags": "none", "update_ms": 2.0}]}
+    told = suite.markdown(result)
+    assert "| 512 | 64 | packed | f32 | 2.5 |" in told and "| none | 2 |" in told
+    suite.plot(result, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 1000
+    error = dict(what="error", way="packed", precision="f32", depth=8)
+    right, wrong = (error | dict(value_error=1e-7, gradient_error=e) for e in (1e-7, float("nan")))
+    assert suite.too_wrong([right]) == []
+    assert "gradient_error nan" in suite.too_wrong([right, wrong])[0]
+
+
+SEQUENCE = """\
+001: kCustomKernel [source | next=002] tower_forward grid: [16, 3, 1] threads: [256, 1, 1]  shared_memory: 2048 bytes
+002: kWhile        [prev=001 (1) | next=003 (1)]
+condition:
+    003: kCustomKernel [source | sink] loop_compare_fusion grid: [1, 1, 1] threads: [1, 1, 1]  shared_memory: 0 bytes
+  body:
+    004: kAsyncStart   [source | sink] stream=computation_stream[0], async_id=8
+        006: kDynamicSliceFusion [source | sink] params=1, results=1
+            005: kCopy [source | sink] kCopy
+    007: kCustomKernel [source | sink] gemm grid: [16, 3, 1] threads: [64, 1, 1]  shared_memory: 0 bytes
+    008: kAsyncDone    [source | sink] async_id=8
+009: kCopy         [prev=002 (1) | sink] kCopy
+"""  # noqa: E501
+PTXAS = """\
+ptxas info    : Compiling entry function 'tower_forward' for 'sm_90a'
+ptxas info    : Function properties for tower_forward
+    8 bytes stack frame, 4 bytes spill stores, 8 bytes spill loads
+ptxas info    : Used 128 registers, used 1 barriers
+"""
+
+
+def test_what_the_compiler_plans_for_a_gpu_is_counted_and_bounded(bench):
+    aot = bench("aot")
+    counted = aot._launches(SEQUENCE, '"known_trip_count":{"n":"16"}')
+    assert counted == {
+        "outside": 2,
+        "loops": [{"turns": 16, "launches": 2}],
+        "launches": 2 + 16 * 2,
+    }
+    (kernel,) = aot._kernels(SEQUENCE, PTXAS)
+    assert kernel == {
+        "kernel": "tower_forward",
+        "registers": 128,
+        "spilled_bytes": 12,
+        "shared_memory": 2048,
+    }
+    row = {"program": "update, triton, bf16", "temp_mib": 10, "compile_seconds": 1.0}
+    row |= counted | {"kernels": [kernel]}
+    assert aot._exceeded(row) == ["update, triton, bf16: spilled_bytes is 12, at most 0 is allowed"]
+    assert "tower_forward 128, 12, 2" in aot.table([row])

@@ -142,6 +142,13 @@ def test_train_resume_is_resume(trained, capsys):
     assert "after 560 environment steps" in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_policy_is_exported(trained, tmp_path, capsys):
+    path = tmp_path / "policy.stablehlo"
+    assert cli.run(["export", str(trained), "--out", str(path)]) == 0
+    assert f"{path}  " in capsys.readouterr().out
+    assert json.loads(path.with_suffix(".json").read_text())["env"] == "point_u_maze"
+
+
 def test_a_run_goes_on_with_another_kernel(trained, capsys):
     words = ["--kernel", "packed", "--precision", "bf16", "--total-env-steps", "720"]
     assert cli.run(["resume", str(trained), *words]) == 0

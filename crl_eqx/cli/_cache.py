@@ -1,0 +1,15 @@
+"""What was compiled once is kept for the next start."""
+
+import os
+
+import jax
+import platformdirs
+
+
+def use_compilation_cache() -> None:
+    """Turns JAX's persistent compilation cache on, in the user's cache folder, unless one of JAX's
+    own variables says where, or not at all. Programs that call back into Python, as native physics
+    does, are not kept: JAX cannot."""
+    if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
+        folder = platformdirs.user_cache_path("crl-eqx") / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))

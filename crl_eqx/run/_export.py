@@ -1,0 +1,52 @@
+"""A policy as a file that JAX alone can run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .._agent import Agent
+from .._env import AbstractGoalEnv
+from ..envs import AbstractMujocoEnv
+from ._arrays import replace_file
+
+
+PLATFORMS = ("cpu", "cuda")
+
+
+def export_policy(
+    agent: Agent, env: AbstractGoalEnv, path: Path, about: dict[str, Any] | None = None
+) -> Path:
+    """Writes the deterministic policy with its weights as StableHLO in the format of `jax.export`:
+    `(state [batch, state_size], goal [batch, goal_size]) -> action [batch, action_size]`, for any
+    batch, on CPUs and NVIDIA GPUs. A JSON file of the same name says what the numbers are.
+
+    `jax.export.deserialize` reads it back; newer versions of JAX read what older ones wrote, for
+    at least six months. `examples/exported_policy.py` is all that a robot needs.
+    """
+    arrays, static = eqx.partition(agent, eqx.is_array)
+
+    def act(state: jax.Array, goal: jax.Array) -> jax.Array:
+        return eqx.combine(arrays, static).policy(state, goal).mode()
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = lambda size: jax.ShapeDtypeStruct((batch, size), jnp.float32)
+    exported = jax.export.export(jax.jit(act), platforms=PLATFORMS)(
+        shape(env.state_size), shape(env.goal_size)
+    )
+    replace_file(path, bytes(exported.serialize()))
+    table = env.describe_state() if isinstance(env, AbstractMujocoEnv) else ()
+    facts = (about or {}) | {
+        "state_size": env.state_size,
+        "goal_size": env.goal_size,
+        "action_size": env.action_size,
+        "action_range": [-1, 1],
+        "platforms": PLATFORMS,
+        "jax": jax.__version__,
+        "state": [row._asdict() for row in table],
+    }
+    replace_file(path.with_suffix(".json"), json.dumps(facts, indent=2, default=str).encode())
+    return path

@@ -1,0 +1,53 @@
+"""An exported policy does what the agent does, without the library."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from crl_eqx import Agent, envs
+from crl_eqx.run import export_policy
+
+from ..probes import Box
+
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "exported_policy.py"
+
+
+@pytest.fixture(scope="module")
+def agent():
+    build = lambda key: Agent.create(Box(), depth=8, width=16, normalize=True, key=key)
+    return eqx.filter_jit(build)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+def test_it_acts_as_the_agent_on_any_batch(agent, batch, tmp_path):
+    agent = agent.observe(*jax.random.normal(jax.random.key(3), (2, 50, 2)))
+    path = export_policy(agent, Box(), tmp_path / "policy.stablehlo")
+    state, goal = jax.random.normal(jax.random.key(1), (2, batch, 2))
+    loaded = jax.export.deserialize(bytearray(path.read_bytes()))
+    np.testing.assert_allclose(loaded.call(state, goal), agent.act(state, goal), atol=1e-5)
+    assert loaded.platforms == ("cpu", "cuda")
+
+
+def test_the_file_beside_says_what_the_numbers_are(agent, tmp_path):
+    env = envs.make("point_u_maze")
+    build = lambda key: Agent.create(env, depth=4, width=8, key=key)
+    path = export_policy(build(jax.random.key(0)), env, tmp_path / "p.stablehlo", {"env": "maze"})
+    about = json.loads(path.with_suffix(".json").read_text())
+    assert about["env"] == "maze" and about["action_range"] == [-1, 1]
+    assert about["state"][0].keys() == {"numbers", "what", "unit", "goal"}
+
+
+def test_the_loader_needs_jax_alone(agent, tmp_path):
+    path = export_policy(agent, Box(), tmp_path / "policy.stablehlo")
+    guard = "import sys; sys.modules['crl_eqx'] = sys.modules['equinox'] = None; "
+    program = f"{guard} import runpy; runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    command = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "actions of a batch of 3: (3, 2)" in done.stdout
