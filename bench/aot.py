@@ -327,7 +327,8 @@ def main() -> None:
     for name in chosen:
         rows.append(measure(name))
         print(table(rows[-1:]).splitlines()[-1], flush=True)
-    path = write("aot-h200", rows, directory=args.out)
+    name = f"aot-h200-jax-{importlib.metadata.version('jax')}"
+    path = write(name, rows, directory=args.out)
     path.with_suffix(".md").write_text(table(rows) + "\n")
     print(f"written to {path.name}")
     failures = [sentence for row in rows for sentence in _exceeded(row)]

@@ -141,49 +141,6 @@ def roofline(depth: int, batch_size: int, precision: str, ceiling: dict[str, flo
 # What runs in processes of their own.
 
 
-def _errors(way: str, precision: str, depth: int) -> dict[str, float]:
-    """‖ours - exact‖ / ‖exact‖ of value and gradient of three towers, against float64."""
-    import jax
-    import jax.numpy as jnp
-
-    from crl_eqx.kernels.residual_tower import reference
-    from crl_eqx.kernels.residual_tower.cases import Case, draw
-
-    x, params = draw(Case(depth, WIDTH, 37, nets=3), key=jax.random.key(depth))
-
-    def both(run):
-        loss = lambda x, params: (jnp.sum(jnp.sin(y := run(x, params))), y)
-        (_, y), gradient = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))(x, params)
-        return y, gradient
-
-    ours = both(_towers(way, precision))
-    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
-        x, params = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), (x, params))
-        exact = both(reference)
-        square = lambda leaves: sum(float(jnp.sum(jnp.square(leaf))) for leaf in leaves)
-        wide = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), ours)
-        apart = jax.tree.map(jnp.subtract, wide, exact)
-        found = {}
-        for name, ours_, exact_ in zip(("value", "gradient"), apart, exact, strict=True):
-            leaves = square(jax.tree.leaves(ours_)), square(jax.tree.leaves(exact_))
-            found[f"{name}_error"] = (leaves[0] / leaves[1]) ** 0.5
-    return found
-
-
-def _towers(way: str, precision: str) -> Callable:
-    """`[nets, batch, width]` through three towers."""
-    import jax.numpy as jnp
-
-    from crl_eqx.kernels import residual_towers, TowerParams
-
-    def run(x, params):
-        each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
-        ys = residual_towers(list(x), each, implementation=way, precision=precision)
-        return jnp.stack(ys)
-
-    return run
-
-
 def _update(way: str, precision: str, depth: int, batch_size: int) -> tuple[Callable, Any, tuple]:
     """A donating step, its carry and its other arguments."""
     import _published
@@ -222,11 +179,12 @@ def _timed_passes(way: str, precision: str, depth: int, batch_size: int) -> dict
     """Of three towers together."""
     import jax
     import jax.numpy as jnp
+    from precision import towers
 
     from crl_eqx.kernels.residual_tower.cases import Case, draw
 
     x, params = draw(Case(depth, WIDTH, batch_size, nets=3), key=jax.random.key(0))
-    run = _towers(way, precision)
+    run = towers(way, precision)
     forward = jax.jit(run)
     backward = jax.jit(jax.grad(lambda x, p: jnp.sum(jnp.square(run(x, p))), (0, 1)))
     return {
@@ -237,12 +195,13 @@ def _timed_passes(way: str, precision: str, depth: int, batch_size: int) -> dict
 
 def work(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The child's side: one row per cell, printed as soon as it is there."""
+    from precision import errors
+
     way, precision = job["way"], job["precision"]
     slowest = 5.0
-    if way != "published":
-        for depth in job["checked"]:
-            errors = _errors(way, precision, depth)
-            yield {"what": "error", "depth": depth} | errors
+    for depth in job["checked"] if way != "published" else ():
+        row = {"what": "error", "depth": depth}
+        yield row | errors(way, precision, depth, width=WIDTH)
     for depth, batch_size in job["cells"]:
         if time.time() + slowest > job["until"]:
             yield {"what": "update", "depth": depth, "batch_size": batch_size, "left_out": True}

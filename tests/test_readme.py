@@ -16,6 +16,7 @@ import crl_eqx as crl
 from crl_eqx import cli, envs
 from crl_eqx.cli._envs import Envs
 from crl_eqx.cli._evaluate import Evaluate
+from crl_eqx.cli._export import Export
 from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
 from crl_eqx.cli._train import parse_config
@@ -55,7 +56,8 @@ def _commands() -> Iterator[list[str]]:
 
 def _understand(command: str, *words: str):
     """Parses a command as the command line does. Exits, and so fails, on an unknown flag."""
-    kinds = {"info": Info, "evaluate": Evaluate, "render": Render, "envs": Envs}
+    kinds = {"info": Info, "evaluate": Evaluate, "export": Export}
+    kinds |= {"render": Render, "envs": Envs}
     if command in kinds:
         return tyro.cli(kinds[command], args=words)
     assert command in ("train", "resume"), command

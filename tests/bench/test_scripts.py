@@ -136,6 +136,7 @@ def test_medians_take_the_middle_of_numbers_and_keep_names(bench):
     assert bench("_measure").medians(rows) == {"name": "a", "x": 2.0, "gone": None}
 
 
+@pytest.mark.usefixtures("quick_compiles")
 def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
     suite = bench("gpu_suite")
     monkeypatch.setattr(suite, "WIDTH", 8)
@@ -206,3 +207,10 @@ def test_what_the_compiler_plans_for_a_gpu_is_counted_and_bounded(bench):
     row |= counted | {"kernels": [kernel]}
     assert aot._exceeded(row) == ["update, triton, bf16: spilled_bytes is 12, at most 0 is allowed"]
     assert "tower_forward 128, 12, 2" in aot.table([row])
+
+
+@pytest.mark.usefixtures("quick_compiles")
+def test_rounding_is_measured_against_float64(bench):
+    errors = bench("precision").errors
+    exact, rounded = (errors("packed", p, 4, width=8) for p in ("f32", "bf16"))
+    assert 0 < exact["gradient_error"] < 1e-5 < rounded["gradient_error"] < 0.1

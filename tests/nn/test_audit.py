@@ -50,6 +50,7 @@ def test_memory_of_an_update_grows_with_the_batch_and_shrinks_with_rematerialisa
     kept = {r: audit(agent(depth=16, remat=r)) for r in ("none", "dots", "block", "auto")}
     sizes = {name: report.bytes_per_update(256) for name, report in kept.items()}
     assert sizes["none"] > sizes["dots"] == sizes["auto"] > sizes["block"]
+    assert audit(agent(depth=16, kernel="xla")).bytes_per_update(256) == sizes["none"]
     report = kept["block"]
     assert report.bytes_per_update(0) == 16 * report.parameters  # weights, gradients, Adam's two
 
