@@ -155,6 +155,11 @@ def _check_arrays(x: Any, params: TowerParams) -> None:
             f"`residual_tower` takes weights [blocks, {LAYERS_PER_BLOCK}, width, width] and "
             f"vectors [blocks, {LAYERS_PER_BLOCK}, 3, width]; these are {weights} and {vectors}."
         )
+    if params.weights.dtype not in (jnp.float32, jnp.float64):
+        raise UserError(
+            f"`residual_tower` takes parameters in float32 or float64, not "
+            f"{params.weights.dtype}; `precision` says what products round them to."
+        )
     if x.shape[-1] != width:
         raise UserError(f"`residual_tower` of width {width} was given an x of shape {x.shape}.")
 
@@ -172,6 +177,7 @@ def residual_tower(
 
     **Arguments:**
 
+    - `x`: of any floating type; the parameters' is computed in and returned.
     - `params`: weights `[blocks, 4, width, width]` and vectors `[blocks, 4, 3, width]`.
     - `implementation`: a name of `crl_eqx.kernels.Implementation`; None chooses by platform.
         All compute the same, from the same parameters; `docs/kernels.md` says when which wins.
@@ -222,14 +228,33 @@ def residual_towers(
             f"`residual_tower(implementation={name!r})` was given an empty batch, of shape "
             f"{next(x.shape for x in xs if x.size == 0)}; 'xla' can do that."
         )
-    flat = [x.reshape(-1, x.shape[-1]) for x in xs]
-    alike = {(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)}
+    if way.widths and any(p.weights.dtype != jnp.float32 for p in params):
+        raise UnsupportedError(f"`implementation={name!r}` takes parameters in float32 only.")
+    flat = [
+        x.reshape(-1, x.shape[-1]).astype(p.weights.dtype) for x, p in zip(xs, params, strict=True)
+    ]
     if not way.together:
         ys = [way.run(x, p, options) for x, p in zip(flat, params, strict=True)]
-    elif len(alike) == 1:
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params)
-        ys = list(way.run(jnp.stack(flat), stacked, options))
     else:
-        lone = [TowerParams(*(leaf[:, None] for leaf in p)) for p in params]
-        ys = [way.run(x[None], p, options)[0] for x, p in zip(flat, lone, strict=True)]
+        run = lambda xs, params: way.run(
+            jnp.stack(xs),
+            jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params),
+            options,
+        )
+        ys = _by_shape(run, flat, params)
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]
+
+
+def _by_shape(
+    run: Callable[[list[Any], list[TowerParams]], Any],
+    xs: Sequence[Any],
+    params: Sequence[TowerParams],
+) -> list[Any]:
+    """`run` of those that are equal in shape, all such at once; results in the given order."""
+    groups: dict[Any, list[int]] = {}
+    for i, (x, p) in enumerate(zip(xs, params, strict=True)):
+        groups.setdefault((x.shape, x.dtype, p.weights.shape), []).append(i)
+    ys: dict[int, Any] = {}
+    for group in groups.values():
+        ys |= zip(group, run([xs[i] for i in group], [params[i] for i in group]), strict=True)
+    return [ys[i] for i in range(len(xs))]

@@ -1,5 +1,7 @@
 """All implementations compute the same tower, and say what they cannot do."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,13 +111,17 @@ def test_the_gradient_of_the_input_alone_computes_none_of_the_weights(remat, pro
     assert count((0, 1)) == products + 1
 
 
-@pytest.mark.parametrize("implementation", ["xla", "checkpoint", "packed"])
-def test_unequal_towers_are_run_one_by_one(implementation):
-    cases = [SMALL._replace(nets=1), SMALL._replace(nets=1, batch=4), Case(4, 8, 6)]
+@pytest.mark.parametrize("implementation, scans", [("xla", 4), ("checkpoint", 4), ("packed", 3)])
+def test_towers_of_several_shapes_give_what_each_gives_alone(implementation, scans):
+    """`packed` runs those together that are equal in shape: here the first and the last."""
+    one = SMALL._replace(nets=1)
+    cases = [one, one._replace(batch=4), Case(4, 8, 6), one]
     drawn = [draw(case, key=jax.random.key(i)) for i, case in enumerate(cases)]
     xs = [x[0] for x, _ in drawn]
     towers = [TowerParams(p.weights[:, 0], p.vectors[:, 0]) for _, p in drawn]
-    together = residual_towers(xs, towers, implementation=implementation)
+    run = functools.partial(residual_towers, implementation=implementation)
+    assert str(jax.make_jaxpr(run)(xs, towers)).count("scan[") == scans
+    together = run(xs, towers)
     for x, params, y in zip(xs, towers, together, strict=True):
         alone = residual_tower(x, params, implementation=implementation)
         np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
@@ -134,6 +140,15 @@ def test_any_shape_of_batch(implementation):
     np.testing.assert_allclose(of_shape.reshape(6, 8), y, rtol=1e-5, atol=1e-6)
     one = residual_tower(x[0], params, implementation=implementation)
     np.testing.assert_allclose(one, y[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("implementation", [None, "xla", "checkpoint", "packed"])
+def test_inputs_of_another_type_are_taken(implementation):
+    x, params = tower(Case(4, 8, 6))
+    low = x.astype(jnp.bfloat16)
+    y = residual_tower(low, params, implementation=implementation)
+    plain = residual_tower(low.astype(jnp.float32), params, implementation=implementation)
+    np.testing.assert_array_equal(y, plain)
 
 
 @pytest.mark.parametrize("implementation", ["xla", "checkpoint", "packed"])
@@ -182,5 +197,8 @@ def test_arrays_that_do_not_fit():
     x, params = tower()
     with pytest.raises(UserError, match=r"width 128.*\(1, 64\)"):
         residual_tower(x[:, :64], params)
+    low = params._replace(weights=params.weights.astype(jnp.bfloat16))
+    with pytest.raises(UserError, match="float32 or float64, not bfloat16"):
+        residual_tower(x, low)
     with pytest.raises(UserError, match=r"weights \[blocks, 4, width, width\].*\(1, 3, 128, 128\)"):
         residual_tower(x, params._replace(weights=params.weights[:, :3]))
