@@ -7,8 +7,8 @@ from ._maze import Maze
 from ._mj import MjSpec, mjtGeom
 
 
-CONTACTS = 32
-"""More than an ant or a humanoid has ever at once."""
+CONTACTS = 16
+"""More than an ant or a humanoid has ever at once: 6 and 5, pushed about between walls."""
 
 
 def load_asset(name: str) -> MjSpec:
@@ -32,13 +32,22 @@ def add_target(
 
 
 def add_walls(
-    spec: MjSpec, maze: Maze, touching: Sequence[str], *, height: float, friction: float
+    spec: MjSpec,
+    maze: Maze,
+    touching: Sequence[str],
+    *,
+    height: float,
+    friction: float,
+    near: int | None = None,
 ) -> None:
     """One box per wall of `maze`, each of which collides with the geoms `touching` only.
 
-    Of the many points that could touch, MJX solves for the `CONTACTS` deepest, so that the price
-    of a step does not grow with the maze. The C engine solves for those that do touch.
+    Of the many points that could touch, MJX solves for the `CONTACTS` deepest, and looks for them
+    on the `near` nearest walls only, so that the price of a step does not grow with the maze: that
+    is as many as the robot can reach at once. The C engine solves for those that do touch.
     """
+    if near is not None:
+        spec.add_numeric(name="near_walls", data=[near])
     spec.add_numeric(name="max_contact_points", data=[CONTACTS])
     for number, box in enumerate(maze.walls):
         name = f"wall_{number}"

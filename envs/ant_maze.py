@@ -17,6 +17,7 @@ from ._scene import add_target, add_walls, load_asset
 
 SCALE = 4.0  # m
 HEIGHT = 2.0  # m
+NEAR_WALLS = 2  # as many as are anywhere within 1.9 m
 
 
 class AntMaze(AbstractMujocoEnv):
@@ -54,7 +55,7 @@ class AntMaze(AbstractMujocoEnv):
         self.episode_length = episode_length
         spec = load_asset("ant")
         add_target(spec, self.threshold)
-        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0)
+        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
         self.body = AntBody(self.physics.model)
 

@@ -15,7 +15,7 @@ from ._maze import Maze
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 from ._scene import add_target, add_walls, load_asset
-from .ant_maze import HEIGHT, SCALE
+from .ant_maze import HEIGHT, NEAR_WALLS, SCALE
 
 
 class AntMazeGen(AbstractMujocoEnv):
@@ -63,7 +63,7 @@ class AntMazeGen(AbstractMujocoEnv):
             )
         spec = load_asset("ant")
         add_target(spec, self.threshold)
-        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0)
+        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
         self.body = AntBody(self.physics.model)
 

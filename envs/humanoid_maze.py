@@ -24,6 +24,7 @@ from ._scene import add_target, add_walls
 
 SCALE = 2.0  # m
 HEIGHT = 1.0  # m
+NEAR_WALLS = 4  # as many as are anywhere within 1.9 m
 
 
 class HumanoidMaze(AbstractMujocoEnv):
@@ -62,7 +63,7 @@ class HumanoidMaze(AbstractMujocoEnv):
         self.episode_length = episode_length
         spec = humanoid_spec()
         add_target(spec, self.threshold)
-        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0)
+        add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
         self.physics = select_physics(physics, spec.compile(), substeps(spec, control_dt))
         self.body = HumanoidBody(self.physics.model)
 

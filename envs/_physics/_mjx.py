@@ -12,6 +12,7 @@ from mujoco import mjx as mjx
 
 from .._mj import MjModel
 from ._base import AbstractPhysics, own_model, PhysicsState
+from ._near import NearWalls
 
 
 class MjxPhysics(AbstractPhysics):
@@ -19,6 +20,7 @@ class MjxPhysics(AbstractPhysics):
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
+    _near: NearWalls = eqx.field(static=True)
     _device: "DeviceModel" = eqx.field(static=True)
     variant: Int[Array, ""] | None
 
@@ -26,27 +28,30 @@ class MjxPhysics(AbstractPhysics):
         self.model = own_model(model, substeps)
         self.substeps = substeps
         self.variant = None
-        self._device = DeviceModel(self.model, pool, mjx.put_model)
+        self._near = NearWalls(self.model)
+        put = lambda model: self._near.fewer_pairs(mjx.put_model(model))
+        self._device = DeviceModel(self.model, pool, put)
 
     def pooled(self, models: Sequence[MjModel]) -> "MjxPhysics":
         return type(self)(self.model, self.substeps, models)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         with relaxed():
-            data = mjx.make_data(self.model).replace(qpos=qpos, qvel=qvel)
-            return self._seen(self._device.at(self.variant), data)
+            model = self._device.at(self.variant)
+            return self._seen(model, mjx.make_data(model).replace(qpos=qpos, qvel=qvel))
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
         with relaxed():
-            model, data = self._device.at(self.variant), mjx.make_data(self.model)
+            model = self._device.at(self.variant)
+            data = mjx.make_data(model)
             data = data.replace(qpos=physics_state.qpos, qvel=physics_state.qvel, ctrl=ctrl)
-            step = lambda _, data: mjx.step(model, data)
+            step = lambda _, data: mjx.step(self._near.at(model, data.qpos), data)
             return self._seen(model, jax.lax.fori_loop(0, self.substeps, step, data))
 
     def _seen(self, model: mjx.Model, data: mjx.Data) -> PhysicsState:
         # MuJoCo reads sensors where a step begins; here they belong to its end.
         has_sensors = self.model.nsensordata > 0
-        seen = mjx.forward(model, data) if has_sensors else data
+        seen = mjx.forward(self._near.at(model, data.qpos), data) if has_sensors else data
         return PhysicsState(data.qpos, data.qvel, seen.sensordata)
 
 

@@ -94,7 +94,7 @@ def test_steps_of_environments_are_counted(bench):
 
 def test_a_planner_reaches_a_goal_that_is_near(bench):
     script = bench("attain")
-    words = dict(tries=1, seed=0, samples=16, horizon=0.3, hold=0.06, spread=None)
+    words = dict(tries=1, seed=0, samples=16, horizon=0.3, hold=0.06, spread=None, keep=None)
     (row,) = script.tries("reacher", argparse.Namespace(**words))
     assert row["reached"] and row["nearest_distance"] < 0.05 and row["steps"] < 1000
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from crl_eqx._errors import UserError
-from crl_eqx.envs import Maze
+from crl_eqx.envs import ant_maze, humanoid_maze, Maze
 from crl_eqx.envs._maze import MAZES
 
 
@@ -89,3 +89,16 @@ def test_steps_along_a_path_count_its_cells():
     assert maze.steps_from(path[0]) == {cell: steps for steps, cell in enumerate(path)}
     both = maze.steps_from(path[0], path[-1])
     assert both[path[1]] == both[path[-2]] == 1 and max(both.values()) == 8
+
+
+@pytest.mark.parametrize("layout", [name for name in MAZES if not name.endswith("_eval")])
+@pytest.mark.parametrize("task, reach", [(ant_maze, 1.3), (humanoid_maze, 1.5)])
+def test_no_robot_reaches_more_walls_at_once_than_mjx_looks_at(layout, task, reach):
+    maze = Maze(MAZES[layout], task.SCALE)
+    offsets = np.linspace(-0.5, 0.5, 41) * maze.scale
+    square = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)
+    places = np.asarray([maze.centre(cell) for cell in maze.cells("RG.")])[:, None] + square[None]
+    centres, halves = (np.asarray(x) for x in zip(*maze.walls, strict=True))
+    apart = np.abs(places[:, :, None] - centres[None, None]) - halves[None, None]
+    within = np.linalg.norm(np.maximum(apart, 0.0), axis=-1) < reach
+    assert within.sum(-1).max() <= task.NEAR_WALLS

@@ -240,6 +240,32 @@ def test_sensors_belong_to_the_positions_beside_them(name):
     assert jnp.abs(physics_state.qpos - angles).min() > 1e-4
 
 
+ROOM = """
+<mujoco><custom><numeric name="near_walls" data="1"/></custom><worldbody>
+<geom name="wall_0" type="box" size="1 4 1" pos="-3 0 0"/>
+<geom name="wall_1" type="box" size="1 4 1" pos="3 0 0"/>
+<geom name="wall_2" type="box" size="2 1 1" pos="0 -3 0"/>
+<geom name="wall_3" type="box" size="2 1 1" pos="0 3 0"/>
+<body><freejoint/><geom name="ball" size="0.1"/></body></worldbody>
+<default><geom contype="0" conaffinity="0"/></default><option gravity="0 0 0"/>
+<contact><pair geom1="ball" geom2="wall_0"/><pair geom1="ball" geom2="wall_1"/>
+<pair geom1="ball" geom2="wall_2"/><pair geom1="ball" geom2="wall_3"/></contact></mujoco>
+"""
+
+
+def test_mjx_looks_at_the_nearest_wall_only_and_yet_meets_each():
+    model = MjSpec.from_string(ROOM).compile()
+    native, mjx = (select_physics(name, model, 100) for name in ("native", "mjx"))
+    qpos = jnp.tile(jnp.asarray([0.3, -0.2, 0.0, 1.0, 0.0, 0.0, 0.0])[None], (4, 1))
+    ways = jnp.asarray([[-1.0, 0.1], [1.0, 0.2], [0.3, -1.0], [0.2, 1.0]])
+    starts = jax.vmap(native.init)(qpos, jnp.pad(15.0 * ways, ((0, 0), (0, 4))))
+    ends = [jax.jit(jax.vmap(p.step))(starts, jnp.zeros((4, 0))) for p in (native, mjx)]
+    np.testing.assert_allclose(ends[0].qpos, ends[1].qpos, atol=3e-2)
+    gone = ends[0].qpos[:, :2] - qpos[:, :2]
+    assert (jnp.sum(gone * ways, axis=1) < 2.7).all()  # 3 without walls
+    assert len(mjx._device.at(None).pair_geom1) == 1
+
+
 def test_an_engine_does_not_change_the_model_that_it_was_given():
     model = MjSpec.from_string(PENDULUM).compile()
     before = model.opt.disableflags

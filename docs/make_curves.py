@@ -1,0 +1,55 @@
+"""Draws the success rates of several runs into one picture.
+
+    python docs/make_curves.py runs/arm_reach runs/pusher_easy    # docs/pictures/new_tasks.png
+    python docs/make_curves.py RUN... --out FILE.png
+
+A run is what `crl-eqx train --run-dir` has written; its band is the standard error over the
+episodes of an evaluation. `crl-eqx train` itself draws all curves of one task.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from crl_eqx.run import load_config, read_metrics
+from crl_eqx.run._figure import save, style
+
+
+OUT = Path(__file__).parent / "pictures" / "new_tasks.png"
+METRIC = "eval/success_rate"
+
+
+def draw(runs: list[Path], out: Path) -> Path:
+    with style():
+        figure = Figure(figsize=(6.5, 3), layout="constrained")
+        axes = figure.subplots()
+        for run in runs:
+            rows = [row for row in read_metrics(run / "metrics.jsonl") if METRIC in row]
+            steps, rate = (np.asarray([row[x] for row in rows]) for x in ("env_steps", METRIC))
+            error = np.asarray([row[f"{METRIC}_se"] for row in rows])
+            task = load_config(run / "config.json").env
+            (line,) = axes.plot(steps, rate, "o-", markersize=3, label=task)
+            low, high = rate - error, rate + error
+            axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.set(title="success rate", xlabel="environment steps", ylim=(0, 1.03), xlim=(0, None))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(color="#e4e7eb", linewidth=0.7)
+        axes.legend(frameon=False, fontsize=8)
+        return save(figure, out, dpi=130)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument("--out", type=Path, default=OUT, help="default: docs/pictures")
+    args = parser.parse_args()
+    print(f"written to {draw(args.runs, args.out).name}")
+
+
+if __name__ == "__main__":
+    main()
