@@ -24,6 +24,7 @@ from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 from .towers import distance, exactly, GPU, highest, run_with, value_and_gradient, weighed
 
 
+pytestmark = pytest.mark.usefixtures("quick_compiles")
 SMALL = Case(8, 16, 6, nets=3)
 ROUNDING = 1.2e-7
 ALL = [
@@ -40,7 +41,6 @@ def name(options):
     return "-".join(str(value) for value in options.values())
 
 
-@pytest.mark.usefixtures("quick_compiles")
 @settings(deadline=None, max_examples=6, derandomize=True)
 @given(
     blocks=st.integers(1, 4),
