@@ -1,4 +1,7 @@
-"""Timing without surprises: fresh processes, pinned cores, CPU time beside wall time, medians."""
+"""Timing without surprises: fresh processes, pinned cores, CPU time beside wall time, medians.
+
+Only JAX is imported at once: `gpu_suite.py` runs on machines that have little else.
+"""
 
 import contextlib
 import gc
@@ -14,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import psutil
-from rich.console import Console
 
 
 MIB = 2**20
 
 
-def wide_console() -> Console:
-    """A console that does not fold tables where there is no terminal, as in a file."""
+def wide_console() -> Any:
+    """A `rich` console that does not fold tables where there is no terminal, as in a file."""
+    from rich.console import Console
+
     return Console() if sys.stdout.isatty() else Console(width=120)
 
 
 def quietest_cores(n: int) -> set[int]:
     """The n cores on which the least has run just now."""
+    import psutil
+
     load = psutil.cpu_percent(interval=0.5, percpu=True)
     return set(sorted(os.sched_getaffinity(0), key=lambda core: load[core])[:n])
 
@@ -92,6 +97,8 @@ def peak_rss_from_now() -> Callable[[], float]:
 
     Where the system cannot forget an earlier peak (only Linux can), that peak hides smaller ones.
     """
+    import psutil
+
     gc.collect()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

@@ -33,7 +33,7 @@ def draw(
     blocks = case.depth // LAYERS_PER_BLOCK
     lead = (blocks, case.nets, LAYERS_PER_BLOCK)
     x_key, weights_key, vectors_key = jax.random.split(key, 3)
-    bound = (3 / case.width) ** 0.5  # LeCun's uniform: variance 1 / width
+    bound = case.width**-0.5
     uniform = jax.random.uniform(weights_key, (*lead, case.width, case.width), dtype)
     noise = 0.1 * jax.random.normal(vectors_key, (*lead, 3, case.width), dtype)
     vectors = noise + jnp.asarray([[0], [1], [0]], dtype)[(None,) * 3]

@@ -214,3 +214,22 @@ def test_rounding_is_measured_against_float64(bench):
     errors = bench("precision").errors
     exact, rounded = (errors("packed", p, 4, width=8) for p in ("f32", "bf16"))
     assert 0 < exact["gradient_error"] < 1e-5 < rounded["gradient_error"] < 0.1
+
+
+BARE = """
+import json, sys
+for name in "beartype imageio mujoco msgspec psutil rich safetensors tyro".split():
+    sys.modules[name] = None
+sys.path.insert(0, sys.argv[1])
+import gpu_suite
+gpu_suite.WIDTH = 8
+print(json.dumps(list(gpu_suite.work(json.loads(sys.argv[2])))))
+"""
+
+
+@pytest.mark.usefixtures("quick_compiles")
+def test_the_gpu_suite_needs_little_besides_jax():
+    job = dict(way="packed", precision="f32", cells=[(4, 4)], passes=[], checked=[], until=9e99)
+    command = [sys.executable, "-c", BARE, str(BENCH), json.dumps(job)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)[0]["update_ms"] > 0
