@@ -23,15 +23,18 @@ METRIC = "eval/success_rate"
 
 
 def draw(runs: list[Path], out: Path) -> Path:
+    tasks = [load_config(run / "config.json").env for run in runs]
+    # By task, and where two runs are of the same, by what their directories are called.
+    alike = len(set(tasks)) < len(tasks)
     with style():
         figure = Figure(figsize=(6.5, 3), layout="constrained")
         axes = figure.subplots()
-        for run in runs:
+        for run, task in zip(runs, tasks, strict=True):
             rows = [row for row in read_metrics(run / "metrics.jsonl") if METRIC in row]
             steps, rate = (np.asarray([row[x] for row in rows]) for x in ("env_steps", METRIC))
             error = np.asarray([row[f"{METRIC}_se"] for row in rows])
-            task = load_config(run / "config.json").env
-            (line,) = axes.plot(steps, rate, "o-", markersize=3, label=task)
+            label = f"{task}, {run.name}" if alike else task
+            (line,) = axes.plot(steps, rate, "o-", markersize=3, label=label)
             low, high = rate - error, rate + error
             axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.set(title="success rate", xlabel="environment steps", ylim=(0, 1.03), xlim=(0, None))
