@@ -125,13 +125,16 @@ def roofline(depth: int, batch_size: int, precision: str, ceiling: dict[str, flo
     """Milliseconds that one update takes at the card's ceilings, by what limits it.
 
     Eleven passes of one network: four forward (policy, φ, ψ, and φ at the policy's action), four
-    back to the input, three to the weights. Each reads or writes its weights once; z is written
-    once and read twice, the cotangents written once and read once; Adam moves 28 bytes a weight.
+    back to the input, three to the weights. Each reads or writes its weights once. z is written
+    once and read twice, the cotangents written once and read once; of φ at the policy's action z
+    is read once, and no cotangent is kept. Adam moves 28 bytes a weight.
     """
     one_pass = 2 * batch_size * WIDTH**2 * depth
     size = 2 if precision == "bf16" else 4
     weights, activations = WIDTH**2 * depth, batch_size * WIDTH * depth
-    moved = 8 * weights * size + 3 * 4 * weights + 3 * 28 * weights + 4 * 5 * activations * size
+    moved = (
+        8 * weights * size + 3 * 4 * weights + 3 * 28 * weights + (3 * 5 + 2) * activations * size
+    )
     kind = "auto" if precision == "tf32" else precision
     arithmetic = 11 * one_pass / ceiling[f"{kind}_operations_per_second"]
     memory = moved / ceiling["bytes_per_second"]
@@ -161,7 +164,7 @@ def _update(way: str, precision: str, depth: int, batch_size: int) -> tuple[Call
 
 
 def _timed_update(way: str, precision: str, depth: int, batch_size: int) -> dict[str, float]:
-    from _measure import compiled, peak_memory_mib
+    from _measure import compiled
 
     step, carry, rest = _update(way, precision, depth, batch_size)
     step, cost = compiled(step, carry, *rest)
@@ -172,7 +175,10 @@ def _timed_update(way: str, precision: str, depth: int, batch_size: int) -> dict
         held["carry"], metrics = step(held["carry"], *rest)
         return metrics
 
-    return {"update_ms": 1e3 * _seconds(call)} | cost | peak_memory_mib()
+    memory = step.memory_analysis()
+    planned = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    planned += memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return {"update_ms": 1e3 * _seconds(call), "planned_mib": planned / 2**20} | cost
 
 
 def _timed_passes(way: str, precision: str, depth: int, batch_size: int) -> dict[str, float]:
@@ -203,15 +209,17 @@ def work(job: dict[str, Any]) -> Iterator[dict[str, Any]]:
         row = {"what": "error", "depth": depth}
         yield row | errors(way, precision, depth, width=WIDTH)
     for depth, batch_size in job["cells"]:
+        cell = {"depth": depth, "batch_size": batch_size}
         if time.time() + slowest > job["until"]:
-            yield {"what": "update", "depth": depth, "batch_size": batch_size, "left_out": True}
+            yield {"what": "left_out"} | cell
             continue
         start = time.time()
-        row = {"what": "update", "depth": depth, "batch_size": batch_size}
-        yield row | _timed_update(way, precision, depth, batch_size)
-        if way != "published" and depth in job["passes"]:
-            row = row | {"what": "passes"}
-            yield row | _timed_passes(way, precision, depth, batch_size)
+        try:
+            yield {"what": "update"} | cell | _timed_update(way, precision, depth, batch_size)
+            if way != "published" and depth in job["passes"]:
+                yield {"what": "passes"} | cell | _timed_passes(way, precision, depth, batch_size)
+        except Exception as error:  # out of memory, most likely: the next cell may fit
+            yield {"what": "failed"} | cell | {"error": f"{type(error).__name__}: {error}"[:300]}
         slowest = max(slowest, 1.5 * (time.time() - start))
 
 
@@ -223,7 +231,7 @@ def run_child(job: dict[str, Any], flags: str = "") -> list[dict[str, Any]]:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=environment)
     rows = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode:
-        rows.append({"what": "failed", "exit_code": done.returncode})
+        rows.append({"what": "failed", "error": f"exit code {done.returncode}"})
     about = {name: job[name] for name in ("way", "precision") if name in job}
     return [about | row for row in rows]
 
@@ -251,7 +259,9 @@ def _ask(way: str, precision: str) -> dict[str, Any]:
 
 def measure(args: argparse.Namespace) -> dict[str, Any]:
     until = time.time() + 60 * args.minutes
-    [ceiling] = run_child({"ceilings": True})
+    [ceiling, *_] = run_child({"ceilings": True})
+    if "bytes_per_second" not in ceiling:
+        raise SystemExit(f"the ceilings could not be measured: {ceiling}")
     print("ceilings:", json.dumps(rounded(ceiling)), flush=True)
     first, *other = args.batch_sizes
     rounds = [
@@ -272,15 +282,15 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
                 cells_ = [cell for cell in cells if cell[0] <= DEEPEST_PUBLISHED]
             else:
                 cells_ = cells
-            # An equal share of what is left, one for the flags, and what others did not use.
-            share = (until - time.time()) / (len(WAYS) - place + 1 + (turn == 0))
+            # An equal share of what is left, and in the first round two for what comes after it.
+            share = (until - time.time()) / (len(WAYS) - place + 2 * (turn == 0))
             job = {"way": way, "precision": precision, "cells": cells_, "passes": args.passes}
             job |= {"checked": args.checked if turn == 0 else [], "until": time.time() + share}
             new = run_child(job)
             rows += new
             print(f"{way}, {precision}: {sum('update_ms' in row for row in new)} cells", flush=True)
         if turn == 0:
-            rows += list(_flags(args, until))
+            rows += list(_flags(args, time.time() + (until - time.time()) / 2))
     for row in rows:
         if "update_ms" in row:
             row |= roofline(row["depth"], row["batch_size"], row["precision"], ceiling)
@@ -288,7 +298,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _flags(args: argparse.Namespace, until: float) -> Iterator[dict[str, Any]]:
-    """The update of the middle depth under each of XLA's settings."""
+    """The update of the middle depth under each of XLA's settings, in turn until `until`."""
     depth = sorted(args.depths)[len(args.depths) // 2]
     for name, flags in FLAGS.items() if not args.no_flags else ():
         job = {"way": "packed", "precision": "auto", "cells": [(depth, args.batch_sizes[0])]}
@@ -310,23 +320,29 @@ def too_wrong(rows: list[dict[str, Any]]) -> list[str]:
 def markdown(result: dict[str, Any]) -> str:
     lines = [
         "| batch | depth | kernel | precision | update (ms) | floor: arithmetic, memory (ms) "
-        "| peak memory (MiB) | compile (s) |",
+        "| memory, as planned (MiB) | compile (s) |",
         "|---|---|---|---|---|---|---|---|",
     ]
     cells = [row for row in result["rows"] if "update_ms" in row and "flags" not in row]
     cells.sort(key=lambda row: (row["batch_size"], row["depth"], row["update_ms"]))
     for row in cells:
-        peak = row.get("peak_device_mib", row["temp_mib"])
         lines.append(
             f"| {row['batch_size']} | {row['depth']} | {row['way']} | {row['precision']} | "
             f"{row['update_ms']:.3g} | {row['arithmetic_ms']:.2g}, {row['memory_ms']:.2g} | "
-            f"{peak:,.0f} | {row['compile_seconds']:.3g} |"
+            f"{row['planned_mib']:,.0f} | {row['compile_seconds']:.3g} |"
         )
     flags = [row for row in result["rows"] if "flags" in row and "update_ms" in row]
     if flags:
         lines += ["", f"XLA's flags, packed, depth {flags[0]['depth']}:", ""]
         lines += ["| flags | update (ms) |", "|---|---|"]
         lines += [f"| {row['flags']} | {row['update_ms']:.3g} |" for row in flags]
+    for what, title in (("left_out", "For want of time"), ("failed", "Failed")):
+        left = [row for row in result["rows"] if row["what"] == what]
+        lines += ["", f"{title}:", ""] if left else []
+        for row in left:
+            cell = " ".join(str(row[name]) for name in ("way", "precision") if name in row)
+            cell += "".join(f", {n} {row[n]}" for n in ("depth", "batch_size") if n in row)
+            lines.append(f"- {cell}: {row['error']}" if "error" in row else f"- {cell}")
     return "\n".join(lines) + "\n"
 
 
@@ -337,6 +353,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
     import matplotlib.pyplot as plt
 
     cells = [row for row in result["rows"] if "update_ms" in row and "flags" not in row]
+    if not cells:
+        return
     batches = sorted({row["batch_size"] for row in cells})
     figure, axes = plt.subplots(
         1, len(batches), figsize=(5 * len(batches), 4), sharey=True, squeeze=False
@@ -394,6 +412,7 @@ def main() -> None:
     plot(result, path.with_suffix(".png"))
     print(f"written to {path.name}")
     failures = too_wrong(result["rows"])
+    failures += [f"failed: {row}" for row in result["rows"] if row["what"] == "failed"]
     if failures:
         raise SystemExit("\n".join(failures))
 

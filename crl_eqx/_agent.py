@@ -99,7 +99,8 @@ class Agent(eqx.Module):
         """π(·|s, policy_goal), φ(s, a) and ψ(goal), as from `policy`, `sa_repr` and `g_repr`;
         networks of equal depth and width go through one scan where a kernel can."""
         actor, sa, g = self.actor, self.sa_encoder, self.g_encoder
-        if not (isinstance(actor, Actor) and isinstance(sa, Encoder) and isinstance(g, Encoder)):
+        # Not of a subclass, which may do something else.
+        if (type(actor), type(sa), type(g)) != (Actor, Encoder, Encoder):
             return self.policy(state, policy_goal), self.sa_repr(state, action), self.g_repr(goal)
         seen = self._seen(state)
         outputs, sa_repr, g_repr = run_mlps_together(

@@ -19,7 +19,7 @@ def load(path: Path):
     """`policy(state [batch, …], goal [batch, …]) -> action [batch, …]`, and what it says of
     itself."""
     exported = jax.export.deserialize(bytearray(path.read_bytes()))
-    return jax.jit(exported.call), json.loads(path.with_suffix(".json").read_text())
+    return jax.jit(exported.call), json.loads(Path(f"{path}.json").read_text())
 
 
 def example(folder: Path) -> Path:

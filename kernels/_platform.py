@@ -6,7 +6,7 @@ import jax
 
 
 def _device() -> Any:
-    """Of the abstract mesh that is set, else JAX's default device.
+    """Of the abstract mesh that is set, else of JAX's default backend.
 
     An abstract mesh that names a device is how a program is compiled for a GPU that is not there.
     """

@@ -4,6 +4,7 @@ from typing import get_args, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
 from .._errors import UserError
@@ -13,6 +14,9 @@ Precision: TypeAlias = Literal["auto", "f32", "tf32", "bf16"]
 """`"auto"`: the hardware's usual (TF32 on recent NVIDIA GPUs, float32 on CPUs); `"f32"`: float32
 wherever; `"tf32"`: 10 bits of mantissa, NVIDIA GPUs only; `"bf16"`: 7 bits. Sums, LayerNorm and the
 residual stream are in float32 throughout."""
+
+PRODUCT = "product"
+"""What a product of `dot` is called where `jax.checkpoint` cannot see it."""
 
 _LAX = {"auto": None, "f32": jax.lax.Precision.HIGHEST, "tf32": "TF32_TF32_F32"}
 
@@ -70,5 +74,5 @@ def dot(
 ) -> Float[Array, "*nets batch out"]:
     """x w for every network; differentiable, with both products of the gradient rounded alike."""
     if precision == "bf16":
-        return _bf16_dot(x, w)
+        return checkpoint_name(_bf16_dot(x, w), PRODUCT)
     return einsum("...bi,...io->...bo", x, w, precision)

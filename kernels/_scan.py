@@ -6,6 +6,7 @@ from typing import Any, get_args, Literal, TypeAlias
 import jax
 
 from .._errors import UserError
+from ._precision import PRODUCT
 
 
 Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
@@ -13,10 +14,10 @@ Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
 `"block"`: all but each block's input. `"auto"` is `"dots"`."""
 
 
-def check_remat(remat: str, call: str = "") -> None:
+def check_remat(remat: str) -> None:
+    """Raises `UserError` for an unknown one."""
     if remat not in get_args(Remat):
-        where = call or f"remat={remat!r}"
-        raise UserError(f"`{where}` must be one of {get_args(Remat)}.")
+        raise UserError(f"`remat={remat!r}` must be one of {get_args(Remat)}.")
 
 
 def _checkpointed(body: Callable, remat: Remat) -> Callable:
@@ -25,7 +26,10 @@ def _checkpointed(body: Callable, remat: Remat) -> Callable:
         case "none":
             return body
         case "dots":
-            keep = jax.checkpoint_policies.checkpoint_dots
+            policies = jax.checkpoint_policies
+            keep = policies.save_from_both_policies(
+                policies.checkpoint_dots, policies.save_only_these_names(PRODUCT)
+            )
             return jax.checkpoint(body, prevent_cse=False, policy=keep)
         case _:
             # A scan's body cannot be merged with its neighbours, so the costly barrier that

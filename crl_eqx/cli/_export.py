@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..run import export_policy, load_run
+from ..run import description, export_policy, load_run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,17 +17,16 @@ class Export:
     run: tyro.conf.Positional[Path]
     """The run's directory."""
     out: Path | None = None
-    """The file; default policy.stablehlo in the run's directory. Beside it goes a .json that says
-    what goes in and what comes out."""
+    """The file; default policy.stablehlo in the run's directory. One with .json appended says what
+    goes in and what comes out."""
 
 
 def export(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Export, prog="crl-eqx export", args=list(arguments))
     run, agent = load_run(options.run)
     path = options.out or options.run / "policy.stablehlo"
-    about = {"env": run.config.env, "depth": run.config.network.depth}
-    export_policy(agent, run.env, path, about)
-    for written in (path, path.with_suffix(".json")):
+    export_policy(agent, run.env, path, {"env": run.config.env})
+    for written in (path, description(path)):
         size = f"{written.stat().st_size / 1024:,.0f} KiB"
         console.print(f"{written}  {size}", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -80,7 +80,7 @@ class Stacked(eqx.Module, Generic[M]):
         self.unroll = unroll
         if self.tower_params is None:
             self._check_general()
-        check_implementation(**self.how, width=self._width)
+        check_implementation(**self.how, width=self._width, word="kernel")
 
     @property
     def tower_params(self) -> TowerParams | None:

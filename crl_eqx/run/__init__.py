@@ -22,7 +22,7 @@ from ._config import (
     save_config as save_config,
     SEEDS as SEEDS,
 )
-from ._export import export_policy as export_policy
+from ._export import description as description, export_policy as export_policy
 from ._loop import (
     default_run_dir as default_run_dir,
     load_run as load_run,

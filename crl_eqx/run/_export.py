@@ -22,7 +22,7 @@ def export_policy(
 ) -> Path:
     """Writes the deterministic policy with its weights as StableHLO in the format of `jax.export`:
     `(state [batch, state_size], goal [batch, goal_size]) -> action [batch, action_size]`, for any
-    batch, on CPUs and NVIDIA GPUs. A JSON file of the same name says what the numbers are.
+    batch, on CPUs and NVIDIA GPUs. `path` with `.json` appended says what the numbers are.
 
     `jax.export.deserialize` reads it back; newer versions of JAX read what older ones wrote, for
     at least six months. `examples/exported_policy.py` is all that a robot needs.
@@ -48,5 +48,10 @@ def export_policy(
         "jax": jax.__version__,
         "state": [row._asdict() for row in table],
     }
-    replace_file(path.with_suffix(".json"), json.dumps(facts, indent=2, default=str).encode())
+    replace_file(description(path), json.dumps(facts, indent=2, default=str).encode())
     return path
+
+
+def description(path: Path) -> Path:
+    """The file beside an exported policy that says what goes in and what comes out."""
+    return path.with_name(f"{path.name}.json")

@@ -1,5 +1,6 @@
 from typing import get_args, Literal, TypeAlias
 
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._errors import UserError
@@ -26,7 +27,8 @@ def norm_swish(
     does by hand.
 
     **Raises:** `UserError` for an unknown implementation; its subclass `UnsupportedError` where
-    `"triton"` has no GPU, a width other than 128, 256 or 512, or an empty batch.
+    `"triton"` has no GPU, a type other than float32, a width other than 128, 256 or 512, or an
+    empty batch.
     """
     if implementation is not None and implementation not in get_args(NormSwish):
         raise UserError(
@@ -43,5 +45,7 @@ def norm_swish(
         raise UnsupportedError(
             f"{call} takes rows of {WIDTHS} numbers, and at least one; this is {z.shape}."
         )
+    if {z.dtype, scale.dtype, offset.dtype} != {jnp.dtype("float32")}:
+        raise UnsupportedError(f"{call} takes float32, and was given {z.dtype}, {scale.dtype}.")
     triton = import_pallas(f"{__package__}._triton", call)
     return triton.norm_swish(z.reshape(-1, z.shape[-1]), scale, offset).reshape(z.shape)

@@ -100,11 +100,9 @@ def _one_of(choices: Sequence[Any]) -> str:
 def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] | None:
     """What an implementation cannot be had with, and what it takes instead."""
     if way.needs not in (None, platform()):
-        return f"a {platform().upper()}", f"on a {way.needs.upper()}; None chooses what can"
+        return f"a {platform().upper()}", f"on a {way.needs.upper()}; the default chooses what can"
     if way.hopper and not on_hopper():
-        return "this GPU", "on a Hopper (H100, H200); None chooses what can"
-    if way.hopper and jax.__version_info__ < (0, 11):
-        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
+        return "this GPU", "on a Hopper (H100, H200); the default chooses what can"
     if options.remat not in way.remats:
         return f"remat={options.remat!r}", f"with {_one_of(way.remats)}"
     if way.widths and options.precision not in way.widths:
@@ -114,14 +112,21 @@ def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] |
     if way.widths and width is not None and width not in way.widths[options.precision]:
         fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in way.widths.items())
         return f"a width of {width} at precision={options.precision!r}", f"with {fitting}"
+    if way.hopper and jax.__version_info__ < (0, 11):
+        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
     return None
 
 
 def check_implementation(
-    implementation: str | None, *, width: int | None = None, **options: Any
+    implementation: str | None,
+    *,
+    width: int | None = None,
+    word: str = "implementation",
+    **options: Any,
 ) -> None:
     """Raises `UserError` for unknown names; its subclass `UnsupportedError` for an implementation
-    that contradicts its `options` (precision, remat, unroll), the width or the platform."""
+    that contradicts its `options` (precision, remat, unroll), the width or the platform. `word` is
+    what the caller calls it."""
     asked = Options(**options)
     check_remat(asked.remat)
     check_precision(asked.precision, platform())
@@ -129,13 +134,12 @@ def check_implementation(
         return
     if implementation not in _WAYS:
         raise UserError(
-            f"`implementation={implementation!r}` must be None (choose) or one of "
-            f"{get_args(Implementation)}."
+            f"`{word}={implementation!r}` must be one of {get_args(Implementation)}, or left out."
         )
     misfit = _misfit(_WAYS[implementation], asked, width)
     if misfit:
         raise UnsupportedError(
-            f"`implementation={implementation!r}` cannot be had with {misfit[0]}, but {misfit[1]}."
+            f"`{word}={implementation!r}` cannot be had with {misfit[0]}, but {misfit[1]}."
         )
 
 
@@ -148,17 +152,19 @@ def choose(remat: Remat = "auto", where: str | None = None) -> Implementation:
 
 def _check_arrays(x: Any, params: TowerParams) -> None:
     weights, vectors = (leaf.shape for leaf in params)
-    width = weights[-1]
-    matrices, rows = (LAYERS_PER_BLOCK, width, width), (LAYERS_PER_BLOCK, 3, width)
-    if weights[-3:] != matrices or vectors[-3:] != rows:
+    blocks, width = weights[0], weights[-1]
+    matrices = (blocks, LAYERS_PER_BLOCK, width, width)
+    if weights != matrices or vectors != (blocks, LAYERS_PER_BLOCK, 3, width):
         raise UserError(
             f"`residual_tower` takes weights [blocks, {LAYERS_PER_BLOCK}, width, width] and "
             f"vectors [blocks, {LAYERS_PER_BLOCK}, 3, width]; these are {weights} and {vectors}."
         )
-    if params.weights.dtype not in (jnp.float32, jnp.float64):
+    kinds = {leaf.dtype for leaf in params}
+    if kinds not in ({jnp.dtype("float32")}, {jnp.dtype("float64")}):
+        names = " and ".join(sorted(map(str, kinds)))
         raise UserError(
-            f"`residual_tower` takes parameters in float32 or float64, not "
-            f"{params.weights.dtype}; `precision` says what products round them to."
+            f"`residual_tower` takes parameters all in float32 or all in float64, not {names}; "
+            f"`precision` says what products round them to."
         )
     if x.shape[-1] != width:
         raise UserError(f"`residual_tower` of width {width} was given an x of shape {x.shape}.")
@@ -187,6 +193,8 @@ def residual_tower(
     - `precision`: what matrix products round their operands to.
     - `remat`: what the backward pass recomputes.
     - `unroll`: blocks per iteration of a scan.
+
+    Differentiated forwards (`jax.jvp`), only `"xla"` and `"checkpoint"` can be, not at `"bf16"`.
 
     **Raises:** `UserError` for unknown names, arrays that do not fit and empty batches; its
     subclass `UnsupportedError` where the named implementation cannot do what it is asked for.

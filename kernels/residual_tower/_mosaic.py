@@ -21,8 +21,7 @@ from jax.experimental import pallas as pl
 from ..norm_swish import EPSILON
 from ._packed import packed
 from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
-from ._triton import _padded
-from ._vjp import Kept, Passes
+from ._vjp import Kept, padded_to, Passes
 
 
 ROWS = 16
@@ -90,7 +89,7 @@ def _fetch(w_g, v_g, s, where: _Where, depth: int, parts: int):
             w_g.at[where.layer(index), :, columns], s["w"].at[slot], s["w_full"].at[slot]
         )
 
-    jax.lax.fori_loop(0, depth * parts, lambda step, _: fetch(step, _), None)
+    jax.lax.fori_loop(0, depth * parts, fetch, None)
     # What was given back last is waited for, too: no barrier is left half-way.
     for slot in range(min(SLOTS, depth * parts)):
         plgpu.barrier_wait(s["w_empty"].at[slot])
@@ -171,7 +170,7 @@ def _forward(x, params: TowerParams, *, keep: bool, interpret: Any) -> tuple[Any
     """y, and if `keep` also the blocks' inputs and z; arrays are turned on the way in and out."""
     blocks, nets, _, width, _ = params.weights.shape
     depth, parts, low = blocks * LAYERS_PER_BLOCK, width // COLUMNS, jnp.bfloat16
-    padded = _padded(x, ROWS)
+    padded = padded_to(x, ROWS)
     batch = padded.shape[1]
     turn = lambda leaf: jnp.swapaxes(leaf, -1, -2)
     weights = turn(params.weights).astype(low).reshape(-1, width, width)

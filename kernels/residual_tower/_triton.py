@@ -16,7 +16,7 @@ from jax.experimental.pallas import triton as pltriton
 from .._precision import Precision
 from ..norm_swish import EPSILON
 from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
-from ._vjp import Kept, parameter_gradient, Passes
+from ._vjp import Kept, padded_to, parameter_gradient, Passes
 
 
 class Tiles(NamedTuple):
@@ -162,11 +162,6 @@ def _backward_kernel(dy_ref, w_ref, v_ref, z_ref, dx_ref, *kept, depth: int, til
     place.write(dx_ref, jax.lax.fori_loop(0, depth, one, (start, start))[0])
 
 
-def _padded(x, rows: int):
-    """The batch filled up with rows of zeros, which change no gradient."""
-    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % rows), (0, 0)))
-
-
 def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool = False) -> Passes:
     """`interpret` runs the kernels on any platform, slowly, in float32 where `precision` is not
     "bf16"."""
@@ -196,12 +191,12 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
         return (tiles or TILES[params.weights.shape[-1], low]).rows
 
     def forward(x, params):
-        padded = _padded(x, rows_of(params))
+        padded = padded_to(x, rows_of(params))
         like = jax.ShapeDtypeStruct(padded.shape, x.dtype)
         return run(_forward_kernel, "tower_forward", [padded], params, [like])[0][:, : x.shape[1]]
 
     def forward_keeping(x, params):
-        padded, blocks = _padded(x, rows_of(params)), len(params.weights)
+        padded, blocks = padded_to(x, rows_of(params)), len(params.weights)
         y, inputs, products = run(
             _forward_kernel,
             "tower_forward",
@@ -216,7 +211,7 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
         return y[:, : x.shape[1]], Kept(inputs, products)
 
     def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
-        padded = _padded(dy, rows_of(params))
+        padded = padded_to(dy, rows_of(params))
         outputs = [jax.ShapeDtypeStruct(padded.shape, dy.dtype)]
         if wanted:
             outputs.append(jax.ShapeDtypeStruct(kept.products.shape, operand))

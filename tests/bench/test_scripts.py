@@ -143,21 +143,27 @@ def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
     job = dict(way="packed", precision="f32", cells=[(4, 4)], passes=[4], checked=[4])
     error, update, passes = suite.work(job | {"until": float("inf")})
     assert 0 < error["gradient_error"] < 1e-5
-    assert update["update_ms"] > 0 and update["temp_mib"] > 0
+    assert update["update_ms"] > 0 and update["planned_mib"] > update["temp_mib"] > 0
     assert passes["forward_and_backward_ms"] > 0
     (left,) = suite.work(job | {"checked": [], "until": 0})
-    assert left["left_out"]
+    assert left["what"] == "left_out"
+    monkeypatch.setattr(suite, "_timed_update", lambda *cell: 1 / 0)
+    (failed,) = suite.work(job | {"checked": [], "until": float("inf")})
+    assert failed["what"] == "failed" and "ZeroDivisionError" in failed["error"]
 
 
 def test_the_gpu_suite_shows_what_it_measured_and_what_is_wrong(bench, tmp_path):
     suite = bench("gpu_suite")
     ceiling = dict(bytes_per_second=1e12, f32_operations_per_second=1e13)
     cell = dict(what="update", way="packed", precision="f32", depth=64, batch_size=512)
-    cell |= dict(update_ms=2.5, temp_mib=100, compile_seconds=9)
+    cell |= dict(update_ms=2.5, planned_mib=100, compile_seconds=9)
     cell |= suite.roofline(64, 512, "f32", ceiling)
     assert cell["arithmetic_ms"] == pytest.approx(1e3 * 11 * 2 * 512 * 256**2 * 64 / 1e13)
-    result = {"rows": [cell, cell | {"flags": "none", "update_ms": 2.0}]}
+    rest = dict(way="xla", precision="auto", depth=1024, batch_size=2048)
+    left = [rest | {"what": "left_out"}, rest | {"what": "failed", "error": "no memory"}]
+    result = {"rows": [cell, cell | {"flags": "none", "update_ms": 2.0}, *left]}
     told = suite.markdown(result)
+    assert "- xla auto, depth 1024, batch_size 2048: no memory" in told
     assert "| 512 | 64 | packed | f32 | 2.5 |" in told and "| none | 2 |" in told
     suite.plot(result, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000

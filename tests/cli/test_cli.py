@@ -146,7 +146,7 @@ def test_a_policy_is_exported(trained, tmp_path, capsys):
     path = tmp_path / "policy.stablehlo"
     assert cli.run(["export", str(trained), "--out", str(path)]) == 0
     assert f"{path}  " in capsys.readouterr().out
-    assert json.loads(path.with_suffix(".json").read_text())["env"] == "point_u_maze"
+    assert json.loads(path.with_name(f"{path.name}.json").read_text())["env"] == "point_u_maze"
 
 
 def test_a_run_goes_on_with_another_kernel(trained, capsys):

@@ -1,6 +1,7 @@
 """The warp-specialised forward kernel, in Mosaic's interpreter, which looks for races."""
 
 import jax
+import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
@@ -52,6 +53,15 @@ def test_the_value_alone_is_the_same():
 
 
 @interpreted_only
+def test_under_vmap_over_seeds():
+    draws = [draw(Case(4, 128, 5), key=jax.random.key(seed)) for seed in range(2)]
+    x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    together = jax.jit(jax.vmap(interpreted()))(x, params)
+    for y, (x, params) in zip(together, draws, strict=True):
+        assert distance(y, run_with(implementation="packed", precision="bf16")(x, params)) < 2e-3
+
+
+@interpreted_only
 def test_a_race_would_be_seen(capfd, monkeypatch):
     """Without waiting for what still leaves shared memory, it is overwritten."""
     from crl_eqx.kernels.residual_tower import _mosaic
@@ -86,7 +96,7 @@ def on(name):
 @pytest.mark.parametrize(
     "mesh, width, precision, message",
     [
-        (None, 128, "bf16", "a CPU, but on a GPU; None chooses what can"),
+        (None, 128, "bf16", "a CPU, but on a GPU; the default chooses what can"),
         (on("NVIDIA A100"), 128, "bf16", r"this GPU, but on a Hopper \(H100, H200\)"),
         (GPU, 128, "auto", "precision='auto', but with 'bf16'"),
         (GPU, 512, "bf16", "a width of 512 at precision='bf16', but with 128 or 256 at 'bf16'"),

@@ -71,3 +71,6 @@ def test_what_it_refuses():
         for shape in ((4, 96), (0, 128)):
             with pytest.raises(UserError, match=r"\(128, 256, 512\).*" + str(shape[1])):
                 norm_swish(*draw(shape), implementation="triton")
+        low = arrays[0].astype(jnp.bfloat16)
+        with pytest.raises(UnsupportedError, match="takes float32, and was given bfloat16"):
+            norm_swish(low, *arrays[1:], implementation="triton")

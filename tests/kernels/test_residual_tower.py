@@ -77,6 +77,24 @@ def test_bf16_errs_as_much_as_its_mantissa_says(options, small):
     assert 2**-12 < distance(ours, exact) < 2**-5
 
 
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+@pytest.mark.parametrize("remat, kept", [("dots", 1 + 4), ("block", 1)])
+def test_what_is_kept_between_the_passes(remat, kept, precision):
+    """Of each block its input, and with "dots" the four products."""
+    x, params = tower(Case(8, 16, 6))
+    options = dict(implementation="checkpoint", remat=remat, precision=precision)
+    _, back = jax.vjp(lambda x, p: residual_tower(x, p, **options), x, params)
+    assert sum(leaf.shape == (2, 6, 16) for leaf in jax.tree.leaves(back)) == kept
+
+
+def test_f32_is_asked_for_where_the_hardware_would_round():
+    x, params = tower(Case(4, 8, 3))
+    text = lambda precision: str(
+        jax.make_jaxpr(lambda x: residual_tower(x, params, precision=precision))(x)
+    )
+    assert "HIGHEST" in text("f32") and "HIGHEST" not in text("auto")
+
+
 def test_the_error_of_bf16_does_not_grow_with_depth():
     def error(depth):
         arrays = draw(Case(depth, 32, 8), key=jax.random.key(0))
@@ -198,7 +216,9 @@ def test_arrays_that_do_not_fit():
     with pytest.raises(UserError, match=r"width 128.*\(1, 64\)"):
         residual_tower(x[:, :64], params)
     low = params._replace(weights=params.weights.astype(jnp.bfloat16))
-    with pytest.raises(UserError, match="float32 or float64, not bfloat16"):
+    with pytest.raises(UserError, match="float32 or all in float64, not bfloat16 and float32"):
         residual_tower(x, low)
+    with pytest.raises(UserError, match=r"vectors \[blocks.*\(2, 4, 3, 128\)"):
+        residual_tower(x, params._replace(vectors=jnp.concatenate([params.vectors] * 2)))
     with pytest.raises(UserError, match=r"weights \[blocks, 4, width, width\].*\(1, 3, 128, 128\)"):
         residual_tower(x, params._replace(weights=params.weights[:, :3]))

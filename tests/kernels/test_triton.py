@@ -85,6 +85,16 @@ def test_both_kernels_are_lowered_for_a_gpu(width, low):
     assert text.count("__gpu$xla.gpu.triton") == 2
 
 
+@pytest.mark.parametrize("name", ["usual", "deepest"])
+def test_the_largest_are_lowered_for_a_gpu(name):
+    x, params = jax.eval_shape(lambda: draw(CASES[name], key=jax.random.key(0)))
+    run = run_with(implementation="triton", precision="bf16")
+    gradient = jax.grad(lambda x, p: weighed(run(x, p)), argnums=(0, 1))
+    with jax.sharding.use_abstract_mesh(GPU):
+        text = jax.jit(gradient).trace(x, params).lower(lowering_platforms=("cuda",)).as_text()
+    assert text.count("__gpu$xla.gpu.triton") == 2
+
+
 @pytest.mark.parametrize(
     "width, options, message",
     [
@@ -105,7 +115,9 @@ def test_what_it_cannot_do_on_a_gpu(width, options, message):
 
 
 def test_it_needs_a_gpu():
-    with pytest.raises(UnsupportedError, match="'triton'.*a CPU, but on a GPU; None chooses"):
+    with pytest.raises(
+        UnsupportedError, match="'triton'.*a CPU, but on a GPU; the default chooses"
+    ):
         residual_tower(*tower(128), implementation="triton")
 
 

@@ -39,7 +39,7 @@ def test_the_file_beside_says_what_the_numbers_are(agent, tmp_path):
     env = envs.make("point_u_maze")
     build = lambda key: Agent.create(env, depth=4, width=8, key=key)
     path = export_policy(build(jax.random.key(0)), env, tmp_path / "p.stablehlo", {"env": "maze"})
-    about = json.loads(path.with_suffix(".json").read_text())
+    about = json.loads(path.with_name(f"{path.name}.json").read_text())
     assert about["env"] == "maze" and about["action_range"] == [-1, 1]
     assert about["state"][0].keys() == {"numbers", "what", "unit", "goal"}
 
