@@ -132,9 +132,7 @@ def roofline(depth: int, batch_size: int, precision: str, ceiling: dict[str, flo
     one_pass = 2 * batch_size * WIDTH**2 * depth
     size = 2 if precision == "bf16" else 4
     weights, activations = WIDTH**2 * depth, batch_size * WIDTH * depth
-    moved = (
-        8 * weights * size + 3 * 4 * weights + 3 * 28 * weights + (3 * 5 + 2) * activations * size
-    )
+    moved = (8 * size + 3 * 4 + 3 * 28) * weights + (3 * 5 + 2) * activations * size
     kind = "auto" if precision == "tf32" else precision
     arithmetic = 11 * one_pass / ceiling[f"{kind}_operations_per_second"]
     memory = moved / ceiling["bytes_per_second"]
