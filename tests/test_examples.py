@@ -105,6 +105,11 @@ def test_gymnasium_both_ways_learns_and_gives(printed):
     assert "as a VectorEnv: states (4, 4)" in text
 
 
+def test_an_exported_policy_acts_on_any_batch(printed):
+    text = printed("exported_policy")
+    assert "actions of a batch of 1: (1, 2)" in text and "actions of a batch of 3: (3, 2)" in text
+
+
 def test_every_example_is_looked_at():
     source = Path(__file__).read_text()
     assert EXAMPLES and all(f'printed("{name}")' in source for name in EXAMPLES)

@@ -135,10 +135,10 @@ class Stacked(eqx.Module, Generic[M]):
         ]
 
 
-def run_together(stacks: Sequence[Stacked[Any]], xs: Sequence[Float[Array, "..."]]) -> list[Array]:
-    """As `[stacked(x) for stacked, x in zip(stacks, xs)]`, in one scan where a kernel can."""
-    towers = [tower for s in stacks if (tower := s.tower_params) is not None]
-    how = stacks[0].how
-    if len(towers) < len(stacks) or any(s.how != how for s in stacks):
-        return [stacked(x) for stacked, x in zip(stacks, xs, strict=True)]
-    return residual_towers(xs, towers, **how)
+def run_together(trunks: Sequence[Any], xs: Sequence[Float[Array, "..."]]) -> list[Array]:
+    """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can."""
+    stacks = [trunk for trunk in trunks if type(trunk) is Stacked]
+    towers = [tower for stacked in stacks if (tower := stacked.tower_params) is not None]
+    if len(towers) < len(trunks) or any(stacked.how != stacks[0].how for stacked in stacks):
+        return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
+    return residual_towers(xs, towers, **stacks[0].how)
