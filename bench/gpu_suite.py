@@ -234,13 +234,13 @@ def run_child(job: dict[str, Any], flags: str = "") -> list[dict[str, Any]]:
     return [about | row for row in rows]
 
 
-def _unsupported(way: str, precision: str) -> str | None:
-    """Why this machine cannot do it. In a child: the parent must not hold the card."""
-    rows = run_child({"ask": [way, precision]})
-    return rows[0]["misfit"] if rows and "misfit" in rows[0] else "the process failed"
+def _unsupported() -> dict[str, str]:
+    """Which ways this machine cannot go, and why. In a child: the parent must not hold the card."""
+    [misfits, *_] = run_child({"ask": WAYS})
+    return {way: misfit for way, misfit in misfits.items() if misfit}
 
 
-def _ask(way: str, precision: str) -> dict[str, Any]:
+def _ask(way: str, precision: str) -> str | None:
     from crl_eqx import UserError
     from crl_eqx.kernels import check_implementation
 
@@ -248,8 +248,8 @@ def _ask(way: str, precision: str) -> dict[str, Any]:
         try:
             check_implementation(way, precision=precision, width=WIDTH)
         except UserError as error:
-            return {"misfit": str(error)}
-    return {"misfit": None}
+            return str(error)
+    return None
 
 
 # The parent: what is measured, in which order, and how it is shown.
@@ -267,13 +267,9 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         [(depth, batch) for batch, depth in itertools.product(other, reversed(args.depths))],
     ]
     rows: list[dict[str, Any]] = []
-    skipped = {}
+    skipped = _unsupported()
     for turn, cells in enumerate(rounds):
         for place, (way, precision) in enumerate(WAYS):
-            if turn == 0:
-                misfit = _unsupported(way, precision)
-                if misfit:
-                    skipped[f"{way}, {precision}"] = misfit
             if f"{way}, {precision}" in skipped or not cells:
                 continue
             if way == "published":
@@ -390,7 +386,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.job:
         if "ask" in args.job:
-            rows = [_ask(*args.job["ask"])]
+            rows = [{", ".join(way): _ask(*way) for way in args.job["ask"]}]
         elif "ceilings" in args.job:
             rows = [ceilings()]
         else:

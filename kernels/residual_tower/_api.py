@@ -143,11 +143,11 @@ def check_implementation(
         )
 
 
-def choose(remat: Remat = "auto", where: str | None = None) -> Implementation:
-    """What `implementation=None` stands for on the platform `where`, default the one here."""
+def choose(remat: Remat = "auto") -> Implementation:
+    """What `implementation=None` stands for here."""
     if remat == "none":
         return "xla"
-    return "packed" if (where or platform()) == "gpu" else "checkpoint"
+    return "packed" if platform() == "gpu" else "checkpoint"
 
 
 def _check_arrays(x: Any, params: TowerParams) -> None:
