@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
+from ..kernels.norm_swish import unit
 
 
 class Linear(eqx.Module):
@@ -37,10 +38,9 @@ def layer_norm(
     epsilon: float = 1e-6,
 ) -> Float[Array, "*batch width"]:
     """What [`crl_eqx.nn.LayerNorm`][] computes."""
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    unit = centred * jax.lax.rsqrt(variance + epsilon)
-    return unit * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(offset, x.shape)
+    return unit(x, epsilon)[0] * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(
+        offset, x.shape
+    )
 
 
 class LayerNorm(eqx.Module):

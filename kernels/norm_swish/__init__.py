@@ -5,4 +5,5 @@ from ._reference import (
     EPSILON as EPSILON,
     reference as reference,
     through_norm_swish as through_norm_swish,
+    unit as unit,
 )

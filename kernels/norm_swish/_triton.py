@@ -9,18 +9,11 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 from jaxtyping import Array, Float
 
-from ._reference import EPSILON
+from ._reference import reference, through_norm_swish
 
 
 ROWS = 8
 """Per program."""
-
-
-def _unit(z, width: int):
-    centred = z - jnp.sum(z, axis=1, keepdims=True) * (1 / width)
-    variance = jnp.sum(centred * centred, axis=1, keepdims=True) * (1 / width)
-    rstd = jax.lax.rsqrt(variance + EPSILON)
-    return centred * rstd, rstd
 
 
 def _rows():
@@ -28,23 +21,16 @@ def _rows():
 
 
 def _forward_kernel(z_ref, scale_ref, offset_ref, h_ref):
-    unit, _ = _unit(z_ref[_rows(), :], z_ref.shape[1])
-    n = unit * scale_ref[:][None, :] + offset_ref[:][None, :]
-    h_ref[_rows(), :] = n * jax.nn.sigmoid(n)
+    vectors = scale_ref[:][None, :], offset_ref[:][None, :]
+    h_ref[_rows(), :] = reference(z_ref[_rows(), :], *vectors)
 
 
 def _backward_kernel(z_ref, scale_ref, offset_ref, dh_ref, dz_ref, dscale_ref, doffset_ref):
-    width = z_ref.shape[1]
-    mean = lambda x: jnp.sum(x, axis=1, keepdims=True) * (1 / width)
-    unit, rstd = _unit(z_ref[_rows(), :], width)
-    scale = scale_ref[:][None, :]
-    n = unit * scale + offset_ref[:][None, :]
-    gate = jax.nn.sigmoid(n)
-    dn = dh_ref[_rows(), :] * gate * (1 + n * (1 - gate))
-    dunit = dn * scale
-    dz_ref[_rows(), :] = rstd * (dunit - mean(dunit) - unit * mean(dunit * unit))
-    dscale_ref[pl.program_id(0), :] = jnp.sum(dn * unit, axis=0)
-    doffset_ref[pl.program_id(0), :] = jnp.sum(dn, axis=0)
+    vectors = scale_ref[:][None, :], offset_ref[:][None, :]
+    back = through_norm_swish(z_ref[_rows(), :], dh_ref[_rows(), :], *vectors)
+    dz_ref[_rows(), :] = back.product
+    dscale_ref[pl.program_id(0), :] = jnp.sum(back.normalised * back.unit, axis=0)
+    doffset_ref[pl.program_id(0), :] = jnp.sum(back.normalised, axis=0)
 
 
 def _call(kernel, name: str, arrays, outputs, interpret: bool):
