@@ -8,6 +8,7 @@ float64: ‖ours - exact‖ / ‖exact‖. Runs on whatever device JAX finds.
 """
 
 import argparse
+import functools
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +19,8 @@ import jax.numpy as jnp
 from _machine import write
 from _measure import rounded
 
-from crl_eqx.kernels import residual_towers, TowerParams
-from crl_eqx.kernels.residual_tower.cases import Case, draw
+from crl_eqx.kernels import TowerParams
+from crl_eqx.kernels.residual_tower.cases import Case, draw, run_stacked
 
 
 WIDTH = 256
@@ -29,12 +30,7 @@ WAYS = ["xla,f32", "packed,f32", "packed,bf16"]
 def towers(way: str, precision: str) -> Callable:
     """`[nets, batch, width]` through as many towers."""
 
-    def run(x, params):
-        each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
-        options: Any = dict(implementation=way, precision=precision)
-        return jnp.stack(residual_towers(list(x), each, **options))
-
-    return run
+    return functools.partial(run_stacked, implementation=way, precision=precision)
 
 
 def _value_and_gradient(run: Callable, x: jax.Array, params: TowerParams) -> Any:

@@ -121,8 +121,7 @@ def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
     """Numbers that the scan's backward pass keeps per sample, by `remat`."""
     layers = LAYERS_PER_BLOCK
     # "none" keeps about six arrays a layer: product, centred, unit, normalised, gate and output.
-    remat = "none" if trunk.kernel == "xla" else trunk.remat
-    per_block = {"none": 6 * layers, "block": 1}.get(remat, 1 + layers)
+    per_block = {"none": 6 * layers, "block": 1}.get(trunk.recomputed, 1 + layers)
     return trunk.num_blocks * per_block * width
 
 

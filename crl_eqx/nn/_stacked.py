@@ -93,6 +93,11 @@ class Stacked(eqx.Module, Generic[M]):
         return None if tower is None else tower.weights.shape[-1]
 
     @property
+    def recomputed(self) -> Remat:
+        """What a scan's backward pass recomputes: with `"xla"` nothing."""
+        return "none" if self.kernel == "xla" else self.remat
+
+    @property
     def how(self) -> dict[str, Any]:
         """The keywords of `crl_eqx.kernels.residual_tower`."""
         implementation = None if self.kernel == "auto" else self.kernel
@@ -123,8 +128,7 @@ class Stacked(eqx.Module, Generic[M]):
     def _scan(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         arrays, static = eqx.partition(self.blocks, eqx.is_array)
         block = lambda x, arrays: eqx.combine(arrays, static)(x)
-        remat = "none" if self.kernel == "xla" else self.remat
-        return scan_blocks(block, x, arrays, remat=remat, unroll=self.unroll)
+        return scan_blocks(block, x, arrays, remat=self.recomputed, unroll=self.unroll)
 
     def unstacked(self) -> Sequence[M]:
         """The blocks one by one, in the order in which they act."""

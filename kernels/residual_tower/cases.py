@@ -1,11 +1,12 @@
 """Named sizes of a tower, shared by tests and benches."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._api import residual_towers
 from ._reference import LAYERS_PER_BLOCK, TowerParams
 
 
@@ -39,3 +40,11 @@ def draw(
     vectors = noise + jnp.asarray([[0], [1], [0]], dtype)[(None,) * 3]
     x = jax.random.normal(x_key, (case.nets, case.batch, case.width), dtype)
     return x, TowerParams(bound * (2 * uniform - 1), vectors)
+
+
+def run_stacked(
+    x: Float[Array, "nets batch width"], params: TowerParams, **options: Any
+) -> Float[Array, "nets batch width"]:
+    """`residual_towers` of what `draw` gives."""
+    each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
+    return jnp.stack(residual_towers(list(x), each, **options))

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from crl_eqx.kernels import residual_towers, TowerParams
 from crl_eqx.kernels.residual_tower import reference
-from crl_eqx.kernels.residual_tower.cases import draw
+from crl_eqx.kernels.residual_tower.cases import draw, run_stacked
 
 
 GPU = AbstractMesh(
@@ -49,13 +48,7 @@ def value_and_gradient(run, x, params):
 
 def run_with(**options):
     """`residual_towers` on stacked arrays, `[nets, batch, width]`."""
-
-    def run(x, params):
-        nets = range(len(x))
-        each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in nets]
-        return jnp.stack(residual_towers(list(x), each, **options))
-
-    return run
+    return functools.partial(run_stacked, **options)
 
 
 def distance(ours, exact):
