@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from crl_eqx.kernels import residual_tower, TowerParams, UnsupportedError
+from crl_eqx.kernels import residual_tower, UnsupportedError
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
-from .towers import distance, GPU, run_with, value_and_gradient, weighed
+from .towers import distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
 OLD = jax.__version_info__ < (0, 11)
@@ -73,18 +73,13 @@ def test_a_race_would_be_seen(capfd, monkeypatch):
     assert "RACE DETECTED" in capfd.readouterr().out
 
 
-def tower(width=128):
-    x, params = draw(Case(8, width, 21), key=jax.random.key(0))
-    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
-
-
 @interpreted_only
 @pytest.mark.parametrize("width", [128, 256])
 def test_it_is_lowered_for_a_gpu(width):
     run = lambda x, p: residual_tower(x, p, implementation="mosaic", precision="bf16")
     loss = lambda x, p: weighed(run(x, p))
     with jax.sharding.use_abstract_mesh(GPU):
-        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(width))
+        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(Case(8, width, 21)))
         assert "mosaic_gpu_v2" in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
@@ -103,7 +98,9 @@ def on(name):
     ],
 )
 def test_what_it_cannot_do(mesh, width, precision, message):
-    run = lambda: residual_tower(*tower(width), implementation="mosaic", precision=precision)
+    run = lambda: residual_tower(
+        *tower(Case(8, width, 21)), implementation="mosaic", precision=precision
+    )
     with pytest.raises(UnsupportedError, match=message):
         if mesh is None:
             run()
@@ -118,4 +115,4 @@ def test_it_needs_a_new_jax():
         jax.sharding.use_abstract_mesh(GPU),
         pytest.raises(UnsupportedError, match=r"JAX 0\.10.*, but with 0.11 or newer"),
     ):
-        residual_tower(*tower(), implementation="mosaic", precision="bf16")
+        residual_tower(*tower(Case(8, 128, 21)), implementation="mosaic", precision="bf16")

@@ -21,7 +21,7 @@ from crl_eqx.kernels import (
 )
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
-from .towers import distance, exactly, GPU, highest, run_with, value_and_gradient, weighed
+from .towers import distance, exactly, GPU, highest, run_with, tower, value_and_gradient, weighed
 
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
@@ -145,11 +145,6 @@ def test_towers_of_several_shapes_give_what_each_gives_alone(implementation, sca
         np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
 
 
-def tower(case=CASES["one row"]):
-    x, params = draw(case, key=jax.random.key(0))
-    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
-
-
 @pytest.mark.parametrize("implementation", [None, "xla", "checkpoint", "packed"])
 def test_any_shape_of_batch(implementation):
     x, params = tower(Case(4, 8, 6))
@@ -186,7 +181,7 @@ def test_the_choice_depends_on_where_it_will_run():
 
 
 def test_an_empty_batch_goes_where_it_can():
-    x, params = tower()
+    x, params = tower(CASES["one row"])
     assert residual_tower(x[:0], params).shape == (0, 128)
     with (
         jax.sharding.use_abstract_mesh(GPU),
@@ -201,7 +196,10 @@ def test_an_empty_batch_goes_where_it_can():
         (lambda: check_implementation("fused"), "implementation='fused'.*'packed'"),
         (lambda: check_implementation("packed", remat="none"), "'packed'.*remat='none'.*'dots'"),
         (lambda: check_precision("fp8", "gpu"), "precision='fp8'.*'bf16'"),
-        (lambda: residual_tower(*tower(), precision="tf32"), "'tf32'.*NVIDIA GPU.*'bf16'"),
+        (
+            lambda: residual_tower(*tower(CASES["one row"]), precision="tf32"),
+            "'tf32'.*NVIDIA GPU.*'bf16'",
+        ),
         (lambda: check_remat("all"), "remat='all'.*'block'"),
     ],
 )
@@ -212,7 +210,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(check, message):
 
 
 def test_arrays_that_do_not_fit():
-    x, params = tower()
+    x, params = tower(CASES["one row"])
     with pytest.raises(UserError, match=r"width 128.*\(1, 64\)"):
         residual_tower(x[:, :64], params)
     low = params._replace(weights=params.weights.astype(jnp.bfloat16))

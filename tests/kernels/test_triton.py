@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import pytest
 
 from crl_eqx import nn, UserError
-from crl_eqx.kernels import residual_tower, TowerParams, UnsupportedError
+from crl_eqx.kernels import residual_tower, UnsupportedError
 from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
-from .towers import distance, GPU, run_with, value_and_gradient, weighed
+from .towers import distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
 INTERPRETED = [
@@ -69,18 +69,13 @@ def test_under_vmap_over_seeds():
         assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 2e-6
 
 
-def tower(width, batch=21):
-    x, params = draw(Case(8, width, batch), key=jax.random.key(0))
-    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
-
-
 @pytest.mark.parametrize("width, low", TILES)
 def test_both_kernels_are_lowered_for_a_gpu(width, low):
     precision = "bf16" if low else "tf32"
     run = lambda x, p: residual_tower(x, p, implementation="triton", precision=precision)
     loss = lambda x, p: weighed(run(x, p))
     with jax.sharding.use_abstract_mesh(GPU):
-        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(width))
+        traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(Case(8, width, 21)))
         text = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert text.count("__gpu$xla.gpu.triton") == 2
 
@@ -108,7 +103,7 @@ def test_the_largest_are_lowered_for_a_gpu(name):
 def test_what_it_cannot_do_on_a_gpu(width, options, message):
     with jax.sharding.use_abstract_mesh(GPU):
         with pytest.raises(UnsupportedError, match=message):
-            residual_tower(*tower(width), implementation="triton", **options)
+            residual_tower(*tower(Case(8, width, 21)), implementation="triton", **options)
         block = lambda key: nn.ResidualBlock(width, key=key)
         with pytest.raises(UserError, match=message):
             nn.Stacked(block, 1, kernel="triton", key=jax.random.key(0), **options)
@@ -118,7 +113,7 @@ def test_it_needs_a_gpu():
     with pytest.raises(
         UnsupportedError, match="'triton'.*a CPU, but on a GPU; the default chooses"
     ):
-        residual_tower(*tower(128), implementation="triton")
+        residual_tower(*tower(Case(8, 128, 21)), implementation="triton")
 
 
 def test_it_needs_pallas(monkeypatch):
@@ -129,4 +124,4 @@ def test_it_needs_pallas(monkeypatch):
         jax.sharding.use_abstract_mesh(GPU),
         pytest.raises(UnsupportedError, match="'triton'.*needs Pallas, and this JAX .* lacks it"),
     ):
-        residual_tower(*tower(128), implementation="triton")
+        residual_tower(*tower(Case(8, 128, 21)), implementation="triton")

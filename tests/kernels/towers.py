@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from crl_eqx.kernels.residual_tower import reference
+from crl_eqx.kernels.residual_tower import reference, TowerParams
 from crl_eqx.kernels.residual_tower.cases import draw, run_stacked
 
 
@@ -49,6 +49,12 @@ def value_and_gradient(run, x, params):
 def run_with(**options):
     """`residual_towers` on stacked arrays, `[nets, batch, width]`."""
     return functools.partial(run_stacked, **options)
+
+
+def tower(case):
+    """The inputs and parameters of one network."""
+    x, params = draw(case, key=jax.random.key(0))
+    return x[0], TowerParams(params.weights[:, 0], params.vectors[:, 0])
 
 
 def distance(ours, exact):
