@@ -9,6 +9,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 from jaxtyping import Array, Float
 
+from .._padding import padded_to
 from ._reference import reference, through_norm_swish
 
 
@@ -44,11 +45,6 @@ def _call(kernel, name: str, arrays, outputs, interpret: bool):
     )(*arrays)
 
 
-def _padded(x):
-    """Filled up with rows of zeros, whose cotangents are zero."""
-    return jnp.pad(x, ((0, -x.shape[0] % ROWS), (0, 0)))
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
 def norm_swish(
     z: Float[Array, "rows width"],
@@ -56,7 +52,7 @@ def norm_swish(
     offset: Float[Array, " width"],
     interpret: bool = False,
 ) -> Float[Array, "rows width"]:
-    padded = _padded(z)
+    padded = padded_to(z, ROWS)
     like = jax.ShapeDtypeStruct(padded.shape, z.dtype)
     arrays = padded, scale, offset
     return _call(_forward_kernel, "norm_swish_forward", arrays, like, interpret)[: len(z)]
@@ -68,7 +64,7 @@ def _forward(z, scale, offset, interpret):
 
 def _backward(interpret, kept, dh):
     z, scale, offset = kept
-    arrays = _padded(z), scale, offset, _padded(dh)
+    arrays = padded_to(z, ROWS), scale, offset, padded_to(dh, ROWS)
     programs, width = arrays[0].shape[0] // ROWS, z.shape[1]
     like = lambda *shape: jax.ShapeDtypeStruct(shape, z.dtype)
     outputs = like(programs * ROWS, width), like(programs, width), like(programs, width)

@@ -18,10 +18,11 @@ import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from .._padding import padded_to
 from ..norm_swish import EPSILON
 from ._packed import packed
 from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
-from ._vjp import Kept, padded_to, Passes
+from ._vjp import Kept, Passes
 
 
 ROWS = 16

@@ -27,11 +27,6 @@ class Kept(NamedTuple):
     """z; None where the backward pass computes it again."""
 
 
-def padded_to(x: Float[Array, "nets batch width"], rows: int) -> Float[Array, "nets more width"]:
-    """The batch filled up to a multiple of `rows` with zeros, which change no gradient."""
-    return jnp.pad(x, ((0, 0), (0, -x.shape[1] % rows), (0, 0)))
-
-
 class Passes(NamedTuple):
     """How a tower goes forward and backward.
 
