@@ -1,3 +1,4 @@
+import math
 from typing import Any
 
 import equinox as eqx
@@ -46,6 +47,7 @@ class Agent(eqx.Module):
         repr_size: int = 64,
         energy: AbstractEnergy | None = None,
         normalize: bool = False,
+        initial_alpha: float = 1.0,
         key: PRNGKey,
         **network,
     ) -> "Agent":
@@ -58,8 +60,13 @@ class Agent(eqx.Module):
         - `repr_size`: numbers in a representation.
         - `energy`: how representations are compared, default [`crl_eqx.energy.NegL2`][].
         - `normalize`: whether states and goals are normalised by their running moments.
+        - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
         - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
         """
+        if not (0 <= initial_alpha < math.inf):
+            raise UserError(
+                f"`Agent.create(initial_alpha={initial_alpha})` must be 0 or positive, and finite."
+            )
         actor_key, sa_key, g_key = jax.random.split(key, 3)
         actor_depth = depth if actor_depth is None else actor_depth
         critic_depth = depth if critic_depth is None else critic_depth
@@ -70,7 +77,7 @@ class Agent(eqx.Module):
             sa_encoder=Encoder(env.state_size + env.action_size, key=sa_key, **critic),
             g_encoder=Encoder(env.goal_size, key=g_key, **critic),
             energy=NegL2() if energy is None else energy,
-            log_alpha=jnp.zeros(()),
+            log_alpha=jnp.log(jnp.asarray(initial_alpha, jnp.float32)),
             state_normalizer=Normalizer(env.state_size) if normalize else None,
             goal_normalizer=Normalizer(env.goal_size) if normalize else None,
         )

@@ -3,7 +3,13 @@
 if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
+from ._ant_body import ant_robot as ant_robot, AntEnds as AntEnds, AntTorque as AntTorque
 from ._gymnasium import is_gymnasium as is_gymnasium
+from ._humanoid_body import (
+    humanoid_robot as humanoid_robot,
+    HumanoidEnds as HumanoidEnds,
+    HumanoidTorque as HumanoidTorque,
+)
 from ._maze import Maze as Maze
 from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv
 from ._physics import (
@@ -21,6 +27,8 @@ from ._registry import (
     eval_split as eval_split,
     make as make,
     names as names,
+    task_options as task_options,
+    options_from_words as options_from_words,
     Task as Task,
     task as task,
     tasks as tasks,

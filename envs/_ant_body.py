@@ -1,6 +1,6 @@
 """What every task with an ant has in common: the body, its state and when it has fallen."""
 
-from typing import NamedTuple
+from typing import get_args, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -8,11 +8,31 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._errors import UserError
 from .._types import Flag, PRNGKey, State
 from ._layout import Part
-from ._mj import MjModel
+from ._mj import MjData, MjModel, mj_setConst, MjSpec
+from ._mujoco import never, substeps
 from ._names import qpos_indices, qvel_indices
-from ._physics import PhysicsState
+from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._scene import load_asset
+
+
+AntTorque: TypeAlias = Literal["d4rl", "gym", "brax"]
+"""Whose ant it is:
+
+- `"d4rl"`: 30 N·m, acting for 0.1 s. Goal-reaching work in MuJoCo walks with it (D4RL, HIRO, the
+    original contrastive RL, OGBench).
+- `"gym"`: 150 N·m, acting for 0.05 s, which press a foot down with 30 times the ant's weight of
+    9 N. It leaps and turns over; Gymnasium's, and the number in Brax's file.
+- `"brax"`: as `"gym"`, with links of 1 kg and 1 kg m² each, which Brax's spring physics puts in
+    place of the file's. The ant of JaxGCRL and of the 1000-layer paper, as far as MuJoCo can be it.
+"""
+
+AntEnds: TypeAlias = Literal["height", "flipped", "never"]
+"""What ends an episode early: `"height"`, the torso's leaves [0.2 m, 1 m], as published (an ant on
+its back lies at 0.25 m and goes on); `"flipped"`, that or lying on the back, the torso's own
+upward axis below the horizon; `"never"`, nothing."""
 
 
 LEGS = (1, 2, 3, 4)
@@ -44,6 +64,7 @@ class AntBody(eqx.Module):
     """
 
     model: MjModel = eqx.field(static=True)
+    ends: AntEnds = eqx.field(static=True, default="height")
 
     def start(
         self, key: PRNGKey, xy: Float[Array, "2"]
@@ -68,12 +89,92 @@ class AntBody(eqx.Module):
         return state[..., LAYOUT.position.at][..., :2]
 
     def fallen(self, state: State) -> Flag:
-        """Whether the torso's height has left [0.2 m, 1 m]."""
+        """Whether the episode ends here, by the rule `ends`."""
+        if self.ends == "never":
+            return never(state)
         height = state[..., LAYOUT.position.at][..., 2]
-        return (height < 0.2) | (height > 1.0)
+        out = (height < 0.2) | (height > 1.0)
+        return out | flipped(state) if self.ends == "flipped" else out
 
     def _qpos(self) -> np.ndarray:
         return qpos_indices(self.model, "root", *JOINTS)
 
     def _qvel(self) -> np.ndarray:
         return qvel_indices(self.model, "root", *JOINTS)
+
+
+def flipped(state: State) -> Flag:
+    """Whether the torso lies on its back: its own upward axis points below the horizon."""
+    _, x, y, _ = jnp.moveaxis(state[..., LAYOUT.orientation.at], -1, 0)
+    return x**2 + y**2 > 0.5  # the axis' height is 1 - 2 (x² + y²)
+
+
+class _Robot(NamedTuple):
+    torque: float
+    """N·m at every joint."""
+    control_dt: float
+    """Seconds per control step."""
+    unit_links: bool = False
+
+
+_ROBOTS: dict[AntTorque, _Robot] = {
+    "d4rl": _Robot(30.0, 0.1),
+    "gym": _Robot(150.0, 0.05),
+    "brax": _Robot(150.0, 0.05, unit_links=True),
+}
+
+
+def ant_spec() -> MjSpec:
+    """The model file."""
+    return load_asset("ant")
+
+
+def ant_robot(
+    spec: MjSpec,
+    *,
+    torque: AntTorque | float,
+    control_dt: float | None,
+    ends: AntEnds,
+    physics: str | None,
+) -> tuple[AbstractPhysics, AntBody]:
+    """The engine and the body of a model that was made from `ant_spec()`.
+
+    **Arguments:**
+
+    - `torque`: an `AntTorque`, or the N·m of every joint, on the robot of `"d4rl"`.
+    - `control_dt`: seconds, a multiple of 0.01; default the robot's own.
+    - `ends`: what ends an episode early.
+
+    **Raises** `UserError` for values that are none of these.
+    """
+    if ends not in get_args(AntEnds):
+        raise UserError(f"`ends={ends!r}` must be one of {', '.join(get_args(AntEnds))}.")
+    robot = _robot(torque)
+    steps = substeps(spec, robot.control_dt if control_dt is None else control_dt)
+    for actuator in spec.actuators:
+        actuator.gear[0] = robot.torque
+    model = spec.compile()
+    if robot.unit_links:
+        _make_unit_links(model)
+    engine = select_physics(physics, model, steps)
+    return engine, AntBody(engine.model, ends)
+
+
+def _robot(torque: AntTorque | float) -> _Robot:
+    if isinstance(torque, str):
+        if torque in _ROBOTS:
+            return _ROBOTS[torque]
+    elif not isinstance(torque, bool) and np.isfinite(torque) and torque > 0:
+        return _ROBOTS["d4rl"]._replace(torque=float(torque))
+    raise UserError(
+        f"`torque={torque!r}` must be one of {', '.join(_ROBOTS)}, or a positive number of N m."
+    )
+
+
+def _make_unit_links(model: MjModel) -> None:
+    """Gives the ant's moving bodies 1 kg and 1 kg m² about each axis."""
+    links = ["torso", *(f"{link}_{leg}" for leg in LEGS for link in ("leg", "foot"))]
+    for link in links:
+        model.body(link).mass[:] = 1.0
+        model.body(link).inertia[:] = 1.0
+    mj_setConst(model, MjData(model))  # what the compiler derives from masses

@@ -1,6 +1,6 @@
 """What every task with a humanoid has in common: the body, its state and when it has fallen."""
 
-from typing import NamedTuple
+from typing import get_args, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -8,13 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._errors import UserError
 from .._types import Flag, PRNGKey, State
 from ._layout import Part
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
+from ._mujoco import never, substeps
 from ._names import qpos_indices, qvel_indices, sensor_indices
-from ._physics import PhysicsState
+from ._physics import AbstractPhysics, PhysicsState, select_physics
 from ._scene import load_asset
 
+
+HumanoidTorque: TypeAlias = Literal["gym", "brax"]
+"""Whose torques:
+
+- `"gym"`: up to 40 N·m in the abdomen, 40/40/120 in the hips, 80 in the knees, 10 in the arms, as
+    in Gymnasium's file.
+- `"brax"`: 140 N·m in abdomen, hips and knees, 40 in the arms, as in JaxGCRL and the 1000-layer
+    paper; their links have unit inertia, these their own.
+"""
+
+HumanoidEnds: TypeAlias = Literal["height", "never"]
+"""What ends an episode early: `"height"`, the torso's leaves [1 m, 2 m]; `"never"`, nothing."""
 
 SIDES = ("right", "left")
 LEG = ("hip_x", "hip_z", "hip_y", "knee")
@@ -70,6 +84,7 @@ class HumanoidBody(eqx.Module):
     """
 
     model: MjModel = eqx.field(static=True)
+    ends: HumanoidEnds = eqx.field(static=True, default="height")
 
     def start(
         self, key: PRNGKey, xy: Float[Array, "2"]
@@ -103,7 +118,9 @@ class HumanoidBody(eqx.Module):
         return state[..., LAYOUT.position.at][..., :2]
 
     def fallen(self, state: State) -> Flag:
-        """Whether the torso's height has left [1 m, 2 m]."""
+        """Whether the episode ends here, by the rule `ends`."""
+        if self.ends == "never":
+            return never(state)
         height = state[..., LAYOUT.position.at][..., 2]
         return (height < 1.0) | (height > 2.0)
 
@@ -174,6 +191,38 @@ def humanoid_spec() -> MjSpec:
     sensor = mjtSensor.mjSENS_SUBTREECOM
     add(name="centre_of_mass", type=sensor, objtype=mjtObj.mjOBJ_BODY, objname="torso")
     return spec
+
+
+def humanoid_robot(
+    spec: MjSpec,
+    *,
+    torque: HumanoidTorque,
+    control_dt: float,
+    ends: HumanoidEnds,
+    physics: str | None,
+) -> tuple[AbstractPhysics, HumanoidBody]:
+    """The engine and the body of a model that was made from `humanoid_spec()`.
+
+    **Arguments:**
+
+    - `torque`: a `HumanoidTorque`.
+    - `control_dt`: seconds, a multiple of 0.005.
+    - `ends`: what ends an episode early.
+
+    **Raises** `UserError` for values that are none of these.
+    """
+    for name, value, known in (
+        ("torque", torque, get_args(HumanoidTorque)),
+        ("ends", ends, get_args(HumanoidEnds)),
+    ):
+        if value not in known:
+            raise UserError(f"`{name}={value!r}` must be one of {', '.join(known)}.")
+    if torque == "brax":
+        for actuator in spec.actuators:
+            arm = "shoulder" in actuator.name or "elbow" in actuator.name
+            actuator.gear[0] = 100.0 if arm else 350.0
+    engine = select_physics(physics, spec.compile(), substeps(spec, control_dt))
+    return engine, HumanoidBody(engine.model, ends)
 
 
 def _rotation(quaternion: Float[Array, "4"]) -> Float[Array, "3 3"]:

@@ -108,14 +108,24 @@ class Maze:
     rows: tuple[str, ...]
     scale: float
     origin: tuple[float, float] = (0.0, 0.0)
+    random_starts: float = 0.0
+    """The share of episodes that begin in any free cell."""
 
     @classmethod
-    def named(cls, layout: str, scale: float, without_goals: Sequence[Cell] = ()) -> "Maze":
+    def named(
+        cls,
+        layout: str,
+        scale: float,
+        without_goals: Sequence[Cell] = (),
+        random_starts: float = 0.0,
+    ) -> "Maze":
         """The layout of that name in `MAZES`, those cells no longer being goals.
 
-        **Raises** `UserError` if one of them is none.
+        **Raises** `UserError` if one of them is none, or if `random_starts` is no share.
         """
-        maze = cls(MAZES[layout], scale)
+        if not 0 <= random_starts <= 1:
+            raise UserError(f"`random_starts={random_starts}` must lie in [0, 1].")
+        maze = cls(MAZES[layout], scale, random_starts=random_starts)
         for cell in without_goals:
             if tuple(cell) not in maze.cells("G"):
                 raise UserError(
@@ -188,8 +198,15 @@ class Maze:
         return tuple(self._box(block) for block in _blocks(set(self.cells("#"))))
 
     def draw_start(self, key: PRNGKey) -> Float[Array, "2"]:
-        """World x, y of a start cell, all equally likely."""
-        return jax.random.choice(key, jnp.asarray(self.starts))
+        """World x, y of a start cell, all equally likely; of any free cell in the share
+        `random_starts` of the draws."""
+        starts = jnp.asarray(self.starts)
+        if self.random_starts == 0:
+            return jax.random.choice(key, starts)
+        key, random_key, cell_key = jax.random.split(key, 3)
+        anywhere = jax.random.bernoulli(random_key, self.random_starts)
+        cell = jax.random.choice(cell_key, jnp.asarray([*map(self.centre, self.cells("RG."))]))
+        return jnp.where(anywhere, cell, jax.random.choice(key, starts))
 
     def draw_goal(self, key: PRNGKey) -> Float[Array, "2"]:
         """World x, y of a goal cell, all equally likely."""

@@ -36,7 +36,17 @@ def own_builder(name: str) -> Callable[..., Any]:
             f"`make({name!r})`: `{function}` must take `physics: str | None = None` and hand it on "
             f"to `MujocoGoalEnv`."
         )
-    return functools.partial(_checked, name, builder)
+
+    @functools.wraps(builder)  # with its signature: what it takes are the task's options
+    def checked(**options: Any) -> AbstractMujocoEnv:
+        env = builder(**options)
+        if not isinstance(env, AbstractMujocoEnv):
+            raise UserError(
+                f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
+            )
+        return env
+
+    return checked
 
 
 def _module(name: str, path: Path) -> ModuleType:
@@ -51,12 +61,3 @@ def _module(name: str, path: Path) -> ModuleType:
         del sys.modules[module_name]
         raise UserError(f"`make({name!r})`: running `{path}` raised {error!r}.") from error
     return module
-
-
-def _checked(name: str, builder: Callable[..., Any], **options: Any) -> AbstractMujocoEnv:
-    env = builder(**options)
-    if not isinstance(env, AbstractMujocoEnv):
-        raise UserError(
-            f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
-        )
-    return env

@@ -5,7 +5,7 @@ import difflib
 import functools
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .._env import AbstractGoalEnv
@@ -13,6 +13,7 @@ from .._errors import UserError
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv
+from ._options import options_of, read_options, require_known
 from ._own import is_own, own_builder
 from .ant import Ant
 from .ant_ball import AntBall
@@ -126,39 +127,63 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGo
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
         (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
         `"mjx"`.
-    - `options`: the task's own, such as `episode_length`; each task's class documents them, and
+    - `options`: the task's own, such as `episode_length`; `task_options(name)` lists them, each task's
+        class documents them, and
         `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
+    builder = _any_builder(name)
+    for option, value in options.items():
+        require_known(builder, option, f"`make({name!r}, {option}={value!r})`")
+    if not is_gymnasium(name):
+        return builder(physics=physics, **options)
+    if physics is not None:
+        raise UserError(
+            f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
+        )
+    return builder(**options)
+
+
+def task_options(name: str) -> Mapping[str, inspect.Parameter]:
+    """What `make(name, ...)` takes besides `physics`, with types and defaults.
+
+    **Raises** `UserError` if there is no such task.
+    """
+    return options_of(_any_builder(name))
+
+
+def options_from_words(
+    name: str, words: Sequence[str], *, flag: str = "--env-option"
+) -> dict[str, Any]:
+    """Options for `make(name, ...)` from words such as `torque=gym` or `without_goals=[[2, 5]]`.
+
+    **Raises** `UserError`, in the words of `flag`, if the task has no such option or the value is
+    not of its type.
+    """
+    return read_options(_any_builder(name), words, flag, name)
+
+
+def _any_builder(name: str) -> Callable[..., AbstractGoalEnv]:
+    """What builds a task of ours, of Gymnasium's or of the user's."""
     if is_gymnasium(name):
-        return _make_gymnasium(name, physics, options)
+        return _gymnasium_builder(name)
     if is_own(name):
-        return own_builder(name)(physics=physics, **options)
+        return own_builder(name)
     builder = _builder(name)
     if builder is None:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
         hint = f"Did you mean {' or '.join(near)}?" if near else "`names()` lists all of them."
         raise UserError(f"`make({name!r})`: no such task. {hint}")
-    known = [*inspect.signature(builder).parameters]
-    for option in set(options) - set(known):
-        raise UserError(
-            f"`make({name!r}, {option}={options[option]!r})`: no such option. "
-            f"This task knows {', '.join(known)}."
-        )
-    return builder(physics=physics, **options)
+    return builder
 
 
-def _make_gymnasium(name: str, physics: str | None, options: dict[str, Any]) -> AbstractGoalEnv:
+def _gymnasium_builder(name: str) -> Callable[..., AbstractGoalEnv]:
     if not has_gymnasium():
         raise without_gymnasium(f"make({name!r})")
-    if physics is not None:
-        raise UserError(
-            f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
-        )
     from .gym import GymnasiumGoalEnv  # slow to import, and optional
 
-    return GymnasiumGoalEnv(name.removeprefix(PREFIX), **options)
+    return functools.partial(GymnasiumGoalEnv, name.removeprefix(PREFIX))
 
 
 def task(name: str, env: AbstractGoalEnv | None = None) -> Task:

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, GOAL, LAYOUT
+from ._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntTorque, GOAL, LAYOUT
 from ._layout import Layout
 from ._maze import Maze
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, load_asset
+from ._physics import AbstractPhysics, PhysicsState
+from ._scene import add_target
 
 
 RADIUS = 10.0  # m
@@ -23,7 +23,7 @@ class Ant(AbstractMujocoEnv):
     **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed. **Goal:** on the
     circle of radius 10 m around the origin, at a uniform angle. **Ends** when the torso's height
     leaves [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane.
-    **Time:** 5 physics steps of 0.01 s per control step.
+    **Time:** 10 physics steps of 0.01 s per control step.
 
     Published versions keep one start and one goal per environment for a whole run and carry the
     target as an extra body with joints; here both are drawn at every reset and the target is a
@@ -39,12 +39,22 @@ class Ant(AbstractMujocoEnv):
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
     maze: Maze | None = eqx.field(static=True, default=None)
 
-    def __init__(self, *, episode_length: int = 1000, physics: str | None = None):
+    def __init__(
+        self,
+        *,
+        episode_length: int = 1000,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds = "height",
+        physics: str | None = None,
+    ):
+        """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
         self.episode_length = episode_length
-        spec = load_asset("ant")
+        spec = ant_spec()
         add_target(spec, self.threshold)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.body = AntBody(self.physics.model)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, goal_key = jax.random.split(key)

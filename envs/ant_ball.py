@@ -8,15 +8,15 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, AntState, LEGS
+from ._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntState, AntTorque, LEGS
 from ._layout import Layout, Part
 from ._maze import Maze
 from ._mj import MjSpec, mjtGeom, mjtJoint
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
 from ._names import qpos_indices, qvel_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._physics import AbstractPhysics, PhysicsState
 from ._redraw import redraw
-from ._scene import add_target, load_asset
+from ._scene import add_target
 
 
 RADIUS = 5.0  # m; of the circle that goals lie on
@@ -61,8 +61,7 @@ class AntBall(AbstractMujocoEnv):
     rest, a metre in a uniform direction from a fifth of the way to the goal, drawn anew until it
     is 1.6 m from the origin, clear of the ant. **Goal:** for the ball, on the circle of radius
     5 m around the origin, at a uniform angle. **Ends** when the torso's height leaves
-    [0.2 m, 1 m]. **Success:** ball closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 5
-    physics steps of 0.01 s per control step.
+    [0.2 m, 1 m]. **Success:** ball closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
 
     In published versions the ball slides without rolling, may start inside the ant, and lies in a
     direction that is not uniform. Its velocity is no part of the state, as published, unless
@@ -83,16 +82,21 @@ class AntBall(AbstractMujocoEnv):
         *,
         episode_length: int = 1000,
         object_velocity: bool = False,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds = "height",
         physics: str | None = None,
     ):
-        """`object_velocity` appends the ball's velocity to the state."""
+        """`object_velocity` appends the ball's velocity to the state; `torque`, `control_dt` (s)
+        and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
         self.episode_length = episode_length
         self.layout = AntBallStateWithVelocity() if object_velocity else LAYOUT
-        spec = load_asset("ant")
+        spec = ant_spec()
         add_target(spec, self.threshold)
         _add_ball(spec)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.body = AntBody(self.physics.model)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, angle_key, ball_key = jax.random.split(key, 3)

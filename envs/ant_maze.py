@@ -7,12 +7,21 @@ import jax
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, GOAL, LAYOUT, TOUCHES_WALLS
+from ._ant_body import (
+    ant_robot,
+    ant_spec,
+    AntBody,
+    AntEnds,
+    AntTorque,
+    GOAL,
+    LAYOUT,
+    TOUCHES_WALLS,
+)
 from ._layout import Layout
 from ._maze import Cell, Maze
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, add_walls, load_asset
+from ._physics import AbstractPhysics, PhysicsState
+from ._scene import add_target, add_walls
 
 
 SCALE = 4.0  # m
@@ -25,8 +34,7 @@ class AntMaze(AbstractMujocoEnv):
 
     **Start:** upright in the middle of the start cell ± 0.1 m, joints and velocities perturbed.
     **Goal:** the middle of a goal cell, all equally likely. **Ends** when the torso's height leaves
-    [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane. **Time:**
-    5 physics steps of 0.01 s per control step.
+    [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
 
     Published versions keep one start and one goal per environment for a whole run; here both are
     drawn at every reset. The paper's `ant_big_maze_eval` lacks the goal in cell (2, 5):
@@ -48,16 +56,23 @@ class AntMaze(AbstractMujocoEnv):
         *,
         episode_length: int = 1000,
         without_goals: Sequence[Cell] = (),
+        random_starts: float = 0.0,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds = "height",
         physics: str | None = None,
     ):
-        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals."""
-        self.maze = Maze.named(layout, SCALE, without_goals)
+        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;
+        `random_starts` is the share of episodes that begin in any free cell; `torque`,
+        `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
+        self.maze = Maze.named(layout, SCALE, without_goals, random_starts)
         self.episode_length = episode_length
-        spec = load_asset("ant")
+        spec = ant_spec()
         add_target(spec, self.threshold)
         add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.body = AntBody(self.physics.model)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         cell_key, start_key, goal_key = jax.random.split(key, 3)

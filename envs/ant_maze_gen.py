@@ -9,12 +9,21 @@ from jaxtyping import Array, Float
 
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, GOAL, LAYOUT, TOUCHES_WALLS
+from ._ant_body import (
+    ant_robot,
+    ant_spec,
+    AntBody,
+    AntEnds,
+    AntTorque,
+    GOAL,
+    LAYOUT,
+    TOUCHES_WALLS,
+)
 from ._layout import Layout
 from ._maze import Maze
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, add_walls, load_asset
+from ._physics import AbstractPhysics, PhysicsState
+from ._scene import add_target, add_walls
 from .ant_maze import HEIGHT, NEAR_WALLS, SCALE
 
 
@@ -46,9 +55,13 @@ class AntMazeGen(AbstractMujocoEnv):
         distances: Sequence[int],
         *,
         episode_length: int = 1000,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds = "height",
         physics: str | None = None,
     ):
-        """`layout` is a key of `MAZES` whose free cells form one path; `distances` count its cells.
+        """`layout` is a key of `MAZES` whose free cells form one path; `distances` count its cells;
+        `torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`.
 
         **Raises** `UserError` for other layouts, and for distances that the path does not have.
         """
@@ -61,11 +74,12 @@ class AntMazeGen(AbstractMujocoEnv):
                 f"`distances={self.distances}` must be distinct numbers of cells from 1 to "
                 f"{longest}, the length of the path through {layout}."
             )
-        spec = load_asset("ant")
+        spec = ant_spec()
         add_target(spec, self.threshold)
         add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.body = AntBody(self.physics.model)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         distance_key, place_key, start_key = jax.random.split(key, 3)

@@ -10,14 +10,23 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import AntBody, AntState, GOAL, TOUCHES_WALLS
+from ._ant_body import (
+    ant_robot,
+    ant_spec,
+    AntBody,
+    AntEnds,
+    AntState,
+    AntTorque,
+    GOAL,
+    TOUCHES_WALLS,
+)
 from ._layout import Layout, Part
 from ._maze import Maze
 from ._mj import MjSpec, mjtGeom, mjtJoint
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
 from ._names import qpos_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, add_walls, load_asset
+from ._physics import AbstractPhysics, PhysicsState
+from ._scene import add_target, add_walls
 
 
 # The block starts in the middle, between the start and both goals.
@@ -53,7 +62,7 @@ class AntPush(AbstractMujocoEnv):
     **Goal:** x in [16, 18] m, y in [8, 10] m, or the other way round, with equal chance. Who
     pushes the block towards it finds it behind the block; who pushes it the other way can walk
     around. **Ends** when the torso's height leaves [0.2 m, 1 m]. **Success:** torso closer than
-    0.5 m (`easy`: 2 m) in the plane. **Time:** 5 physics steps of 0.01 s per control step.
+    0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
 
     The block keeps its direction, and slides without friction but against 1 N s/m. Published
     versions keep one goal per environment for a whole run; here it is drawn at every reset.
@@ -68,14 +77,24 @@ class AntPush(AbstractMujocoEnv):
     levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
     maze: Maze | None = eqx.field(static=True, default=MAZE)
 
-    def __init__(self, *, episode_length: int = 1000, physics: str | None = None):
+    def __init__(
+        self,
+        *,
+        episode_length: int = 1000,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds = "height",
+        physics: str | None = None,
+    ):
+        """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
         self.episode_length = episode_length
-        spec = load_asset("ant")
+        spec = ant_spec()
         add_target(spec, self.threshold)
         corners = _add_block(spec)
         add_walls(spec, MAZE, [*TOUCHES_WALLS, *corners], height=HEIGHT, friction=1.0)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.body = AntBody(self.physics.model)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, region_key, place_key = jax.random.split(key, 3)

@@ -6,11 +6,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Flag, Goal, PRNGKey, State
-from ._humanoid_body import GOAL, humanoid_spec, HumanoidBody, LAYOUT, TARGET_HEIGHT
+from ._humanoid_body import (
+    GOAL,
+    humanoid_robot,
+    humanoid_spec,
+    HumanoidBody,
+    HumanoidEnds,
+    HumanoidTorque,
+    LAYOUT,
+    TARGET_HEIGHT,
+)
 from ._layout import Layout
 from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, substeps, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._mujoco import AbstractMujocoEnv, Draw, with_height
+from ._physics import AbstractPhysics, PhysicsState
 from ._scene import add_target
 
 
@@ -40,14 +49,22 @@ class Humanoid(AbstractMujocoEnv):
     maze: Maze | None = eqx.field(static=True, default=None)
 
     def __init__(
-        self, *, episode_length: int = 1000, control_dt: float = 0.015, physics: str | None = None
+        self,
+        *,
+        episode_length: int = 1000,
+        torque: HumanoidTorque = "gym",
+        control_dt: float = 0.015,
+        ends: HumanoidEnds = "height",
+        physics: str | None = None,
     ):
-        """`control_dt` is in seconds, a multiple of 0.005."""
+        """`torque`, `control_dt` (s, a multiple of 0.005) and `ends` choose the robot: see
+        `crl_eqx.envs.humanoid_robot`."""
         self.episode_length = episode_length
         spec = humanoid_spec()
         add_target(spec, self.threshold)
-        self.physics = select_physics(physics, spec.compile(), substeps(spec, control_dt))
-        self.body = HumanoidBody(self.physics.model)
+        self.physics, self.body = humanoid_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, distance_key, angle_key = jax.random.split(key, 3)

@@ -9,16 +9,19 @@ from jaxtyping import Array, Float
 from .._types import Flag, Goal, PRNGKey, State
 from ._humanoid_body import (
     GOAL,
+    humanoid_robot,
     humanoid_spec,
     HumanoidBody,
+    HumanoidEnds,
+    HumanoidTorque,
     LAYOUT,
     TARGET_HEIGHT,
     TOUCHES_WALLS,
 )
 from ._layout import Layout
 from ._maze import Cell, Maze
-from ._mujoco import AbstractMujocoEnv, Draw, substeps, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
+from ._mujoco import AbstractMujocoEnv, Draw, with_height
+from ._physics import AbstractPhysics, PhysicsState
 from ._scene import add_target, add_walls
 
 
@@ -53,19 +56,25 @@ class HumanoidMaze(AbstractMujocoEnv):
         layout: str,
         *,
         episode_length: int = 1000,
-        control_dt: float = 0.015,
         without_goals: Sequence[Cell] = (),
+        random_starts: float = 0.0,
+        torque: HumanoidTorque = "gym",
+        control_dt: float = 0.015,
+        ends: HumanoidEnds = "height",
         physics: str | None = None,
     ):
-        """`layout` is a key of `MAZES`; `control_dt` is in seconds, a multiple of 0.005;
-        `without_goals` are cells that shall not be goals."""
-        self.maze = Maze.named(layout, SCALE, without_goals)
+        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;
+        `random_starts` is the share of episodes that begin in any free cell; `torque`,
+        `control_dt` (s, a multiple of 0.005) and `ends` choose the robot: see
+        `crl_eqx.envs.humanoid_robot`."""
+        self.maze = Maze.named(layout, SCALE, without_goals, random_starts)
         self.episode_length = episode_length
         spec = humanoid_spec()
         add_target(spec, self.threshold)
         add_walls(spec, self.maze, TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS)
-        self.physics = select_physics(physics, spec.compile(), substeps(spec, control_dt))
-        self.body = HumanoidBody(self.physics.model)
+        self.physics, self.body = humanoid_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
     def draw(self, key: PRNGKey) -> Draw:
         cell_key, start_key, goal_key = jax.random.split(key, 3)

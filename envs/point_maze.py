@@ -60,10 +60,12 @@ class PointMaze(AbstractMujocoEnv):
         *,
         episode_length: int,
         without_goals: Sequence[Cell] = (),
+        random_starts: float = 0.0,
         physics: str | None = None,
     ):
-        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals."""
-        self.maze = Maze.named(layout, SCALE, without_goals)
+        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;
+        `random_starts` is the share of episodes that begin in any free cell."""
+        self.maze = Maze.named(layout, SCALE, without_goals, random_starts)
         self.episode_length = episode_length
         spec = load_asset("point")
         add_target(spec, self.threshold)

@@ -67,11 +67,20 @@ def _value_of(arguments: Sequence[str], name: str) -> tuple[str | None, list[str
 
 def _preset(arguments: Sequence[str]) -> Config:
     name, _ = _value_of(arguments, "--preset")
-    if name is None:
-        return PRESETS["paper"]
+    name = "paper" if name is None else name
     if name not in PRESETS:
         raise UserError(f"`--preset {name}`: no such preset; there are {', '.join(PRESETS)}.")
-    return PRESETS[name]
+    return _without_other_discount(PRESETS[name], arguments)
+
+
+def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
+    """Of discount and horizon only the one that the arguments name; they are two words for one
+    thing, and the preset's would contradict."""
+    given = [name for name in ("discount", "horizon") if _value_of(arguments, f"--{name}")[0]]
+    if not given:
+        return preset
+    neither = dataclasses.replace(preset.learning, discount=None, horizon=None)
+    return dataclasses.replace(preset, learning=neither)
 
 
 def train(arguments: Sequence[str], console: Console) -> int:

@@ -1,5 +1,6 @@
-from collections.abc import Callable
-from typing import Any, final, get_args, Literal, TypeAlias
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, final
 
 import equinox as eqx
 import jax
@@ -14,8 +15,6 @@ from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
 from ._base import AbstractObjective, AchievedGoal, Metrics
 
-
-PolicyGoals: TypeAlias = Literal["future", "rolled", "commanded"]
 
 stop = jax.lax.stop_gradient
 
@@ -32,6 +31,16 @@ def _logit_metrics(logits: Float[Array, "batch batch"]) -> Metrics:
     }
 
 
+def check_shares(shares: Mapping[str, float], call: str) -> None:
+    """**Raises:** `UserError`, which begins with `call`, unless they are shares of a whole."""
+    for name, share in shares.items():
+        if not 0 <= share <= 1:
+            raise UserError(f"{call}: {name} = {share} must lie in [0, 1].")
+    total = math.fsum(shares.values())
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        raise UserError(f"{call}: these shares must add up to 1, and add up to {total:g}.")
+
+
 @final
 class CRL(AbstractObjective):
     """Contrastive RL: classify which goal lies in whose future; act so that the goal does.
@@ -44,9 +53,9 @@ class CRL(AbstractObjective):
     - `loss`: one of [`crl_eqx.losses`][], or any function of the logits.
     - `logsumexp_penalty`: weight of mean(logsumexp²).
     - `target_entropy_per_action`: in nats.
-    - `policy_goals`: the goals that the policy trains on. `"future"`: each step's own future;
-        `"rolled"`: with `rolled_probability` the batch's goals rolled by one, so that the policy
-        meets goals of other trajectories; `"commanded"`: those of the rollout.
+    - `p_future`, `p_random`, `p_commanded`: how often the policy trains on a goal of the step's own
+        future, on one of another step's (the batch's goals rolled by one), and on the one that was
+        commanded in the rollout. They add up to 1.
 
     ??? cite
         [Contrastive Learning as Goal-Conditioned RL](https://arxiv.org/abs/2206.07568)
@@ -55,14 +64,14 @@ class CRL(AbstractObjective):
     loss: losses.Loss = eqx.field(static=True, default=losses.infonce)
     logsumexp_penalty: float = 0.1
     target_entropy_per_action: float = -0.5
-    policy_goals: PolicyGoals = eqx.field(static=True, default="future")
-    rolled_probability: float = 0.5
+    p_future: float = eqx.field(static=True, default=1.0)
+    p_random: float = eqx.field(static=True, default=0.0)
+    p_commanded: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        if self.policy_goals not in get_args(PolicyGoals):
-            raise UserError(
-                f"`CRL(policy_goals={self.policy_goals!r})` must be one of {get_args(PolicyGoals)}."
-            )
+        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
+        words = ", ".join(f"{name}={share}" for name, share in shares.items())
+        check_shares(shares, f"`CRL({words})`")
 
     def __call__(
         self, agent: Agent, batch: Batch, achieved_goal: AchievedGoal, *, key: PRNGKey
@@ -96,16 +105,19 @@ class CRL(AbstractObjective):
         self, batch: Batch, goal: Goal, *, key: PRNGKey
     ) -> tuple[Goal, Callable[[Agent, Repr], Repr]]:
         """The goals, and how their representations follow from those of the batch's own."""
-        match self.policy_goals:
-            case "future":
-                return goal, lambda agent, g_repr: g_repr
-            case "commanded":
-                return batch.goal, lambda agent, g_repr: agent.g_repr(batch.goal)
-            case "rolled":
-                shape = goal.shape[:-1]
-                rolled = jax.random.bernoulli(key, self.rolled_probability, shape)[:, None]
-                pick = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
-                return pick(goal), lambda agent, g_repr: pick(g_repr)
+        if self.p_future == 1:
+            return goal, lambda agent, g_repr: g_repr
+        if self.p_commanded == 1:
+            return batch.goal, lambda agent, g_repr: agent.g_repr(batch.goal)
+        drawn = jax.random.uniform(key, (*goal.shape[:-1], 1))
+        rolled, commanded = drawn < self.p_random, drawn >= self.p_random + self.p_future
+        roll = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
+        if self.p_commanded == 0:
+            return roll(goal), lambda agent, g_repr: roll(g_repr)
+        # ψ of the commanded goals is computed on top, for all rows: shapes are fixed.
+        pick = lambda x, other: jnp.where(commanded, other, roll(x))
+        of_policy = lambda agent, g_repr: pick(g_repr, agent.g_repr(batch.goal))
+        return pick(goal, batch.goal), of_policy
 
     def actor_loss(
         self, agent: Agent, state: State, policy: Any, g_repr: Repr, *, key: PRNGKey

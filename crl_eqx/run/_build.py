@@ -20,7 +20,7 @@ from .._train import Acting, best_of, deterministic, stochastic, TrainStep
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ..nn import check_depth, ResidualBlock, Stacked
-from ..objectives import CRL
+from ..objectives import check_shares, CRL
 from ._config import (
     ActingName,
     Config,
@@ -41,12 +41,21 @@ ACTIVATIONS = {
 }
 
 
-def make_env(config: Config, name: str | None = None) -> AbstractGoalEnv:
-    """The task, or another one (its evaluation split) on the same physics, randomized alike."""
+def make_env(
+    config: Config, name: str | None = None, *, training: bool = False
+) -> AbstractGoalEnv:
+    """The task as it is evaluated, or trained on; or another one (its evaluation split) with the
+    same options, on the same physics, randomized alike."""
     name, chosen = name or config.env, config.randomization
     foreign = envs.is_gymnasium(name)  # and with a physics of its own
     physics = None if config.physics == "auto" or foreign else config.physics
-    options = _gymnasium_options(config.gymnasium) if foreign else {}
+    options = envs.options_from_words(name, config.task.env_option)
+    if training:
+        options |= envs.options_from_words(
+            name, config.task.train_env_option, flag="--train-env-option"
+        )
+    if foreign:
+        options |= _gymnasium_options(config.gymnasium)
     env = envs.make(name, physics=physics, **options)
     if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
         return env
@@ -73,6 +82,23 @@ def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
     if choices.episode_length is not None:
         options["episode_length"] = choices.episode_length
     return options
+
+
+def discount(learning: Learning, env: AbstractGoalEnv) -> float:
+    """The discount per control step of `env`: as it stands, or from the horizon in seconds.
+
+    **Raises:** `UserError` where the task does not say how long a step takes.
+    """
+    if learning.horizon is None:
+        assert learning.discount is not None  # `check` refuses a run with neither
+        return learning.discount
+    control_dt = getattr(env, "control_dt", None)
+    if control_dt is None:
+        raise UserError(
+            f"`--horizon {learning.horizon}` is in seconds, and this task does not say how many a "
+            f"control step takes: give `--discount` instead."
+        )
+    return math.exp(-control_dt / learning.horizon)
 
 
 def with_physics(config: Config) -> Config:
@@ -110,6 +136,7 @@ def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
         repr_size=network.repr_size,
         energy=make_energy(config.learning),
         normalize=network.normalize_observations,
+        initial_alpha=config.learning.initial_alpha,
         residual=network.residual,
         layer_norm=network.layer_norm,
         activation=ACTIVATIONS[network.activation],
@@ -174,8 +201,9 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
             loss=losses.ALL[learning.contrastive_loss],
             logsumexp_penalty=learning.logsumexp_penalty,
             target_entropy_per_action=learning.target_entropy_per_action,
-            policy_goals=learning.policy_goals,
-            rolled_probability=learning.rolled_probability,
+            p_future=learning.p_future,
+            p_random=learning.p_random,
+            p_commanded=learning.p_commanded,
         ),
         make_optimizers(learning),
         num_envs=data.num_envs,
@@ -184,7 +212,7 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
         batch_size=learning.batch_size,
         updates_per_env_step=data.updates_per_env_step,
         replay_capacity=data.replay_capacity,
-        discount=learning.discount,
+        discount=discount(learning, env),
         acting=make_acting(data.collect_acting, data.candidates),
     )
 
@@ -196,6 +224,7 @@ def check(config: Config) -> None:
     """
     _check_depths(config.network)
     _check_numbers(config)
+    _check_goals(config.learning)
     _check_optimizer(config.learning)
     _check_randomization(config.randomization)
     _check_gymnasium(config)
@@ -227,6 +256,20 @@ def check(config: Config) -> None:
             f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds, each from 0 to "
             f"{2**32 - 1}."
         )
+
+
+def _check_goals(learning: Learning) -> None:
+    names = ("p_future", "p_random", "p_commanded")
+    shares = {name: getattr(learning, name) for name in names}
+    words = " ".join(f"{flag(name)} {share:g}" for name, share in shares.items())
+    check_shares({flag(name): share for name, share in shares.items()}, f"`{words}`")
+    if learning.discount is not None and learning.horizon is not None:
+        raise UserError(
+            f"`--horizon {learning.horizon:g}` and `--discount {learning.discount:g}` say the same "
+            f"thing in two ways: give one of them."
+        )
+    if learning.discount is None and learning.horizon is None:
+        raise UserError("`--discount` and `--horizon` are both None: give one of them.")
 
 
 def _check_randomization(chosen: Randomization) -> None:
@@ -291,7 +334,10 @@ _DEMANDS = {
     "discount": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
     "logsumexp_penalty": _FINITE,
     "target_entropy_per_action": _FINITE,
-    "rolled_probability": _SHARE,
+    "initial_alpha": _NOT_NEGATIVE,
+    "p_future": _SHARE,
+    "p_random": _SHARE,
+    "p_commanded": _SHARE,
     "schedule_end": _SHARE,
     "alpha_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
+import tyro
 
 from .._errors import UserError
 from ..nn import Kernel, Precision, Remat
-from ..objectives import PolicyGoals
 from ._arrays import replace_file
 
 
@@ -72,13 +72,20 @@ class Learning:
     """Weight of the mean squared logsumexp."""
     target_entropy_per_action: float = -0.5
     """Entropy that the temperature alpha holds the policy at, nats per action number."""
-    policy_goals: PolicyGoals = "future"
-    """Goals the policy trains on: each step's own future, the batch's goals rolled by one (with
-    --rolled-probability), or the commanded ones."""
-    rolled_probability: float = 0.5
-    """How often a goal is exchanged under --policy-goals rolled."""
-    discount: float = 0.99
-    """Discount of the geometric distribution of future goals; 1 is uniform."""
+    initial_alpha: float = 1.0
+    """Where alpha starts; 0 stays 0, and any other stays where it is under
+    --alpha-learning-rate 0."""
+    p_future: float = 1.0
+    """How often the policy trains on a goal of the step's own future ..."""
+    p_random: float = 0.0
+    """... how often on one of another step's future ..."""
+    p_commanded: float = 0.0
+    """... and how often on the goal that was commanded; the three add up to 1."""
+    discount: float | None = 0.99
+    """Discount of the geometric distribution of future goals, per control step; 1 is uniform."""
+    horizon: float | None = None
+    """The same in seconds, exp(-control step / horizon): the mean distance of future goals. Give
+    one of the two."""
     batch_size: int = 512
     """Transitions per update."""
     optimizer: str = "adam"
@@ -210,6 +217,17 @@ class Gymnasium:
 
 
 @dataclasses.dataclass(frozen=True)
+class Task:
+    """The task's own choices."""
+
+    env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """An argument of the task's constructor, such as torque=gym; may be given several times.
+    `crl-eqx envs NAME` lists them."""
+    train_env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """The same for training alone, not for evaluation, such as random_starts=0.5."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """A training run."""
 
@@ -228,6 +246,7 @@ class Config:
     preset: PresetName = "paper"
     """The set of defaults that the other flags change: paper (a GPU, hours), laptop (two cores,
     half an hour), cpu-demo (two cores, minutes)."""
+    task: Task = Task()
     network: Network = Network()
     learning: Learning = Learning()
     data: Data = Data()
@@ -254,7 +273,8 @@ PRESETS: dict[PresetName, Config] = {
             alpha_learning_rate=1e-3,
             # The policy's own futures are near; goals are far. Those of other trajectories lie
             # between the two, and the policy learns to walk in half as many updates.
-            policy_goals="rolled",
+            p_future=0.5,
+            p_random=0.5,
             discount=0.97,
         ),
         data=Data(
@@ -281,7 +301,8 @@ PRESETS: dict[PresetName, Config] = {
             schedule_updates=20_000,
             # Goals of other trajectories too: of goals behind a wall the policy's own futures
             # hold next to none until it has found the way round.
-            policy_goals="rolled",
+            p_future=0.5,
+            p_random=0.5,
         ),
         data=Data(
             num_envs=128,

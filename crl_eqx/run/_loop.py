@@ -109,7 +109,8 @@ class Run:
         self.config, self.run_dir = config, run_dir
         self.seed = config.seed[0]
         self.env = make_env(config)
-        self.step = make_train_step(config, self.env)
+        training = make_env(config, training=True) if config.task.train_env_option else self.env
+        self.step = make_train_step(config, training)
         self.store = CheckpointStore(
             run_dir / "checkpoints",
             keep=config.logging.keep_checkpoints,

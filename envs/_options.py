@@ -1,0 +1,92 @@
+"""A task's options in words, as the command line has them: `torque=gym`."""
+
+import difflib
+import types
+from collections.abc import Callable, Mapping, Sequence
+from inspect import Parameter, signature
+from typing import Any, get_args, get_origin, Literal, Union
+
+import msgspec
+
+from .._errors import UserError
+
+
+def options_of(builder: Callable[..., Any]) -> Mapping[str, Parameter]:
+    """What a task's constructor takes by name, physics apart, annotations resolved."""
+    kinds = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
+    parameters = signature(builder, eval_str=True).parameters
+    return {n: p for n, p in parameters.items() if p.kind in kinds and n != "physics"}
+
+
+def takes_any(builder: Callable[..., Any]) -> bool:
+    """Whether it takes further options under names that it does not list."""
+    return any(p.kind is Parameter.VAR_KEYWORD for p in signature(builder).parameters.values())
+
+
+def require_known(builder: Callable[..., Any], option: str, call: str) -> None:
+    """**Raises** `UserError`, which begins with `call`, if there is no such option."""
+    known = options_of(builder)
+    if option in known or takes_any(builder):
+        return
+    near = difflib.get_close_matches(option, known, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    raise UserError(
+        f"{call}: no such option. This task knows {', '.join(known) or 'none'}.{hint}"
+    )
+
+
+def read_options(
+    builder: Callable[..., Any], words: Sequence[str], flag: str, name: str
+) -> dict[str, Any]:
+    """The options of task `name` that are written as `KEY=VALUE`, converted to what the
+    constructor's annotations say; values are JSON, or else text.
+
+    **Raises** `UserError` in the words of `flag`.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        call = f"`{flag} {word}`"
+        option, equals, text = word.partition("=")
+        if not equals or not option:
+            raise UserError(f"{call} must be an option's name and its value, as in torque=gym.")
+        if option == "physics":
+            raise UserError(f"{call}: say `--physics {text}`.")
+        require_known(builder, option, f"{call} with `--env {name}`")
+        if option in options:
+            raise UserError(f"{call}: `{option}` is given twice.")
+        parameter = options_of(builder).get(option)
+        annotation = Any if parameter is None else parameter.annotation
+        options[option] = _converted(text, annotation, call)
+    return options
+
+
+def _converted(text: str, annotation: Any, call: str) -> Any:
+    try:
+        value = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        value = text
+    if annotation is Parameter.empty:
+        return value
+    for strict, given in ((True, value), (False, text)):
+        try:
+            return msgspec.convert(given, annotation, strict=strict)
+        except msgspec.ValidationError:
+            continue
+        except TypeError:  # an annotation that msgspec does not know: the constructor must judge
+            return value
+    raise UserError(f"{call} must be {in_words(annotation)}.")
+
+
+def in_words(annotation: Any) -> str:
+    """What an annotation allows, for a sentence."""
+    parts, origin = get_args(annotation), get_origin(annotation)
+    if origin is Literal:
+        return " or ".join(map(str, parts))
+    if origin in (Union, types.UnionType):
+        return " or ".join(map(in_words, parts))
+    if origin is tuple and Ellipsis not in parts:
+        return f"[{', '.join(map(in_words, parts))}]"
+    if origin is not None and parts:
+        return f"a list of {in_words(parts[0])}"
+    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
+    return names.get(annotation, "null" if annotation is type(None) else str(annotation))
