@@ -50,9 +50,7 @@ def play(env: envs.AbstractMujocoEnv, episodes: int) -> dict[str, float]:
             state, ended = carry
             actions = jnp.tanh(jax.random.normal(key, (episodes, env.action_size)))
             moved = jax.vmap(env.step)(state, actions)
-            keep = lambda old, new: jnp.where(
-                ended.reshape(-1, *[1] * (new.ndim - 1)), old, new
-            )
+            keep = lambda old, new: jnp.where(ended.reshape(-1, *[1] * (new.ndim - 1)), old, new)
             state = jax.tree.map(keep, state, moved)
             ended = ended | moved.terminated
             return (state, ended), (state.state[:, :7], ended)

@@ -124,7 +124,9 @@ def _work(waiting: "queue.SimpleQueue[Job]", cores: set[int], deadline: float | 
         minutes = (time.monotonic() - begun) / 60
         if code == 0:
             (job.run_dir / ".done").touch()
-        print(f"{job.name} seed {job.seed}: exit {code} after {minutes:.1f} min ({log})", flush=True)
+        print(
+            f"{job.name} seed {job.seed}: exit {code} after {minutes:.1f} min ({log})", flush=True
+        )
 
 
 def table(jobs: Sequence[Job]) -> str:

@@ -27,6 +27,7 @@ from ._step import (
 from ._train import (
     best_of as best_of,
     deterministic as deterministic,
+    partly_deterministic as partly_deterministic,
     stochastic as stochastic,
     TrainState as TrainState,
     TrainStep as TrainStep,

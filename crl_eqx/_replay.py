@@ -9,19 +9,22 @@ from jaxtyping import Array, Bool, Int
 
 from ._errors import UserError
 from ._types import Action, Count, Goal, PRNGKey, State
-from .relabel import future_offset
+from .relabel import absorbed_offset, future_offset
 
 
 class Step(eqx.Module):
     """What one environment step leaves behind: the moment *before* `action` acted.
 
-    `episode` numbers the episodes of one environment 0, 1, 2, … without gaps.
+    `episode` numbers the episodes of one environment 0, 1, 2, … without gaps. `terminated` says
+    that the environment ended the episode in this very step (a fall, not a time limit); only
+    [`crl_eqx.TrajectoryBuffer`][] under `absorbing` needs it.
     """
 
     state: State
     action: Action
     goal: Goal
     episode: Int[Array, "*batch"]
+    terminated: Bool[Array, "*batch"] | None = None
 
 
 class Batch(eqx.Module):
@@ -73,10 +76,14 @@ class TrajectoryBuffer(eqx.Module):
 
     - `capacity`: steps per environment.
     - `num_envs`: how many environments write at once.
+    - `absorbing`: whether who has fallen stays: the future of an episode that the environment ended
+        goes on in its last state for ever, in place of being cut there. So a policy that gets
+        nearer by falling over is not taken for one that gets nearer and goes on.
     """
 
     capacity: int = eqx.field(static=True)
     num_envs: int = eqx.field(static=True)
+    absorbing: bool = eqx.field(static=True, default=False)
 
     def init(self, example: Step) -> BufferState:
         """An empty buffer for steps shaped like `example`, which has no batch axes."""
@@ -159,7 +166,17 @@ class TrajectoryBuffer(eqx.Module):
         first_key, loop_key, offset_key = jax.random.split(key, 3)
         _, time, env = jax.lax.while_loop(unfinished, again, (loop_key, *draw(first_key)))
         uniform = jax.random.uniform(offset_key, shape)
-        offset = future_offset(uniform, self._horizon(state, time, env), discount)
+        horizon = self._horizon(state, time, env)
+        offset = future_offset(uniform, horizon, discount)
+        if self.absorbing:
+            last = (time + horizon) % self.capacity
+            if state.steps.terminated is None:
+                raise UserError(
+                    "`TrajectoryBuffer(absorbing=True)` needs steps that say which of them "
+                    "`terminated` their episode."
+                )
+            stays = absorbed_offset(uniform, horizon, discount)
+            offset = jnp.where(state.steps.terminated[last, env], stays, offset)
         return Place(time % self.capacity, env, (time + offset) % self.capacity)
 
     def gather(self, state: BufferState, place: Place) -> Batch:

@@ -67,14 +67,15 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
     """One control step; what ended begins anew, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
     age = episodes.age + 1
-    done = env_state.terminated | (age >= env.episode_length)
+    terminated = env_state.terminated
+    done = terminated | (age >= env.episode_length)
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(
         jnp.any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
     )
     number = episodes.number + done.astype(jnp.int32)
-    return Episodes(env_state, jnp.where(done, 0, age), number), counts
+    return Episodes(env_state, jnp.where(done, 0, age), number), terminated, counts
 
 
 def collect(
@@ -90,9 +91,9 @@ def collect(
         action_key, reset_key = jax.random.split(key)
         now = episodes.env_state
         action = policy(now.state, now.goal, action_key)
-        step = Step(now.state, action, now.goal, episodes.number)
-        episodes, counts = _advance(env, episodes, action, reset_key)
-        return episodes, (step, counts)
+        number = episodes.number
+        episodes, terminated, counts = _advance(env, episodes, action, reset_key)
+        return episodes, (Step(now.state, action, now.goal, number, terminated), counts)
 
     episodes, (steps, counts) = jax.lax.scan(body, episodes, jax.random.split(key, length))
     return episodes, steps, jax.tree.map(jnp.sum, counts)

@@ -34,6 +34,27 @@ def deterministic(agent: Agent) -> Policy:
     return lambda state, goal, key: agent.act(state, goal)
 
 
+def partly_deterministic(share: float) -> Acting:
+    """Samples of the policy, but for the first `share` of the batch, which acts deterministically.
+
+    For collecting: noise frees a robot from corners and standstills in which the deterministic
+    policy, by which agents are judged, stays for good. Only if some environments act as it does
+    are such states in the data, and only then are they learnt from.
+    """
+    if not 0 <= share <= 1:
+        raise UserError(f"`partly_deterministic({share})` must be given a share in [0, 1].")
+
+    def acting(agent: Agent) -> Policy:
+        def policy(state, goal, key):
+            law = agent.policy(state, goal)
+            calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
+            return jnp.where(calm[:, None], law.mode(), law.sample(key=key))
+
+        return policy
+
+    return acting
+
+
 def best_of(candidates: int) -> Acting:
     """The sample, among `candidates`, that the critic gives the highest energy."""
     return lambda agent: (
@@ -106,6 +127,7 @@ class TrainStep(eqx.Module):
     - `batch_size`: transitions per update.
     - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next step.
     - `replay_capacity`: steps kept per environment.
+    - `absorbing`: whether who has fallen stays: see [`crl_eqx.TrajectoryBuffer`][].
     - `discount`: of the distribution of future goals.
     - `acting`: how the policy collects, default [`crl_eqx.stochastic`][].
     """
@@ -134,6 +156,7 @@ class TrainStep(eqx.Module):
         batch_size: int = 512,
         updates_per_env_step: float | int | Fraction = Fraction(800, 512 * 62),
         replay_capacity: int = 10_000,
+        absorbing: bool = False,
         discount: float = 0.99,
         acting: Acting = stochastic,
     ):
@@ -142,7 +165,7 @@ class TrainStep(eqx.Module):
         self.objective = CRL() if objective is None else objective
         self.optimizers = adams() if optimizers is None else optimizers
         self.acting = acting
-        self.buffer = TrajectoryBuffer(replay_capacity, num_envs)
+        self.buffer = TrajectoryBuffer(replay_capacity, num_envs, absorbing)
         self.num_envs = num_envs
         self.unroll_length = unroll_length
         self.prefill_unrolls = -(-prefill_length // unroll_length)
@@ -190,8 +213,8 @@ class TrainStep(eqx.Module):
         episodes = start(self.env, self.num_envs, key=start_key)
         one = jax.tree.map(lambda leaf: leaf[0], episodes.env_state)
         action = jnp.zeros(self.env.action_size)
-        example = Step(one.state, action, one.goal, jnp.zeros((), jnp.int32))
-        zero = jnp.zeros((), jnp.int32)
+        zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
+        example = Step(one.state, action, one.goal, zero, no)
         opt_state = init_optimizers(self.optimizers, agent)
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.

@@ -34,6 +34,22 @@ def future_offset(
     return jnp.clip(1 + steps.astype(horizon.dtype), 1, horizon)
 
 
+def absorbed_offset(
+    uniform: Float[Array, "*batch"], horizon: Int[Array, "*batch"], discount: float
+) -> Int[Array, "*batch"]:
+    r"""How many steps ahead the goal lies where the last state is never left: $P(k) = (1 - \gamma)
+    \gamma^{k - 1}$, and whatever lies beyond H falls on $k = H$.
+
+    Arguments as of `future_offset`; under a discount of 1 it is always H.
+    """
+    if discount == 1:
+        return horizon
+    steps = jnp.floor(jnp.log1p(-uniform) / math.log(discount))
+    # Compared as floats: far out of the range of integers where the uniform is next to 1.
+    steps = jnp.minimum(1 + steps, horizon.astype(uniform.dtype))
+    return steps.astype(horizon.dtype)
+
+
 def future_index(
     lengths: Int[Array, "*batch"],
     time: Int[Array, "*batch"],

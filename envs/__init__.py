@@ -12,6 +12,7 @@ from ._humanoid_body import (
 )
 from ._maze import Maze as Maze
 from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv
+from ._options import annotation_in_words as annotation_in_words
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     default_physics as default_physics,
@@ -27,10 +28,10 @@ from ._registry import (
     eval_split as eval_split,
     make as make,
     names as names,
-    task_options as task_options,
     options_from_words as options_from_words,
     Task as Task,
     task as task,
+    task_options as task_options,
     tasks as tasks,
 )
 from .custom import MujocoGoalEnv as MujocoGoalEnv

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from .._errors import UserError
 from .._types import Flag, PRNGKey, State
 from ._layout import Part
-from ._mj import MjData, MjModel, mj_setConst, MjSpec
+from ._mj import mj_setConst, MjData, MjModel, MjSpec
 from ._mujoco import never, substeps
 from ._names import qpos_indices, qvel_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
@@ -29,10 +29,10 @@ AntTorque: TypeAlias = Literal["d4rl", "gym", "brax"]
     place of the file's. The ant of JaxGCRL and of the 1000-layer paper, as far as MuJoCo can be it.
 """
 
-AntEnds: TypeAlias = Literal["height", "flipped", "never"]
-"""What ends an episode early: `"height"`, the torso's leaves [0.2 m, 1 m], as published (an ant on
-its back lies at 0.25 m and goes on); `"flipped"`, that or lying on the back, the torso's own
-upward axis below the horizon; `"never"`, nothing."""
+AntEnds: TypeAlias = Literal["flipped", "height", "never"]
+"""What ends an episode early: `"flipped"`, lying on the back, the torso's own upward axis below
+the horizon; `"height"`, the torso's height leaves [0.2 m, 1 m], as published (a leap ends, and an
+ant on its back, at 0.25 m, goes on); `"never"`, nothing, as in D4RL."""
 
 
 LEGS = (1, 2, 3, 4)
@@ -64,7 +64,7 @@ class AntBody(eqx.Module):
     """
 
     model: MjModel = eqx.field(static=True)
-    ends: AntEnds = eqx.field(static=True, default="height")
+    ends: AntEnds = eqx.field(static=True, default="flipped")
 
     def start(
         self, key: PRNGKey, xy: Float[Array, "2"]
@@ -92,9 +92,10 @@ class AntBody(eqx.Module):
         """Whether the episode ends here, by the rule `ends`."""
         if self.ends == "never":
             return never(state)
+        if self.ends == "flipped":
+            return flipped(state)
         height = state[..., LAYOUT.position.at][..., 2]
-        out = (height < 0.2) | (height > 1.0)
-        return out | flipped(state) if self.ends == "flipped" else out
+        return (height < 0.2) | (height > 1.0)
 
     def _qpos(self) -> np.ndarray:
         return qpos_indices(self.model, "root", *JOINTS)

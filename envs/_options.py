@@ -30,9 +30,7 @@ def require_known(builder: Callable[..., Any], option: str, call: str) -> None:
         return
     near = difflib.get_close_matches(option, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(
-        f"{call}: no such option. This task knows {', '.join(known) or 'none'}.{hint}"
-    )
+    raise UserError(f"{call}: no such option. This task knows {', '.join(known) or 'none'}.{hint}")
 
 
 def read_options(
@@ -74,19 +72,21 @@ def _converted(text: str, annotation: Any, call: str) -> Any:
             continue
         except TypeError:  # an annotation that msgspec does not know: the constructor must judge
             return value
-    raise UserError(f"{call} must be {in_words(annotation)}.")
+    raise UserError(f"{call} must be {annotation_in_words(annotation)}.")
 
 
-def in_words(annotation: Any) -> str:
+def annotation_in_words(annotation: Any) -> str:
     """What an annotation allows, for a sentence."""
     parts, origin = get_args(annotation), get_origin(annotation)
     if origin is Literal:
         return " or ".join(map(str, parts))
     if origin in (Union, types.UnionType):
-        return " or ".join(map(in_words, parts))
+        return " or ".join(map(annotation_in_words, parts))
     if origin is tuple and Ellipsis not in parts:
-        return f"[{', '.join(map(in_words, parts))}]"
+        return f"[{', '.join(map(annotation_in_words, parts))}]"
     if origin is not None and parts:
-        return f"a list of {in_words(parts[0])}"
+        return f"a list of {annotation_in_words(parts[0])}"
+    if annotation in (Parameter.empty, Any):
+        return "JSON, or text"
     names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
     return names.get(annotation, "null" if annotation is type(None) else str(annotation))

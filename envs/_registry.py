@@ -127,9 +127,8 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGo
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
         (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
         `"mjx"`.
-    - `options`: the task's own, such as `episode_length`; `task_options(name)` lists them, each task's
-        class documents them, and
-        `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
+    - `options`: the task's own, such as `episode_length`; `task_options(name)` lists them, each
+        task's class documents them, and `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
 
     **Raises** `UserError` if there is no such task, physics or option.
     """

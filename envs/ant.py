@@ -21,9 +21,9 @@ class Ant(AbstractMujocoEnv):
     """An `AntBody` on an endless floor; its state is laid out in `AntState`.
 
     **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed. **Goal:** on the
-    circle of radius 10 m around the origin, at a uniform angle. **Ends** when the torso's height
-    leaves [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane.
-    **Time:** 10 physics steps of 0.01 s per control step.
+    circle of radius 10 m around the origin, at a uniform angle. **Ends** when the ant lies on its
+    back. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics
+    steps of 0.01 s per control step.
 
     Published versions keep one start and one goal per environment for a whole run and carry the
     target as an extra body with joints; here both are drawn at every reset and the target is a
@@ -45,7 +45,7 @@ class Ant(AbstractMujocoEnv):
         episode_length: int = 1000,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "height",
+        ends: AntEnds = "flipped",
         physics: str | None = None,
     ):
         """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""

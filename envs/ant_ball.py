@@ -58,10 +58,11 @@ class AntBall(AbstractMujocoEnv):
     """An `AntBody` and a ball of radius 0.5 m and 0.58 kg, which rolls, on an endless floor.
 
     **Start:** the ant upright at the origin ± 0.1 m, joints and velocities perturbed; the ball, at
-    rest, a metre in a uniform direction from a fifth of the way to the goal, drawn anew until it
-    is 1.6 m from the origin, clear of the ant. **Goal:** for the ball, on the circle of radius
-    5 m around the origin, at a uniform angle. **Ends** when the torso's height leaves
-    [0.2 m, 1 m]. **Success:** ball closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
+    rest, a metre in a uniform direction from a fifth of the way to the goal, drawn anew until it is
+    1.6 m from the origin, clear of the ant. **Goal:** for the ball, on the circle of radius 5 m
+    around the origin, at a uniform angle. **Ends** when the ant lies on its back. **Success:** ball
+    closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control
+    step.
 
     In published versions the ball slides without rolling, may start inside the ant, and lies in a
     direction that is not uniform. Its velocity is no part of the state, as published, unless
@@ -84,7 +85,7 @@ class AntBall(AbstractMujocoEnv):
         object_velocity: bool = False,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "height",
+        ends: AntEnds = "flipped",
         physics: str | None = None,
     ):
         """`object_velocity` appends the ball's velocity to the state; `torque`, `control_dt` (s)

@@ -33,8 +33,9 @@ class AntMaze(AbstractMujocoEnv):
     """An `AntBody` among walls 2 m high, in cells 4 m wide; its state is laid out in `AntState`.
 
     **Start:** upright in the middle of the start cell ± 0.1 m, joints and velocities perturbed.
-    **Goal:** the middle of a goal cell, all equally likely. **Ends** when the torso's height leaves
-    [0.2 m, 1 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
+    **Goal:** the middle of a goal cell, all equally likely. **Ends** when the ant lies on its back.
+    **Success:** torso closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of
+    0.01 s per control step.
 
     Published versions keep one start and one goal per environment for a whole run; here both are
     drawn at every reset. The paper's `ant_big_maze_eval` lacks the goal in cell (2, 5):
@@ -59,7 +60,7 @@ class AntMaze(AbstractMujocoEnv):
         random_starts: float = 0.0,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "height",
+        ends: AntEnds = "flipped",
         physics: str | None = None,
     ):
         """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;

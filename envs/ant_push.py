@@ -59,10 +59,10 @@ class AntPush(AbstractMujocoEnv):
     """An `AntBody` among walls, and a block of 7.2 m and 0.5 kg that slides on the floor.
 
     **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed, the block at (8, 8).
-    **Goal:** x in [16, 18] m, y in [8, 10] m, or the other way round, with equal chance. Who
-    pushes the block towards it finds it behind the block; who pushes it the other way can walk
-    around. **Ends** when the torso's height leaves [0.2 m, 1 m]. **Success:** torso closer than
-    0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
+    **Goal:** x in [16, 18] m, y in [8, 10] m, or the other way round, with equal chance. Who pushes
+    the block towards it finds it behind the block; who pushes it the other way can walk around.
+    **Ends** when the ant lies on its back. **Success:** torso closer than 0.5 m (`easy`: 2 m) in
+    the plane. **Time:** 10 physics steps of 0.01 s per control step.
 
     The block keeps its direction, and slides without friction but against 1 N s/m. Published
     versions keep one goal per environment for a whole run; here it is drawn at every reset.
@@ -83,7 +83,7 @@ class AntPush(AbstractMujocoEnv):
         episode_length: int = 1000,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "height",
+        ends: AntEnds = "flipped",
         physics: str | None = None,
     ):
         """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""

@@ -105,6 +105,22 @@ def test_depths_can_differ_between_policy_and_critic():
             shape(**wrong)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.02, 1.0, 30.0])
+def test_the_temperature_starts_where_it_is_told_to(alpha):
+    agent = Agent.create(Box(), depth=4, width=8, initial_alpha=alpha, key=jax.random.key(0))
+    assert agent.log_alpha.dtype == jnp.float32 and agent.log_alpha.shape == ()
+    assert jnp.exp(agent.log_alpha) == pytest.approx(alpha, rel=1e-6)
+    if alpha == 0:
+        assert agent.log_alpha == -jnp.inf
+
+
+@pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan")])
+def test_a_temperature_below_zero_or_without_end_is_refused(alpha):
+    sentence = rf"`Agent.create\(initial_alpha={alpha}\)` must be 0 or positive, and finite"
+    with pytest.raises(UserError, match=sentence):
+        Agent.create(Box(), initial_alpha=alpha, key=jax.random.key(0))
+
+
 def test_normalisation_lets_shifted_and_scaled_worlds_look_alike(agent):
     moments = Normalizer(2), Normalizer(2)
     parts = agent.actor, agent.sa_encoder, agent.g_encoder, agent.energy, agent.log_alpha

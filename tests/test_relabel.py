@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from crl_eqx.relabel import future_index, future_offset, relabel
+from crl_eqx.relabel import absorbed_offset, future_index, future_offset, relabel
 
 
 DISCOUNTS = (0.5, 0.9, 0.99, 1.0)
@@ -45,6 +45,7 @@ def assert_geometric(offsets, discount, horizon):
 
 
 offsets_of = jax.jit(future_offset, static_argnums=2)
+absorbed_of = jax.jit(absorbed_offset, static_argnums=2)
 
 
 @pytest.mark.parametrize("discount", DISCOUNTS)
@@ -53,6 +54,18 @@ def test_offsets_follow_the_exact_truncated_geometric(discount, horizon, getkey)
     uniform = jax.random.uniform(getkey(), (100_000,))
     offsets = offsets_of(uniform, jnp.full(uniform.shape, horizon), discount)
     assert_geometric(np.asarray(offsets), discount, horizon)
+
+
+@pytest.mark.parametrize("discount", DISCOUNTS)
+@pytest.mark.parametrize("horizon", HORIZONS)
+def test_absorbed_offsets_put_all_that_lies_beyond_on_the_last_state(discount, horizon, getkey):
+    """P(k) = (1 - γ) γ^(k - 1) below H, and the rest, γ^(H - 1), on H."""
+    uniform = jax.random.uniform(getkey(), (100_000,))
+    offsets = np.asarray(absorbed_of(uniform, jnp.full(uniform.shape, horizon), discount))
+    assert offsets.min() >= 1 and offsets.max() <= horizon
+    for k in {1, horizon // 2, horizon} - {0}:
+        expected = (1 - discount**k) if k < horizon else 1.0
+        assert abs((offsets <= k).mean() - expected) < 0.01
 
 
 @settings(deadline=None, max_examples=200, derandomize=True)

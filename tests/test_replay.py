@@ -98,6 +98,55 @@ def drawn(buffer, state, *, size=8192, discount=1.0, seed=0):
     return time, env, np.asarray(batch.future_state[:, 0], int)
 
 
+def absorbing_ring(terminated):
+    """One environment, an episode of ten steps and a second one under way; `terminated` says
+    whether the first ended by a fall."""
+    time = jnp.arange(20.0)
+    state = jnp.stack([time, time], axis=1)[:, None]
+    episode = (time >= 10).astype(jnp.int32)[:, None]
+    fell = (time == 9)[:, None] & terminated
+    steps = Step(state, state, state, episode, fell)
+    buffer = TrajectoryBuffer(25, 1, absorbing=True)
+    example = jax.tree.map(lambda leaf: leaf[0, 0], steps)
+    return buffer, insert(buffer, buffer.init(example), steps)
+
+
+def test_who_has_fallen_stays():
+    """From step 5 of an episode that fell at step 9, three steps come before its last state."""
+    buffer, state = absorbing_ring(True)
+    batch = sample(buffer, state, (20_000,), 0.9, jax.random.key(0))
+    time, future = np.asarray(batch.state[:, 0]), np.asarray(batch.future_state[:, 0])
+    shares = [(future[time == 5] == then).mean() for then in (6, 7, 8, 9)]
+    np.testing.assert_allclose(shares, [0.1, 0.09, 0.081, 0.729], atol=0.05)
+    # The episode under way has not ended: its future is cut, and as likely as ever.
+    cut = np.array([0.9**k for k in range(4)])
+    shares = [(future[time == 15] == then).mean() for then in (16, 17, 18, 19)]
+    np.testing.assert_allclose(shares, cut / cut.sum(), atol=0.06)
+
+
+def test_who_was_stopped_by_the_time_limit_does_not_stay():
+    draws = [
+        sample(buffer, state, (500,), 0.9, jax.random.key(0))
+        for buffer, state in (absorbing_ring(False), cutting(absorbing_ring(False)))
+    ]
+    np.testing.assert_array_equal(draws[0].future_state, draws[1].future_state)
+    buffer, state = absorbing_ring(True)
+    fallen = sample(buffer, state, (500,), 0.9, jax.random.key(0))
+    assert (fallen.future_state != draws[0].future_state).any()
+
+
+def cutting(ring):
+    buffer, state = ring
+    return TrajectoryBuffer(buffer.capacity, buffer.num_envs), state
+
+
+def test_an_absorbing_ring_needs_to_know_who_fell():
+    buffer, state = empty(5, 1)
+    buffer = TrajectoryBuffer(5, 1, absorbing=True)
+    with pytest.raises(UserError, match="needs steps that say which of them `terminated`"):
+        buffer.sample(state, (4,), discount=0.9, key=jax.random.key(0))
+
+
 @st.composite
 def histories(draw):
     """Capacities that no chunk divides, chunks that wrap round, episodes that end anywhere."""

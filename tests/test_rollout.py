@@ -93,6 +93,15 @@ def test_a_terminated_episode_ends_when_the_environment_says_so():
     assert len(done) <= counts.episodes <= len(done) + 6
 
 
+def test_the_last_step_of_an_episode_says_whether_the_environment_ended_it():
+    for max_life, fall in ((4, True), (None, False)):
+        steps, _, _ = play() if max_life is None else play(max_life)
+        last = [rows[-1] for env in range(6) for rows in split_episodes(steps, env)[:-1]]
+        envs = [env for env in range(6) for _ in split_episodes(steps, env)[:-1]]
+        assert (np.asarray(steps.terminated)[last, envs] == fall).all()
+        assert fall or not steps.terminated.any()
+
+
 def test_failures_are_counted_among_the_episodes():
     steps, episodes, counts = play(4)
     ended = [

@@ -124,8 +124,8 @@ ROLLED = jnp.roll(achieved(BATCHES.future_state), 1, axis=0)
     ("options", "goals"),
     [
         ({}, achieved(BATCHES.future_state)),
-        ({"policy_goals": "commanded"}, BATCHES.goal),
-        ({"policy_goals": "rolled", "rolled_probability": 1.0}, ROLLED),
+        ({"p_future": 0.0, "p_commanded": 1.0}, BATCHES.goal),
+        ({"p_future": 0.0, "p_random": 1.0}, ROLLED),
     ],
     ids=["future", "commanded", "rolled"],
 )
@@ -152,7 +152,8 @@ def test_kernels_change_no_gradient():
 
     def grads(kernel):
         build = lambda key: Agent.create(Sizes(), depth=8, width=8, kernel=kernel, key=key)
-        return sgd(eqx.filter_jit(build)(jax.random.key(0)), CRL(policy_goals="rolled"))[0]
+        objective = CRL(p_future=0.5, p_random=0.5)
+        return sgd(eqx.filter_jit(build)(jax.random.key(0)), objective)[0]
 
     ours, theirs = grads("packed"), grads("xla")
     for name in theirs:
@@ -181,7 +182,7 @@ def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
 
 def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
     goal = jnp.arange(4000.0)[:, None]
-    objective = CRL(policy_goals="rolled", rolled_probability=0.25)
+    objective = CRL(p_future=0.75, p_random=0.25)
     batch = Batch(goal, goal, goal, goal)
     picked, of_policy = objective._policy_goals(batch, goal, key=jax.random.key(0))
     rolled = np.asarray(picked != goal)
@@ -190,10 +191,55 @@ def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
     assert abs(rolled.mean() - 0.25) < 0.03
 
 
-def test_unknown_policy_goals_are_refused():
-    with pytest.raises(Exception, match="policy_goals") as caught:
-        CRL(policy_goals="everything")  # type: ignore
-    assert isinstance(caught.value, UserError) or "Literal" in str(caught.value)
+@pytest.mark.parametrize("shares", [(0.5, 0.2, 0.3), (0.0, 0.4, 0.6), (0.7, 0.0, 0.3)], ids=str)
+def test_a_mixture_takes_its_shares_and_goals_and_representations_agree(agent, shares):
+    n, (future, random, commanded) = 20_000, shares
+    own, other = draw(10, n, GOAL), draw(11, n, GOAL)
+    objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
+    batch = Batch(draw(12, n, STATE), draw(13, n, ACTION), other, draw(14, n, STATE))
+
+    @eqx.filter_jit
+    def picked_and_seen(agent):
+        picked, of_policy = objective._policy_goals(batch, own, key=jax.random.key(0))
+        return picked, of_policy(agent, agent.g_repr(own)), agent.g_repr(picked)
+
+    picked, representation, expected = picked_and_seen(agent)
+    sources = own, jnp.roll(own, 1, axis=0), other
+    found = np.stack([(picked == source).all(axis=1) for source in sources])
+    assert (found.sum(axis=0) == 1).all()
+    np.testing.assert_allclose(found.mean(axis=1), shares, atol=0.012)  # 3.4 standard errors
+    np.testing.assert_allclose(representation, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        (
+            dict(p_random=0.5),
+            r"p_commanded=0.0\)`: these shares must add up to 1, and add up to 1.5",
+        ),
+        (dict(p_future=0.2, p_random=0.3), "must add up to 1, and add up to 0.5"),
+        (dict(p_future=0.0), "must add up to 1, and add up to 0"),
+        (
+            dict(p_future=1.5, p_random=-0.5),
+            r"`CRL\(p_future=1.5, p_random=-0.5.*p_future = 1.5 must",
+        ),
+        (
+            dict(p_future=0.5, p_random=-0.5, p_commanded=1.0),
+            r"p_random = -0.5 must lie in \[0, 1\]",
+        ),
+        (dict(p_future=float("nan")), r"p_future = nan must lie in \[0, 1\]"),
+    ],
+)
+def test_shares_of_goals_that_make_no_whole_are_refused(shares, sentence):
+    with pytest.raises(UserError, match=sentence) as caught:
+        CRL(**shares)
+    assert "\n" not in str(caught.value)
+
+
+def test_shares_may_be_written_in_decimals_that_no_float_holds():
+    objective = CRL(p_future=0.1, p_random=0.2, p_commanded=0.7)
+    assert objective.p_random == 0.2
 
 
 class Counting(eqx.Module):
@@ -207,12 +253,17 @@ class Counting(eqx.Module):
         return jnp.concatenate(inputs, axis=-1)[..., : self.size]
 
 
-@pytest.mark.parametrize(("goals", "times"), [("future", 1), ("rolled", 1), ("commanded", 2)])
-def test_goals_are_encoded_once_and_shared_by_both_losses(goals, times):
+@pytest.mark.parametrize(
+    ("shares", "times"),
+    [((1.0, 0.0, 0.0), 1), ((0.5, 0.5, 0.0), 1), ((0.0, 0.0, 1.0), 2), ((0.5, 0.3, 0.2), 2)],
+    ids=["future", "random too", "commanded", "all three"],
+)
+def test_goals_are_encoded_once_and_shared_by_both_losses(shares, times):
     sa_encoder, g_encoder = Counting(2), Counting(2)
     plain = make()
     agent = Agent(plain.actor, sa_encoder, g_encoder, Dot(), plain.log_alpha)
-    objective = CRL(policy_goals=goals)
+    future, random, commanded = shares
+    objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
     jax.eval_shape(lambda key: objective(agent, BATCHES, achieved, key=key), jax.random.key(0))
     assert len(g_encoder.calls) == times
     assert len(sa_encoder.calls) == 2  # the batch's actions, and the policy's
@@ -275,6 +326,45 @@ def temperature_gradient(mean):
 def test_the_temperature_rises_below_the_target_entropy_and_falls_above():
     assert temperature_gradient(0.1) < 0 < temperature_gradient(0.9)
     assert temperature_gradient(0.5) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_temperature_of_zero_stays_zero_and_nothing_else_becomes_infinite():
+    build = lambda key: Agent.create(Sizes(), depth=4, width=8, initial_alpha=0.0, key=key)
+    agent = eqx.filter_jit(build)(jax.random.key(0))
+    state, step = init_optimizers(adams(0.1), agent), eqx.filter_jit(update)
+    words = dict(objective=CRL(), optimizers=adams(0.1), achieved_goal=achieved)
+    for number in range(3):
+        agent, state, metrics = step(agent, state, BATCHES, key=jax.random.key(number), **words)
+        assert [name for name, value in metrics.items() if not np.isfinite(value)] == []
+        assert metrics["alpha"] == metrics["alpha_grad_norm"] == metrics["alpha_update_norm"] == 0
+    assert agent.log_alpha == -jnp.inf
+    rest = eqx.tree_at(lambda a: a.log_alpha, agent, jnp.zeros(()))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((trainable(rest), state)))
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop", "adagrad", "clipped"])
+def test_no_optimiser_moves_a_temperature_of_zero(name):
+    optimizer = adam(0.1, max_grad_norm=1.0) if name == "clipped" else getattr(optax, name)(0.1)
+    assert after(optimizer, [0.0, 0.0], parameter=-jnp.inf) == -jnp.inf
+
+
+def test_a_temperature_of_zero_leaves_the_policy_the_energy_alone(agent):
+    """mean(α log π - f) without its first half: neither loss nor gradient knows of the entropy."""
+    cold = eqx.tree_at(lambda a: a.log_alpha, agent, jnp.asarray(-jnp.inf))
+    grads, metrics = sgd(cold, CRL())
+    goal = achieved(BATCHES.future_state)
+
+    def energy(actor):
+        action = jnp.tanh(actor(BATCHES.state, goal).mean)
+        return -jnp.mean(agent.critic(BATCHES.state, action, goal))
+
+    value, expected = eqx.filter_jit(eqx.filter_value_and_grad(energy))(agent.actor)
+    assert metrics["alpha_loss"] == 0
+    np.testing.assert_allclose(metrics["actor_loss"], value, rtol=1e-4)
+    for ours, theirs in zip(
+        jax.tree.leaves(grads["actor"]), jax.tree.leaves(expected), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_the_groups_hold_every_parameter_once_and_no_running_moment(agent):

@@ -17,6 +17,7 @@ from crl_eqx import (
     deterministic,
     evaluate,
     objectives,
+    partly_deterministic,
     stochastic,
     TrainStep,
     UserError,
@@ -256,6 +257,20 @@ def test_the_gradient_step_where_numbers_stop_being_finite_is_named(nan_below, e
         found.append(int(metrics["nonfinite_from"]))
     assert state.gradient_steps == 10
     assert [step for step in found if step >= 0][:1] == ([expected] if expected >= 0 else [])
+
+
+def test_a_share_of_the_environments_acts_deterministically():
+    agent, state, goal = tiny_agent(jax.random.key(0)), jnp.ones((8, 2)), jnp.zeros((8, 2))
+    key = jax.random.key(1)
+    calm = deterministic(agent)(state, goal, key)
+    for share, first in ((0.0, 0), (0.25, 2), (1.0, 8)):
+        actions = partly_deterministic(share)(agent)(state, goal, key)
+        np.testing.assert_array_equal(jnp.all(actions == calm, axis=1), np.arange(8) < first)
+
+
+def test_a_share_that_is_none_is_refused():
+    with pytest.raises(UserError, match=r"`partly_deterministic\(1.5\)` must be given a share"):
+        partly_deterministic(1.5)
 
 
 @pytest.mark.parametrize("acting", [stochastic, deterministic, best_of(4)])

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from .. import envs as suite
@@ -25,21 +26,26 @@ class Envs:
     """Draw a fresh start of the task, goal included, as a PNG."""
     seed: int = 0
     """Seed of the start that is drawn."""
+    env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """An argument of the task's constructor, such as torque=gym; may be given several times."""
 
 
 def envs(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Envs, prog="crl-eqx envs", args=list(arguments))
-    if options.picture is not None and options.name is None:
-        raise UserError("`crl-eqx envs --picture` needs a task's name first.")
     if options.name is None:
+        for flag, given in (("picture", options.picture), ("env-option", options.env_option)):
+            if given:
+                raise UserError(f"`crl-eqx envs --{flag}` needs a task's name first.")
         console.print(_table(suite.tasks()))
         return 0
     if options.picture is not None:
         _check_picture(options.picture)
-    env = suite.make(options.name)
+    chosen = suite.options_from_words(options.name, options.env_option)
+    env = suite.make(options.name, **chosen)
     console.print(_table([suite.task(options.name, env)]))
     if isinstance(env, suite.AbstractMujocoEnv):
         console.print(_layout(env))
+    console.print(_options(options.name))
     console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
     if options.picture is not None:
         console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
@@ -61,6 +67,19 @@ def _layout(env: suite.AbstractMujocoEnv) -> Table:
         table.add_column(column, no_wrap=column == "numbers")
     for row in env.describe_state():
         table.add_row(row.numbers, row.what, row.unit, row.goal)
+    return table
+
+
+def _options(name: str) -> Table:
+    """What `--env-option` takes for this task."""
+    table = Table(title="options")
+    for column in ("--env-option", "value", "default"):
+        table.add_column(column, no_wrap=column == "--env-option")
+    for option, parameter in suite.task_options(name).items():
+        needed = parameter.default is inspect.Parameter.empty
+        default = "" if needed else f"{parameter.default}"
+        value = suite.annotation_in_words(parameter.annotation)
+        table.add_row(option, escape(value), escape(default))
     return table
 
 

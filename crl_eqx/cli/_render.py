@@ -22,6 +22,8 @@ class Render:
     """The run's directory."""
     env: str | None = None
     """A task, instead of a run: a video of uniformly random actions, and a still."""
+    env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """An argument of that task's constructor, such as torque=gym; may be given several times."""
     out: Path = Path()
     """Where the pictures of --env go; those of a run go into its directory."""
     episodes: int = 4
@@ -49,8 +51,11 @@ def render(arguments: Sequence[str], console: Console) -> int:
 def _draw(options: Render) -> Iterator[str]:
     common: Any = dict(num_episodes=options.episodes, view=options.view, seed=options.seed)
     if options.run is not None and options.env is None:
+        if options.env_option:
+            raise UserError("`--env-option` goes with `--env NAME`; a run keeps its own.")
         compute = Compute(options.kernel, options.precision)
         return draw_pictures(options.run, acting=options.acting, compute=compute, **common)
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
-    return draw_task(suite.make(options.env), options.env, options.out, **common)
+    chosen = suite.options_from_words(options.env, options.env_option)
+    return draw_task(suite.make(options.env, **chosen), options.env, options.out, **common)

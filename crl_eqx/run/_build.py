@@ -16,7 +16,14 @@ from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._step import Optimizers
-from .._train import Acting, best_of, deterministic, stochastic, TrainStep
+from .._train import (
+    Acting,
+    best_of,
+    deterministic,
+    partly_deterministic,
+    stochastic,
+    TrainStep,
+)
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ..nn import check_depth, ResidualBlock, Stacked
@@ -24,6 +31,7 @@ from ..objectives import check_shares, CRL
 from ._config import (
     ActingName,
     Config,
+    Data,
     flag,
     flat,
     Gymnasium,
@@ -41,9 +49,7 @@ ACTIVATIONS = {
 }
 
 
-def make_env(
-    config: Config, name: str | None = None, *, training: bool = False
-) -> AbstractGoalEnv:
+def make_env(config: Config, name: str | None = None, *, training: bool = False) -> AbstractGoalEnv:
     """The task as it is evaluated, or trained on; or another one (its evaluation split) with the
     same options, on the same physics, randomized alike."""
     name, chosen = name or config.env, config.randomization
@@ -157,6 +163,12 @@ def make_acting(name: ActingName, candidates: int) -> Acting:
             assert_never(name)
 
 
+def make_collecting(data: Data) -> Acting:
+    if data.deterministic_share:
+        return partly_deterministic(data.deterministic_share)
+    return make_acting(data.collect_acting, data.candidates)
+
+
 def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
     if learning.schedule == "cosine":
         after = optax.cosine_decay_schedule(
@@ -212,8 +224,9 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
         batch_size=learning.batch_size,
         updates_per_env_step=data.updates_per_env_step,
         replay_capacity=data.replay_capacity,
+        absorbing=data.absorbing,
         discount=discount(learning, env),
-        acting=make_acting(data.collect_acting, data.candidates),
+        acting=make_collecting(data),
     )
 
 
@@ -235,6 +248,12 @@ def check(config: Config) -> None:
         raise UserError(
             f"`--repr-size {config.network.repr_size}` must be even under `--energy mrn`: the "
             f"energy reads it in two halves."
+        )
+    data = config.data
+    if data.deterministic_share and data.collect_acting != "stochastic":
+        raise UserError(
+            f"`--deterministic-share {data.deterministic_share:g}` goes with `--collect-acting "
+            f"stochastic`, not with `{data.collect_acting}`."
         )
     prefill = _prefill_env_steps(config)
     if config.total_env_steps <= prefill:
@@ -336,6 +355,7 @@ _DEMANDS = {
     "target_entropy_per_action": _FINITE,
     "initial_alpha": _NOT_NEGATIVE,
     "p_future": _SHARE,
+    "deterministic_share": _SHARE,
     "p_random": _SHARE,
     "p_commanded": _SHARE,
     "schedule_end": _SHARE,

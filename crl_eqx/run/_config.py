@@ -124,11 +124,17 @@ class Data:
     """Gradient steps per environment step, kept exactly."""
     replay_capacity: int = 10_000
     """Steps kept per environment."""
+    absorbing: bool = False
+    """Who has fallen stays: futures of an episode that ended early go on in its last state, in
+    place of being cut there."""
     collect_acting: ActingName = "stochastic"
     """How the policy acts while collecting; best-of takes the best of --candidates samples by the
     critic."""
     candidates: int = 16
     """Samples that best-of chooses from."""
+    deterministic_share: float = 0.0
+    """Share of the environments that act deterministically while collecting, so that what the
+    deterministic policy runs into is learnt from; under --collect-acting stochastic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,31 +268,36 @@ PRESETS: dict[PresetName, Config] = {
     "laptop": Config(
         preset="laptop",
         env="ant",
-        total_env_steps=3_000_000,
+        total_env_steps=3_600_000,
         network=Network(depth=4, width=128, normalize_observations=True),
         # Few updates in all: with the paper's rates the temperature alone would fall for half of
-        # them before the policy is anything but noise.
+        # them before the policy is anything but noise. They fall to the paper's towards the end.
         learning=Learning(
             batch_size=256,
             actor_learning_rate=1e-3,
             critic_learning_rate=1e-3,
             alpha_learning_rate=1e-3,
+            schedule="cosine",
+            schedule_updates=110_000,
             # The policy's own futures are near; goals are far. Those of other trajectories lie
-            # between the two, and the policy learns to walk in half as many updates.
+            # between the two: without them an ant does not learn to walk.
             p_future=0.5,
             p_random=0.5,
-            discount=0.97,
+            discount=None,
+            horizon=3.0,
         ),
         data=Data(
             num_envs=128,
             unroll_length=50,
             prefill_length=500,
-            updates_per_env_step=1 / 20,
-            # Short: what the replay remembers of worse policies is not worth the updates.
-            replay_capacity=1_500,
+            updates_per_env_step=1 / 32,
+            replay_capacity=3_000,
+            # Robots that fall, and are judged without noise: both have to be in the data.
+            absorbing=True,
+            deterministic_share=0.2,
         ),
-        evaluation=Evaluation(eval_every=250_000),
-        logging=Logging(checkpoint_every=250_000),
+        evaluation=Evaluation(eval_every=200_000),
+        logging=Logging(checkpoint_every=200_000),
     ),
     "cpu-demo": Config(
         preset="cpu-demo",
@@ -298,18 +309,22 @@ PRESETS: dict[PresetName, Config] = {
             critic_learning_rate=1e-3,
             alpha_learning_rate=1e-3,
             schedule="cosine",
-            schedule_updates=20_000,
+            schedule_updates=31_000,
             # Goals of other trajectories too: of goals behind a wall the policy's own futures
             # hold next to none until it has found the way round.
             p_future=0.5,
             p_random=0.5,
+            discount=None,
+            horizon=5.0,
         ),
         data=Data(
             num_envs=128,
             unroll_length=50,
             prefill_length=250,
-            updates_per_env_step=1 / 80,
+            updates_per_env_step=1 / 50,
             replay_capacity=2_000,
+            # In the data only so: the corners in which the policy, judged without noise, sticks.
+            deterministic_share=0.25,
         ),
         evaluation=Evaluation(eval_every=100_000),
         logging=Logging(log_every=25_600, checkpoint_every=200_000),

@@ -1,6 +1,9 @@
 """What a person types, and what comes back."""
 
+import dataclasses
 import json
+import math
+import re
 import shutil
 import time
 from pathlib import Path
@@ -8,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from crl_eqx import cli, envs
-from crl_eqx.run import read_metrics
+from crl_eqx.cli._train import _preset, parse_config
+from crl_eqx.run import load_run, PRESETS, read_metrics
+from crl_eqx.run._config import Task
 
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
+
+OWN = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"
 
 SMALL = (
     "--preset cpu-demo --depth 4 --width 16 --batch-size 32 --num-envs 8 --unroll-length 10 "
@@ -59,6 +66,45 @@ def trained(tmp_path_factory):
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
         ("train --wandb", "pip install 'crl-eqx[wandb]'"),
         (f"train --run-dir {'x' * 300}", "cannot be written"),
+        ("train --env ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),
+        ("train --env ant --env-option torque=-3", "`torque=-3.0` must be one of d4rl, gym, brax"),
+        ("train --env ant --env-option control_dt=0.015", "must be a multiple of 0.01 s"),
+        ("train --env humanoid --env-option ends=flipped", "must be height or never."),
+        (
+            "train --env ant --env-option tork=gym",
+            "knows episode_length, torque, control_dt, ends.",
+        ),
+        ("train --env ant --env-option tork=gym", "Did you mean torque?"),
+        ("train --env ant --env-option torque", "must be an option's name and its value, as in"),
+        (
+            "train --env ant --env-option ends=never --env-option ends=never",
+            "`ends` is given twice",
+        ),
+        ("train --env ant --env-option physics=mjx", "say `--physics mjx`"),
+        ("train --env ant_u_maze --env-option random_starts=1.5", "must lie in [0, 1]"),
+        ("train --env ant_u_maze --env-option without_goals=[[1,1]]", "(1, 1) is no goal cell of"),
+        ("train --env ant --train-env-option torque=x", "`--train-env-option torque=x` must be"),
+        ("train --env reacher --train-env-option ends=never", "This task knows episode_length."),
+        (f"train --env {OWN} --env-option rope=2", "no such option. This task knows none."),
+        ("envs ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),
+        ("envs --env-option torque=gym", "`crl-eqx envs --env-option` needs a task's name first"),
+        ("render --env ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),
+        ("render somewhere --env-option torque=gym", "`--env-option` goes with `--env NAME`"),
+        ("train --horizon 3 --discount 0.9", "`--horizon 3` and `--discount 0.9` say the same"),
+        ("train --preset laptop --discount=0.9 --horizon=3", "say the same thing in two ways"),
+        ("train --horizon -1", "`--horizon -1.0` must be positive"),
+        (
+            "train --env gym:MountainCarContinuous-v0 --goal-indices 0 --goal-low 0.4 --goal-high "
+            "0.4 --goal-threshold 0.1 --horizon 3",
+            "`--horizon 3.0` is in seconds, and this task does not say how many a control step",
+        ),
+        (
+            "train --p-future 0.5",
+            "`--p-future 0.5 --p-random 0 --p-commanded 0`: these shares must",
+        ),
+        ("train --p-future 0.5 --p-random 0.6", "must add up to 1, and add up to 1.1."),
+        ("train --p-random 1.5 --p-future -0.5", "`--p-future -0.5` must lie in [0, 1]"),
+        ("train --initial-alpha -1", "`--initial-alpha -1.0` must not be negative"),
         ("trian", "no such command"),
     ],
 )
@@ -80,6 +126,16 @@ def test_a_flag_that_does_not_exist_exits_with_2(capsys):
     assert "--depth" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words", ["--policy-goals rolled", "--rolled-probability 0.5", "--env-option", "--horizon x"]
+)
+def test_flags_that_are_gone_or_lack_a_value_exit_with_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.run(["train", *words.split()])
+    assert caught.value.code == 2
+    assert words.split()[0] in capsys.readouterr().err
+
+
 def test_help_names_every_command_and_the_papers_defaults(capsys):
     assert cli.run(["--help"]) == 0
     told = capsys.readouterr().out
@@ -97,6 +153,33 @@ def test_presets_set_defaults_that_flags_change(trained):
     assert told["preset"] == "cpu-demo"
     assert told["network"]["width"] == 16
     assert told["data"]["updates_per_env_step"] == 1 / 80
+
+
+def chosen(words):
+    words = words.split()
+    return parse_config(words, _preset(words), "train")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_of_discount_and_horizon_only_the_one_that_is_named_remains(preset):
+    of = lambda words: chosen(f"--preset {preset} {words}").learning
+    plain = of("")
+    assert (plain.discount is None) != (plain.horizon is None)
+    for words in ("--discount 0.9", "--discount=0.9"):
+        assert (of(words).discount, of(words).horizon) == (0.9, None)
+    for words in ("--horizon 2.5", "--horizon=2.5"):
+        assert (of(words).discount, of(words).horizon) == (None, 2.5)
+    both = of("--horizon 2.5 --discount 0.9")
+    assert (both.discount, both.horizon) == (0.9, 2.5), "to be refused"
+    rest = dict(discount=None, horizon=None)
+    assert dataclasses.replace(of("--discount 0.9"), **rest) == dataclasses.replace(plain, **rest)
+
+
+def test_flags_that_may_be_given_several_times_are_kept_in_order():
+    config = chosen("--env-option torque=gym --env-option=ends=never --train-env-option a=1")
+    assert config.task.env_option == ("torque=gym", "ends=never")
+    assert config.task.train_env_option == ("a=1",)
+    assert chosen("").task == Task()
 
 
 def test_a_new_run_does_not_overwrite_an_old_one(trained, capsys):
@@ -245,6 +328,18 @@ def test_envs_shows_the_layout_of_a_state(capsys):
     assert "ball: x, y" in told and "29–30" in told and "rad/s" in told
 
 
+def test_envs_shows_the_options_of_a_task_and_what_they_change(capsys):
+    assert cli.run(["envs", "ant", "--env-option", "torque=gym"]) == 0
+    told = capsys.readouterr().out
+    for row in (
+        r"torque +│ d4rl or gym or brax or a number +│ d4rl",
+        r"control_dt +│ a number or null +│",
+        r"episode_length +│ a whole number +│ 1000",
+        r"ant +│ 29 +│ 8 +│ 2 +│ 1000 +│ 0\.05 +│",  # 0.1 without the option
+    ):
+        assert re.search(row, told), row
+
+
 def test_any_task_is_filmed_and_drawn_without_a_run(tmp_path, capsys):
     words = f"render --env arm_reach --episodes 1 --view 2d --out {tmp_path}"
     assert cli.run(words.split()) == 0
@@ -254,7 +349,38 @@ def test_any_task_is_filmed_and_drawn_without_a_run(tmp_path, capsys):
 
 
 def test_a_task_of_ones_own_is_trained_by_its_name(tmp_path):
-    task = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"
     run_dir = tmp_path / "run"
-    assert cli.run(["train", *SMALL, "--env", task, "--run-dir", str(run_dir)]) == 0
+    assert cli.run(["train", *SMALL, "--env", OWN, "--run-dir", str(run_dir)]) == 0
     assert cli.run(["evaluate", str(run_dir), "--episodes", "4"]) == 0
+
+
+OWN_WITH_OPTIONS = f"""
+import runpy
+
+def crane(gear: float = 8.0, physics: str | None = None):
+    names = runpy.run_path({OWN.partition(":")[0]!r})
+    names["crane"].__globals__["CRANE"] = names["CRANE"].replace('gear="8"', f'gear="{{gear}}"')
+    return names["crane"](physics)
+"""
+
+
+def test_an_option_of_a_task_of_ones_own_is_kept_by_its_run(tmp_path, capsys):
+    (tmp_path / "own.py").write_text(OWN_WITH_OPTIONS)
+    task, run_dir = f"{tmp_path / 'own.py'}:crane", tmp_path / "run"
+    words = ["--env", task, "--env-option", "gear=16", "--train-env-option", "gear=4"]
+    words += ["--horizon", "2", "--p-future", "0.4", "--p-random", "0.3", "--p-commanded", "0.3"]
+    words += ["--initial-alpha", "0", "--run-dir", str(run_dir)]
+    assert cli.run(["train", *SMALL, *words]) == 0
+    run, agent = load_run(run_dir)
+    assert run.env.model.actuator_gear[0, 0] == 16 and run.step.env.model.actuator_gear[0, 0] == 4
+    assert run.step.discount == pytest.approx(math.exp(-0.05 / 2))
+    assert agent.log_alpha == -math.inf, "trained, and yet still 0"
+    trained = read_metrics(run_dir / "metrics.jsonl")[-1]
+    assert trained["train/alpha"] == 0 and math.isfinite(trained["train/actor_loss"])
+    assert cli.run(["evaluate", str(run_dir), "--episodes", "4"]) == 0
+    capsys.readouterr()
+    assert cli.run(["resume", str(run_dir), "--env-option", "gear=8"]) == 2
+    told = capsys.readouterr().err
+    assert "--env-option ('gear=16',) -> " in told and "gear=8" in told
+    assert cli.run(["resume", str(run_dir), "--total-env-steps", "480"]) == 0
+    assert "after 480 environment steps" in " ".join(capsys.readouterr().out.split())

@@ -1,7 +1,16 @@
 from collections.abc import Callable
 
 import jax
+import jaxtyping
 import pytest
+
+
+@pytest.fixture
+def unchecked():
+    """As for users, for whom nobody enforces annotations: sentences are what they get instead."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from crl_eqx import envs
 from crl_eqx._errors import UserError
-from crl_eqx.envs._humanoid_body import BODIES, LAYOUT, TOUCHES_WALLS
+from crl_eqx.envs._humanoid_body import ARM, BODIES, LAYOUT, TOUCHES_WALLS
 
 
 pytestmark = pytest.mark.usefixtures("quick_compiles")
@@ -61,6 +61,37 @@ def test_the_body_is_the_one_of_the_specification():
     assert {gear[f"right_{j}"] for j in ("shoulder_1", "shoulder_2", "elbow")} == {25}
 
 
+@pytest.mark.parametrize("name", ["humanoid", "humanoid_u_maze"])
+def test_the_torques_of_brax_are_one_for_legs_and_abdomen_and_one_for_arms(name):
+    env, gym = envs.make(name, torque="brax"), envs.make(name, torque="gym")
+    names = [env.model.actuator(i).name for i in range(17)]
+    gear = dict(zip(names, gears(env), strict=True))
+    arms = [f"{side}_{joint}" for side in ("left", "right") for joint in ARM]
+    assert {name for name in gear if gear[name] == 100} == set(arms) and len(arms) == 6
+    assert {name for name in gear if gear[name] == 350} == set(gear) - set(arms)
+    np.testing.assert_array_equal(env.model.actuator_ctrlrange, [[-0.4, 0.4]] * 17)
+    np.testing.assert_array_equal(env.model.body_mass, gym.model.body_mass)
+    np.testing.assert_array_equal(env.model.body_inertia, gym.model.body_inertia)
+    assert env.control_dt == gym.control_dt == pytest.approx(0.015)
+    np.testing.assert_array_equal(gears(gym), gears(envs.make("humanoid")))
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        (dict(torque="d4rl"), "`torque='d4rl'` must be one of gym, brax"),
+        (dict(torque=30.0), "`torque=30.0` must be one of gym, brax"),
+        (dict(ends="flipped"), "`ends='flipped'` must be one of height, never"),
+        (dict(control_dt=0.0), "`control_dt=0.0` must be a multiple of 0.005 s"),
+    ],
+)
+@pytest.mark.parametrize("name", ["humanoid", "humanoid_u_maze"])
+def test_a_robot_that_does_not_exist_gets_a_sentence(name, options, sentence, unchecked):
+    with pytest.raises(UserError, match=sentence) as caught:
+        envs.make(name, **options)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_humanoid_under_no_control_falls_and_stays_on_the_floor(play):
     env = envs.make("humanoid")
     _, env_states, _ = play(env, still, jax.random.split(jax.random.key(0), 16), steps=400)
@@ -91,6 +122,14 @@ def test_a_humanoid_whose_torso_sinks_or_flies_has_fallen():
     heights = jnp.asarray([0.99, 1.01, 1.99, 2.01])
     states = jnp.tile(state[None], (4, 1)).at[:, 2].set(heights)
     np.testing.assert_array_equal(env.fallen(states), [True, False, False, True])
+    never = envs.make("humanoid_u_maze", ends="never")
+    np.testing.assert_array_equal(never.fallen(states), [False] * 4)
+
+
+def test_a_humanoid_that_may_fall_plays_on(play):
+    env = envs.make("humanoid", ends="never")
+    _, env_states, _ = play(env, still, jax.random.split(jax.random.key(0), 4), steps=200)
+    assert (env_states.state[:, -1, 2] < 0.5).all() and not env_states.terminated.any()
 
 
 def test_goals_lie_one_to_five_metres_away_in_any_direction():

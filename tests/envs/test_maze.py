@@ -1,8 +1,11 @@
+import functools
+
+import jax
 import numpy as np
 import pytest
 
 from crl_eqx._errors import UserError
-from crl_eqx.envs import ant_maze, humanoid_maze, Maze
+from crl_eqx.envs import ant_maze, humanoid_maze, make, Maze
 from crl_eqx.envs._maze import MAZES
 
 
@@ -67,6 +70,68 @@ def test_a_path_visits_every_free_cell_once_step_by_step(layout, cells):
     assert len(path) == cells and tuple(path[0]) in maze.cells("R")
     assert {tuple(cell) for cell in path.tolist()} == set(maze.cells("RG."))
     np.testing.assert_array_equal(np.abs(np.diff(path, axis=0)).sum(1), 1)
+
+
+def test_random_starts_are_a_share():
+    for share in (-0.1, 1.5, float("nan")):
+        sentence = rf"`random_starts={share}` must lie in \[0, 1\]"
+        with pytest.raises(UserError, match=sentence):
+            Maze.named("u_maze", 4.0, random_starts=share)
+        for name in ("point_u_maze", "ant_u_maze", "humanoid_u_maze"):
+            with pytest.raises(UserError, match=sentence):
+                make(name, random_starts=share)
+
+
+DRAWS = 20_000
+
+
+@functools.cache
+def cells_of(name, share):
+    """How often each cell is a start, and how often a goal, over many draws."""
+    env = make(name, random_starts=share, physics="native")
+    draw = jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(0), DRAWS))
+    sizes = len(env.maze.rows), len(env.maze.rows[0])
+    counts = []
+    for places in (draw.qpos[:, :2], draw.goal[:, :2]):
+        cells = env.maze.nearest_cells(np.asarray(places))
+        counts.append(np.bincount(np.ravel_multi_index(cells.T, sizes), minlength=np.prod(sizes)))
+    return env.maze, *(np.reshape(count, sizes) / DRAWS for count in counts)
+
+
+def assert_near(shares, expected):
+    """To four standard errors."""
+    assert (np.abs(shares - expected) <= 4 * np.sqrt(expected * (1 - expected) / DRAWS)).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+@pytest.mark.parametrize("name", ["point_big_maze", "ant_big_maze", "humanoid_big_maze"])
+def test_a_share_of_the_episodes_starts_in_any_free_cell(name, share):
+    maze, starts, _ = cells_of(name, share)
+    free = np.array([[kind != "#" for kind in row] for row in maze.rows])
+    first = np.array([[kind == "R" for kind in row] for row in maze.rows])
+    expected = share * free / free.sum() + (1 - share) * first
+    assert free.sum() == 26 and first.sum() == 1
+    assert_near(starts, expected)
+    np.testing.assert_array_equal(starts > 0, free if share else first)
+
+
+@pytest.mark.parametrize("name", ["point_big_maze", "ant_big_maze", "humanoid_big_maze"])
+def test_random_starts_leave_the_goals_as_they_were(name):
+    maze, _, goals = cells_of(name, 1.0)
+    lettered = np.array([[kind == "G" for kind in row] for row in maze.rows])
+    assert_near(goals, lettered / lettered.sum())
+    _, _, before = cells_of(name, 0.0)
+    np.testing.assert_array_equal(goals, before)  # by the same keys the same
+
+
+def test_starts_at_random_and_goals_are_drawn_apart():
+    env = make("point_u_maze", random_starts=1.0, physics="native")
+    draw = jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(1), DRAWS))
+    pairs = np.concatenate([draw.qpos, draw.goal], axis=1)
+    cells = env.maze.nearest_cells(pairs.reshape(-1, 2, 2)).reshape(-1, 4)
+    _, counts = np.unique(cells, axis=0, return_counts=True)
+    assert len(counts) == 7 * 6
+    assert_near(counts / DRAWS, np.full(42, 1 / 42))
 
 
 def test_a_maze_keeps_a_goal():

@@ -40,7 +40,7 @@ def test_the_table_tells_sizes_and_times():
     ant = rows["ant"]
     assert (ant.state_size, ant.action_size, ant.goal_size) == (29, 8, 2)
     assert (ant.episode_length, ant.threshold) == (1000, 0.5)
-    assert ant.control_dt == pytest.approx(0.05)
+    assert ant.control_dt == pytest.approx(0.1)
     reacher = rows["reacher"]
     assert (reacher.state_size, reacher.action_size, reacher.goal_size) == (10, 2, 3)
     assert reacher.control_dt == pytest.approx(0.02) and reacher.threshold == 0.05
@@ -56,8 +56,11 @@ def test_an_unknown_task_suggests_the_nearest():
 
 
 def test_an_unknown_option_names_the_known_ones():
-    with pytest.raises(UserError, match=r"`make\('ant', wind=3\)`.*episode_length, physics"):
+    message = r"`make\('ant', wind=3\)`.*knows episode_length, torque, control_dt, ends\.$"
+    with pytest.raises(UserError, match=message):
         envs.make("ant", wind=3)
+    with pytest.raises(UserError, match=r"`make\('ant', tork='gym'\)`.* Did you mean torque\?$"):
+        envs.make("ant", tork="gym")
 
 
 def test_the_paper_s_own_split_of_the_big_maze_can_be_had():

@@ -27,6 +27,8 @@ def tiny(**changes) -> Config:
         "tensorboard": False,
         "pictures": False,
     }
+    if {"discount", "horizon"} & changes.keys():  # as on the command line, only what is named
+        small |= {"discount": None, "horizon": None}
     config, choices = PRESETS["cpu-demo"], small | changes
     for group in dataclasses.fields(config):
         value = getattr(config, group.name)
@@ -50,7 +52,9 @@ def flags(config: Config) -> list[str]:
             if new == old:
                 continue
             flag = name.replace("_", "-")
-            if isinstance(new, bool):
+            if name.endswith("env_option"):  # each with a flag of its own
+                words += [word for option in new for word in (f"--{flag}", option)]
+            elif isinstance(new, bool):
                 words.append(f"--{flag}" if new else f"--no-{flag}")
             else:
                 words += [f"--{flag}", *map(str, new if isinstance(new, tuple) else (new,))]

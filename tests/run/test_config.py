@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import pytest
 
 from crl_eqx import envs, UserError
-from crl_eqx.run import _config, check, Config, load_config, PRESETS, save_config
-from crl_eqx.run._build import make_env, make_optimizers
+from crl_eqx.cli._train import parse_config
+from crl_eqx.run import _config, check, Config, load_config, PRESETS, Run, save_config
+from crl_eqx.run._build import make_agent, make_env, make_optimizers, make_train_step
 from crl_eqx.run._config import differences
 
-from .conftest import tiny
+from ..probes import Box
+from .conftest import flags, tiny
 
 
 def test_a_configuration_reads_back_as_it_was_written(tmp_path):
@@ -42,8 +44,9 @@ def test_a_file_that_is_no_configuration_is_one_sentence(tmp_path):
 
 
 def test_budget_evaluation_and_logging_are_no_difference():
-    old = tiny()
+    old = tiny(discount=0.99)
     new = tiny(
+        discount=0.99,
         total_env_steps=9999,
         eval_every=7,
         log_every=5,
@@ -75,7 +78,23 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"updates_per_env_step": math.nan}, r"`--updates-per-env-step nan` must"),
         ({"temperature": 0.0}, r"`--temperature 0.0` must be positive"),
         ({"energy_epsilon": -1.0}, r"`--energy-epsilon -1.0` must be positive"),
-        ({"rolled_probability": 7.0}, r"`--rolled-probability 7.0` must lie in \[0, 1\]"),
+        ({"p_random": 7.0}, r"`--p-random 7.0` must lie in \[0, 1\]"),
+        ({"p_commanded": -0.5}, r"`--p-commanded -0.5` must lie in \[0, 1\]"),
+        ({"p_future": math.nan}, r"`--p-future nan` must lie in \[0, 1\]"),
+        (
+            {"p_future": 0.5, "p_random": 0.2, "p_commanded": 0.2},
+            r"`--p-future 0.5 --p-random 0.2 --p-commanded 0.2`: these shares must add up to 1, "
+            r"and add up to 0.9",
+        ),
+        (
+            {"horizon": 5.0, "discount": 0.9},
+            r"`--horizon 5` and `--discount 0.9` say the same thing in two ways: give one of them",
+        ),
+        ({"discount": None}, r"`--discount` and `--horizon` are both None: give one of them"),
+        ({"horizon": 0.0}, r"`--horizon 0.0` must be positive"),
+        ({"horizon": math.inf}, r"`--horizon inf` must be positive"),
+        ({"initial_alpha": -0.1}, r"`--initial-alpha -0.1` must not be negative"),
+        ({"initial_alpha": math.inf}, r"`--initial-alpha inf` must not be negative"),
         ({"actor_learning_rate": -1e-3}, r"`--actor-learning-rate -0.001` must be positive"),
         ({"logsumexp_penalty": math.inf}, r"`--logsumexp-penalty inf` must be a finite number"),
         ({"max_grad_norm": 0.0}, r"`--max-grad-norm 0.0` must be positive"),
@@ -117,6 +136,96 @@ def test_a_task_is_randomized_only_if_a_choice_says_so_and_its_split_alike():
         assert (env.variants, env.sensor_noise, env.action_delay) == (8, 0.1, (0, 2))
     noisy = make_env(tiny(sensor_noise=0.1))
     assert noisy.variants == 0, "nobody asked for other models"
+
+
+def test_options_of_a_task_reach_it_and_its_split():
+    words = ("torque=45", "control_dt=0.05", "ends=never", "episode_length=7")
+    config = tiny(env="ant_u_maze", env_option=words)
+    for name in (None, "ant_u_maze_eval"):
+        env = make_env(config, name)
+        assert (env.model.actuator_gear[:, 0] == 45).all()
+        assert env.control_dt == pytest.approx(0.05) and env.episode_length == 7
+        assert env.body.ends == "never"
+
+
+def test_options_for_training_alone_win_there_and_are_not_evaluated():
+    config = tiny(
+        env="point_u_maze",
+        env_option=("episode_length=50", "random_starts=0.1"),
+        train_env_option=("random_starts=0.5",),
+    )
+    trained, judged = make_env(config, training=True), make_env(config)
+    assert (trained.episode_length, trained.maze.random_starts) == (50, 0.5)
+    assert (judged.episode_length, judged.maze.random_starts) == (50, 0.1)
+    assert make_env(config, "point_u_maze_eval").maze.random_starts == 0.1
+
+
+def test_a_run_collects_in_one_task_and_judges_in_the_other(tmp_path):
+    config = tiny(train_env_option=("random_starts=0.5",), eval_split=True)
+    run = Run(config, tmp_path)
+    assert run.step.env.maze.random_starts == 0.5 and run.env.maze.random_starts == 0
+    plain = Run(tiny(), tmp_path)
+    assert plain.step.env is plain.env, "a second task would be a second model to compile"
+
+
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        (dict(env_option=("torque=gym",)), "`--env-option torque=gym` with `--env point_u_maze`"),
+        (dict(train_env_option=("random_starts=x",)), "`--train-env-option random_starts=x` must"),
+        (dict(train_env_option=("random_starts=2",)), r"`random_starts=2.0` must lie in \[0, 1\]"),
+    ],
+)
+def test_a_mistake_in_an_option_is_found_before_a_run_is_begun(words, sentence, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        Run(tiny(**words), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_are_written_down_and_read_back_and_are_the_experiment(tmp_path):
+    config = tiny(env_option=("torque=gym", "without_goals=[[1, 2]]"), horizon=3.0)
+    save_config(config, tmp_path / "config.json")
+    assert load_config(tmp_path / "config.json") == config
+    assert parse_config(flags(config), PRESETS["cpu-demo"], "train") == config
+    other = tiny(env_option=("torque=brax",), train_env_option=("random_starts=1",))
+    told = " ".join(differences(tiny(), other))
+    assert "--env-option () -> ('torque=brax',)" in told and "--train-env-option ()" in told
+
+
+@pytest.mark.parametrize(
+    "env, options, control_dt",
+    [("point_u_maze", (), 0.2), ("ant", (), 0.1), ("ant", ("torque=gym",), 0.05)],
+)
+def test_a_horizon_in_seconds_becomes_the_discount_of_a_control_step(env, options, control_dt):
+    config = tiny(env=env, env_option=options, horizon=4.0)
+    check(config)
+    discount = make_train_step(config, make_env(config)).discount
+    assert discount == pytest.approx(math.exp(-control_dt / 4.0), rel=1e-6)
+    # The mean distance of a geometric law of this discount is the horizon, but for half a step.
+    mean = control_dt / (1 - discount)
+    assert mean == pytest.approx(4.0 + control_dt / 2, rel=1e-3)
+
+
+def test_a_discount_stays_what_it_is():
+    config = tiny(discount=0.9)
+    assert make_train_step(config, make_env(config)).discount == 0.9
+
+
+def test_a_horizon_needs_a_task_that_knows_its_seconds():
+    config = tiny(horizon=4.0)
+    sentence = "`--horizon 4.0` is in seconds, and this task does not say.*give `--discount`"
+    with pytest.raises(UserError, match=sentence) as caught:
+        make_train_step(config, Box())
+    assert "\n" not in str(caught.value)
+
+
+def test_shares_and_the_temperature_reach_what_trains_by_them():
+    config = tiny(p_future=0.5, p_random=0.2, p_commanded=0.3, initial_alpha=0.2)
+    env = make_env(config)
+    objective = make_train_step(config, env).objective
+    assert (objective.p_future, objective.p_random, objective.p_commanded) == (0.5, 0.2, 0.3)
+    agent = make_agent(config, env, key=jax.random.key(0))
+    assert jnp.exp(agent.log_alpha) == pytest.approx(0.2)
 
 
 def moved(gradients, **learning):
