@@ -96,6 +96,8 @@ def update(
             updates, new_opt_state[name] = optimizers[name].update(
                 grads[name], opt_state[name], group
             )
+        if name == "alpha":  # a temperature of 0, log α = -∞, stays: no optimiser can move it
+            updates = jnp.where(jnp.isneginf(group), 0.0, updates)
         new_groups[name] = optax.apply_updates(group, updates)
         metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
         metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))

@@ -115,13 +115,15 @@ class _Robot(NamedTuple):
     """N·m at every joint."""
     control_dt: float
     """Seconds per control step."""
+    ends: AntEnds
     unit_links: bool = False
 
 
 _ROBOTS: dict[AntTorque, _Robot] = {
-    "d4rl": _Robot(30.0, 0.1),
-    "gym": _Robot(150.0, 0.05),
-    "brax": _Robot(150.0, 0.05, unit_links=True),
+    "d4rl": _Robot(30.0, 0.1, "flipped"),
+    # These leap over the walls of a maze where no height ends the episode.
+    "gym": _Robot(150.0, 0.05, "height"),
+    "brax": _Robot(150.0, 0.05, "height", unit_links=True),
 }
 
 
@@ -135,7 +137,7 @@ def ant_robot(
     *,
     torque: AntTorque | float,
     control_dt: float | None,
-    ends: AntEnds,
+    ends: AntEnds | None,
     physics: str | None,
 ) -> tuple[AbstractPhysics, AntBody]:
     """The engine and the body of a model that was made from `ant_spec()`.
@@ -144,13 +146,15 @@ def ant_robot(
 
     - `torque`: an `AntTorque`, or the N·m of every joint, on the robot of `"d4rl"`.
     - `control_dt`: seconds, a multiple of 0.01; default the robot's own.
-    - `ends`: what ends an episode early.
+    - `ends`: what ends an episode early; default the robot's own, `"flipped"` of `"d4rl"` and
+        `"height"` of the others.
 
     **Raises** `UserError` for values that are none of these.
     """
+    robot = _robot(torque)
+    ends = robot.ends if ends is None else ends
     if ends not in get_args(AntEnds):
         raise UserError(f"`ends={ends!r}` must be one of {', '.join(get_args(AntEnds))}.")
-    robot = _robot(torque)
     steps = substeps(spec, robot.control_dt if control_dt is None else control_dt)
     for actuator in spec.actuators:
         actuator.gear[0] = robot.torque

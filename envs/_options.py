@@ -14,7 +14,13 @@ from .._errors import UserError
 def options_of(builder: Callable[..., Any]) -> Mapping[str, Parameter]:
     """What a task's constructor takes by name, physics apart, annotations resolved."""
     kinds = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
-    parameters = signature(builder, eval_str=True).parameters
+    try:
+        parameters = signature(builder, eval_str=True).parameters
+    except NameError:  # annotations that only type checkers can resolve
+        parameters = {
+            n: p.replace(annotation=Parameter.empty)
+            for n, p in signature(builder).parameters.items()
+        }
     return {n: p for n, p in parameters.items() if p.kind in kinds and n != "physics"}
 
 
@@ -75,6 +81,15 @@ def _converted(text: str, annotation: Any, call: str) -> Any:
     raise UserError(f"{call} must be {annotation_in_words(annotation)}.")
 
 
+_NAMES = {
+    float: "a number",
+    int: "a whole number",
+    bool: "true or false",
+    str: "text",
+    type(None): "null",
+}
+
+
 def annotation_in_words(annotation: Any) -> str:
     """What an annotation allows, for a sentence."""
     parts, origin = get_args(annotation), get_origin(annotation)
@@ -84,9 +99,11 @@ def annotation_in_words(annotation: Any) -> str:
         return " or ".join(map(annotation_in_words, parts))
     if origin is tuple and Ellipsis not in parts:
         return f"[{', '.join(map(annotation_in_words, parts))}]"
-    if origin is not None and parts:
+    if origin in (tuple, list, Sequence):
         return f"a list of {annotation_in_words(parts[0])}"
-    if annotation in (Parameter.empty, Any):
+    if annotation is Parameter.empty or annotation is Any:
         return "JSON, or text"
-    names = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}
-    return names.get(annotation, "null" if annotation is type(None) else str(annotation))
+    for kind, name in _NAMES.items():
+        if annotation is kind:
+            return name
+    return "what only Python can give"

@@ -116,7 +116,7 @@ def eval_split(name: str) -> str | None:
     return split if split in _BUILDERS else None
 
 
-def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
+def make(name: str, /, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
     """Builds a task.
 
     **Arguments:**
@@ -135,6 +135,9 @@ def make(name: str, *, physics: str | None = None, **options: Any) -> AbstractGo
     builder = _any_builder(name)
     for option, value in options.items():
         require_known(builder, option, f"`make({name!r}, {option}={value!r})`")
+    for option, parameter in options_of(builder).items():
+        if parameter.default is inspect.Parameter.empty and option not in options:
+            raise UserError(f"`make({name!r})` needs the option `{option}`, which has no default.")
     if not is_gymnasium(name):
         return builder(physics=physics, **options)
     if physics is not None:

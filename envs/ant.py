@@ -45,7 +45,7 @@ class Ant(AbstractMujocoEnv):
         episode_length: int = 1000,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "flipped",
+        ends: AntEnds | None = None,
         physics: str | None = None,
     ):
         """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""

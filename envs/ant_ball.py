@@ -85,7 +85,7 @@ class AntBall(AbstractMujocoEnv):
         object_velocity: bool = False,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "flipped",
+        ends: AntEnds | None = None,
         physics: str | None = None,
     ):
         """`object_velocity` appends the ball's velocity to the state; `torque`, `control_dt` (s)

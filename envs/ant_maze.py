@@ -60,7 +60,7 @@ class AntMaze(AbstractMujocoEnv):
         random_starts: float = 0.0,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "flipped",
+        ends: AntEnds | None = None,
         physics: str | None = None,
     ):
         """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;

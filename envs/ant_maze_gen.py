@@ -57,7 +57,7 @@ class AntMazeGen(AbstractMujocoEnv):
         episode_length: int = 1000,
         torque: AntTorque | float = "d4rl",
         control_dt: float | None = None,
-        ends: AntEnds = "flipped",
+        ends: AntEnds | None = None,
         physics: str | None = None,
     ):
         """`layout` is a key of `MAZES` whose free cells form one path; `distances` count its cells;

@@ -1,5 +1,6 @@
 """What the README and the documents say is run, or held against the code."""
 
+import dataclasses
 import re
 import shlex
 import tomllib
@@ -19,8 +20,8 @@ from crl_eqx.cli._evaluate import Evaluate
 from crl_eqx.cli._export import Export
 from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
-from crl_eqx.cli._train import parse_config
-from crl_eqx.run import check, Config, PRESETS, Run
+from crl_eqx.cli._train import _preset, parse_config
+from crl_eqx.run import check, Compute, Config, PRESETS, Run
 from crl_eqx.run._config import EnergyName, flag, flat, LossName
 
 
@@ -46,7 +47,11 @@ def test_the_code_runs_in_order(name):
 def _commands() -> Iterator[list[str]]:
     for document in DOCUMENTS:
         for block in _blocks(document, "sh"):
-            for line in block.splitlines():
+            lines = block.replace("\\\n", " ").splitlines()
+            variables = dict(re.findall(r'^(\w+)="(.*)"$', "\n".join(lines), re.MULTILINE))
+            for line in lines:
+                for name, value in variables.items():
+                    line = line.replace(f"${name}", value)
                 words = shlex.split(line, comments=True)
                 if words[:2] == ["uv", "run"]:
                     words = words[2:]
@@ -62,9 +67,12 @@ def _understand(command: str, *words: str):
         return tyro.cli(kinds[command], args=words)
     assert command in ("train", "resume"), command
     flags = words[1:] if command == "resume" else words
-    named = [PRESETS[name] for name in PRESETS if name in flags]
-    config = parse_config(flags, named[0] if named else Config(), command)
-    check(config)
+    config = parse_config(flags, _preset(flags), command)
+    # Kernels for cards that this machine may lack are understood all the same.
+    here = Compute() if config.compute.kernel == "triton" else config.compute
+    check(dataclasses.replace(config, compute=here))
+    for options in (config.task.env_option, config.task.train_env_option):
+        envs.options_from_words(config.env, options)
     return config
 
 

@@ -77,9 +77,9 @@ def _options(name: str) -> Table:
         table.add_column(column, no_wrap=column == "--env-option")
     for option, parameter in suite.task_options(name).items():
         needed = parameter.default is inspect.Parameter.empty
-        default = "" if needed else f"{parameter.default}"
+        default = "null" if parameter.default is None else f"{parameter.default}"
         value = suite.annotation_in_words(parameter.annotation)
-        table.add_row(option, escape(value), escape(default))
+        table.add_row(option, escape(value), "" if needed else escape(default))
     return table
 
 

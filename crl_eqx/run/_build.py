@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, assert_never, NamedTuple
@@ -104,7 +105,13 @@ def discount(learning: Learning, env: AbstractGoalEnv) -> float:
             f"`--horizon {learning.horizon}` is in seconds, and this task does not say how many a "
             f"control step takes: give `--discount` instead."
         )
-    return math.exp(-control_dt / learning.horizon)
+    discount = math.exp(-control_dt / learning.horizon)
+    if discount == 0:
+        raise UserError(
+            f"`--horizon {learning.horizon:g}` is far below the task's control step of "
+            f"{control_dt:g} s: no future lies so near."
+        )
+    return discount
 
 
 def with_physics(config: Config) -> Config:
@@ -184,13 +191,21 @@ def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
     return optax.join_schedules([rise, after], [learning.warmup_updates])
 
 
-def _optimizer(learning: Learning, peak: float) -> optax.GradientTransformation:
+def _without_decay(learning: Learning, decays: bool) -> dict[str, float]:
+    """Turns off the weight decay that some optimisers have by themselves, unless it `decays`."""
+    known = inspect.signature(getattr(optax, learning.optimizer)).parameters
+    return {} if decays or "weight_decay" not in known else {"weight_decay": 0.0}
+
+
+def _optimizer(
+    learning: Learning, peak: float, *, decays: bool = True
+) -> optax.GradientTransformation:
     clip = optax.clip_by_global_norm(learning.max_grad_norm) if learning.max_grad_norm else None
     rate = _schedule(learning, peak)
     if learning.weight_decay:
         step = optax.adamw(rate, weight_decay=learning.weight_decay)
     else:
-        step = getattr(optax, learning.optimizer)(rate)
+        step = getattr(optax, learning.optimizer)(rate, **_without_decay(learning, decays))
     return step if clip is None else optax.chain(clip, step)
 
 
@@ -200,7 +215,9 @@ def make_optimizers(learning: Learning) -> Optimizers:
         "critic": _optimizer(learning, learning.critic_learning_rate),
         # A temperature is no weight: nothing should pull it towards 1.
         "alpha": _optimizer(
-            dataclasses.replace(learning, weight_decay=0.0), learning.alpha_learning_rate
+            dataclasses.replace(learning, weight_decay=0.0),
+            learning.alpha_learning_rate,
+            decays=False,
         ),
     }
 

@@ -315,7 +315,7 @@ PRESETS: dict[PresetName, Config] = {
             p_future=0.5,
             p_random=0.5,
             discount=None,
-            horizon=5.0,
+            horizon=2.0,
         ),
         data=Data(
             num_envs=128,
@@ -388,8 +388,22 @@ def load_config(path: Path) -> Config:
     if not path.is_file():
         raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
     try:
-        return msgspec.json.decode(
-            path.read_bytes(), type=Config, dec_hook=lambda kind, value: kind(value)
-        )
-    except msgspec.DecodeError as error:
+        written = msgspec.json.decode(path.read_bytes())
+        config = msgspec.convert(written, Config, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise UserError(f"`{path}` is not a readable configuration: {error}.") from error
+    if unknown := [*_unknown(written, config)]:
+        raise UserError(
+            f"`{path}` has what this version does not know: {', '.join(unknown)}. It was misspelt, "
+            f"or another version wrote it."
+        )
+    return config
+
+
+def _unknown(written: dict, config: object) -> Iterator[str]:
+    """Keys without a field, which reading would silently leave at their defaults."""
+    for name, value in written.items():
+        if not hasattr(config, name):
+            yield name
+        elif dataclasses.is_dataclass(group := getattr(config, name)):
+            yield from (f"{name}.{key}" for key in _unknown(value, group))

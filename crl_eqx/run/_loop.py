@@ -101,6 +101,17 @@ _collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
 _train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
 
 
+def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
+    """**Raises:** `UserError` where training's options make a task that the agent is not for."""
+    sizes = lambda env: (env.state_size, env.action_size, env.goal_size)
+    if sizes(training) != sizes(env):
+        words = " ".join(config.task.train_env_option)
+        raise UserError(
+            f"`--train-env-option {words}` trains on state, action and goal sizes "
+            f"{sizes(training)}, and is evaluated on {sizes(env)}: say `--env-option`."
+        )
+
+
 class Run:
     """One seed's run: its objects, its directory, and the compiled functions."""
 
@@ -110,6 +121,7 @@ class Run:
         self.seed = config.seed[0]
         self.env = make_env(config)
         training = make_env(config, training=True) if config.task.train_env_option else self.env
+        _check_same_sizes(training, self.env, config)
         self.step = make_train_step(config, training)
         self.store = CheckpointStore(
             run_dir / "checkpoints",
@@ -135,7 +147,13 @@ class Run:
         splits = {"eval": self.env}
         held_out = envs.eval_split(self.config.env)
         if evaluation.eval_split and held_out is not None:
-            splits["eval_split"] = make_env(self.config, held_out)
+            try:
+                splits["eval_split"] = make_env(self.config, held_out)
+            except UserError as error:
+                raise UserError(
+                    f"{error} This is about the task's far goals, {held_out}: `--no-eval-split` "
+                    f"leaves them out."
+                ) from error
 
         def evaluator(env: AbstractGoalEnv):
             def run(agent: Agent, key):

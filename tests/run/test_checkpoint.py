@@ -54,7 +54,7 @@ class Drift(AbstractGoalEnv):
 
 
 CAPACITY, NUM_ENVS, UNROLL = 12, 4, 5
-ROW_BYTES = NUM_ENVS * 4 * (3 + 2 + 2 + 1)  # state, action, goal, episode
+ROW_BYTES = NUM_ENVS * (4 * (3 + 2 + 2 + 1) + 1)  # state, action, goal, episode; terminated
 
 STEP = TrainStep(
     Drift(),
