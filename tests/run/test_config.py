@@ -1,5 +1,6 @@
 import dataclasses
 import inspect
+import json
 import math
 
 import jax
@@ -265,3 +266,43 @@ def test_every_flag_has_a_sentence_of_help():
                     i for i, line in enumerate(lines) if line.startswith(f"    {field.name}:")
                 )
                 assert lines[at + 1].strip().startswith('"""'), field.name
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"discuont": 0.97}, "discuont"),
+        ({"learning": {"policy_goals": "rolled"}}, "learning.policy_goals"),
+    ],
+)
+def test_a_configuration_with_an_unknown_key_is_refused(change, named, tmp_path):
+    """What is not known would silently become its default."""
+    save_config(tiny(), tmp_path / "config.json")
+    written = json.loads((tmp_path / "config.json").read_text())
+    for key, value in change.items():
+        written[key] = written.get(key, {}) | value if isinstance(value, dict) else value
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(UserError, match=f"does not know: {named}. It was misspelt"):
+        load_config(tmp_path / "config.json")
+
+
+def test_a_horizon_far_below_the_control_step_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"`--horizon 1e-09` is far below the task's control step"):
+        Run(tiny(horizon=1e-9), tmp_path)
+
+
+def test_training_options_that_change_the_sizes_are_refused(tmp_path):
+    config = tiny(env="ant_ball", train_env_option=("object_velocity=true",))
+    with pytest.raises(UserError, match=r"trains on .*\(33, 8, 2\), and is evaluated on \(31, 8"):
+        Run(config, tmp_path)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "lion"])
+def test_a_temperature_of_zero_stays_and_a_temperature_does_not_decay(optimizer):
+    alpha = make_optimizers(tiny(optimizer=optimizer).learning)["alpha"]
+    still = jnp.zeros(())
+    for log_alpha in (jnp.asarray(3.0), jnp.asarray(-3.0)):
+        state = alpha.init(log_alpha)
+        with jax.numpy_dtype_promotion("standard"):
+            step, _ = alpha.update(still, state, log_alpha)
+        assert step == 0
