@@ -77,7 +77,7 @@ def read_jobs(file: Path, runs: Path, only: Sequence[str], seeds: Sequence[int])
         Job(
             name,
             seed,
-            f"{shared.get('flags', '')} {table.get('flags', '')}".strip(),
+            " ".join(f"{shared.get('flags', '')} {table.get('flags', '')}".split()),
             table.get("why", ""),
             runs / file.stem / name / f"seed_{seed}",
         )

@@ -73,7 +73,11 @@ def test_several_words_make_several_options_which_build_the_task():
             "episode_length=10.5",
             "`--env-option episode_length=10.5` must be a whole number.",
         ),
-        ("ant", "ends=fallen", "`--env-option ends=fallen` must be flipped or height or never or null."),
+        (
+            "ant",
+            "ends=fallen",
+            "`--env-option ends=fallen` must be flipped or height or never or null.",
+        ),
         ("humanoid", "torque=30", "`--env-option torque=30` must be gym or brax."),
         ("ant_ball", "object_velocity=yes", "`... =yes` must be true or false."),
         ("cheetah", "goals=[1]", "`--env-option goals=[1]` must be [a number, a number]."),
