@@ -315,7 +315,7 @@ PRESETS: dict[PresetName, Config] = {
             p_future=0.5,
             p_random=0.5,
             discount=None,
-            horizon=2.0,
+            horizon=5.0,
         ),
         data=Data(
             num_envs=128,
