@@ -97,7 +97,8 @@ def update(
                 grads[name], opt_state[name], group
             )
         if name == "alpha":  # a temperature of 0, log α = -∞, stays: no optimiser can move it
-            updates = jnp.where(jnp.isneginf(group), 0.0, updates)
+            hold = lambda step, log_alpha: jnp.where(jnp.isneginf(log_alpha), 0.0, step)
+            updates = jax.tree.map(hold, updates, group)
         new_groups[name] = optax.apply_updates(group, updates)
         metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
         metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))
