@@ -16,7 +16,7 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
 from ..nn import Kernel, Precision
-from ..run import ActingName, Compute, load_run, make_acting, make_env, require_positive, Run
+from ..run import ActingName, Compute, load_run, make_acting, make_env, require_positive, Run, sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,11 +71,10 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
 
 def _check_sizes(name: str, env: AbstractGoalEnv, run: Run) -> None:
     """**Raises:** `UserError` if the agent does not fit the task."""
-    of = lambda env: (env.state_size, env.action_size, env.goal_size)
-    if of(env) != of(run.env):
+    if sizes(env) != sizes(run.env):
         raise UserError(
-            f"`--env {name}` has state, action and goal sizes {of(env)}, and the agent of "
-            f"`{run.run_dir}` was trained on {run.config.env} with {of(run.env)}."
+            f"`--env {name}` has state, action and goal sizes {sizes(env)}, and the agent of "
+            f"`{run.run_dir}` was trained on {run.config.env} with {sizes(run.env)}."
         )
 
 

@@ -5,6 +5,7 @@ from ._build import (
     make_acting as make_acting,
     make_env as make_env,
     require_positive as require_positive,
+    sizes as sizes,
     with_physics as with_physics,
 )
 from ._checkpoint import (

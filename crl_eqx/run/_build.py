@@ -91,6 +91,11 @@ def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
     return options
 
 
+def sizes(env: AbstractGoalEnv) -> tuple[int, int, int]:
+    """Of state, action and goal: what an agent must fit."""
+    return env.state_size, env.action_size, env.goal_size
+
+
 def discount(learning: Learning, env: AbstractGoalEnv) -> float:
     """The discount per control step of `env`: as it stands, or from the horizon in seconds.
 
@@ -202,7 +207,7 @@ def _optimizer(
 ) -> optax.GradientTransformation:
     clip = optax.clip_by_global_norm(learning.max_grad_norm) if learning.max_grad_norm else None
     rate = _schedule(learning, peak)
-    if learning.weight_decay:
+    if learning.weight_decay and decays:
         step = optax.adamw(rate, weight_decay=learning.weight_decay)
     else:
         step = getattr(optax, learning.optimizer)(rate, **_without_decay(learning, decays))
@@ -214,11 +219,7 @@ def make_optimizers(learning: Learning) -> Optimizers:
         "actor": _optimizer(learning, learning.actor_learning_rate),
         "critic": _optimizer(learning, learning.critic_learning_rate),
         # A temperature is no weight: nothing should pull it towards 1.
-        "alpha": _optimizer(
-            dataclasses.replace(learning, weight_decay=0.0),
-            learning.alpha_learning_rate,
-            decays=False,
-        ),
+        "alpha": _optimizer(learning, learning.alpha_learning_rate, decays=False),
     }
 
 
@@ -372,9 +373,9 @@ _DEMANDS = {
     "target_entropy_per_action": _FINITE,
     "initial_alpha": _NOT_NEGATIVE,
     "p_future": _SHARE,
-    "deterministic_share": _SHARE,
     "p_random": _SHARE,
     "p_commanded": _SHARE,
+    "deterministic_share": _SHARE,
     "schedule_end": _SHARE,
     "alpha_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,

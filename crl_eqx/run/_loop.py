@@ -29,6 +29,7 @@ from ._build import (
     make_agent,
     make_env,
     make_train_step,
+    sizes,
     with_physics,
 )
 from ._checkpoint import CheckpointStore
@@ -103,7 +104,6 @@ _train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
 
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
     """**Raises:** `UserError` where training's options make a task that the agent is not for."""
-    sizes = lambda env: (env.state_size, env.action_size, env.goal_size)
     if sizes(training) != sizes(env):
         words = " ".join(config.task.train_env_option)
         raise UserError(
