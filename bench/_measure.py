@@ -11,8 +11,10 @@ import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ import jax
 
 
 MIB = 2**20
+ENDED = "ended"  # the file that says that a process of a meeting failed
+PATIENCE = 1800  # seconds that a process waits for the others to have compiled
 
 
 def wide_console() -> Any:
@@ -53,6 +57,48 @@ def in_fresh_process(script: str, job: dict[str, Any], *, cores: int | None = No
     if done.returncode:
         raise SystemExit(f"{Path(script).name} {job} ended with code {done.returncode}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def in_fresh_processes(script: str, jobs: list[dict[str, Any]]) -> list[Any]:
+    """`in_fresh_process` for all jobs together, in their order: where there are many cores, all
+    compile at once, and then run one after the other, each in its `turn`."""
+    with tempfile.TemporaryDirectory() as room, ThreadPoolExecutor(len(jobs)) as threads:
+
+        def one(number: int) -> Any:
+            meeting = {"room": room, "parties": len(jobs), "number": number}
+            try:
+                return in_fresh_process(script, jobs[number] | {"meeting": meeting})
+            except SystemExit:
+                Path(room, ENDED).touch()  # or the others would wait for this one
+                raise
+
+        return list(threads.map(one, range(len(jobs))))
+
+
+@contextlib.contextmanager
+def turn(meeting: dict[str, Any] | None) -> Iterator[None]:
+    """Waits until all processes of a meeting have come here, then lets one in after the other.
+
+    Nothing is waited for without a meeting. What compiles on a GPU also tries kernels there, so
+    that nobody may be timed before the last has compiled.
+    """
+    if meeting is None:
+        yield
+        return
+    room, patience = Path(meeting["room"]), time.monotonic() + PATIENCE
+    came, left = (lambda n: room / f"came-{n}"), (lambda n: room / f"left-{n}")
+
+    def wait(for_all: list[Path]) -> None:
+        while not all(path.exists() for path in for_all):
+            if (room / ENDED).exists() or time.monotonic() > patience:
+                raise SystemExit("another process of this measurement has ended")
+            time.sleep(0.05)
+
+    came(meeting["number"]).touch()
+    wait([came(number) for number in range(meeting["parties"])])
+    wait([left(number) for number in range(meeting["number"])])
+    yield
+    left(meeting["number"]).touch()
 
 
 def answer(job: Callable[..., Any], *, pin: list[int] | None, **settings: Any) -> None:

@@ -5,10 +5,12 @@
     python bench/scan_vs_unrolled.py --remat none dots block  # every choice of rematerialisation
     python bench/scan_vs_unrolled.py --max-unrolled-depth 256 # unrolling that takes minutes
     python bench/scan_vs_unrolled.py --cores 1
+    python bench/scan_vs_unrolled.py --at-once --processes 1  # a GPU lent for minutes, many cores
 
 One whole update of the three networks (the library's own `update`), once with the blocks scanned
 over and once with the same blocks written out in a Python loop. Every measurement is a process of
-its own, on whatever device JAX finds; medians over `--processes` of them. Before it is timed, a
+its own, on whatever device JAX finds; medians over `--processes` of them; `--at-once` compiles in
+all of them together, and times one after the other. Before it is timed, a
 scanned network is compared with the plain loop over its blocks, and each update's losses and
 gradient norms must be the same, scanned and unrolled.
 """
@@ -32,10 +34,12 @@ from _measure import (
     answer,
     compiled,
     in_fresh_process,
+    in_fresh_processes,
     medians,
     peak_memory_mib,
     rounded,
     timed,
+    turn,
     wide_console,
 )
 from rich import box
@@ -86,7 +90,14 @@ def check_scan(agent: crl_eqx.Agent, x: jax.Array) -> None:
         raise SystemExit(f"scanned and looped outputs differ by {off}")
 
 
-def job(variant: str, depth: int, width: int, batch_size: int, seconds: float) -> dict[str, Any]:
+def job(
+    variant: str,
+    depth: int,
+    width: int,
+    batch_size: int,
+    seconds: float,
+    meeting: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """What runs in a process of its own."""
     key = jax.random.key(0)
     remat = "none" if variant == UNROLLED else variant.removeprefix("scan, ")
@@ -102,18 +113,19 @@ def job(variant: str, depth: int, width: int, batch_size: int, seconds: float) -
     executable, cost = compiled(step, arrays, batch, key)
     cost["rss_after_compile_mib"] = peak_memory_mib()["peak_rss_mib"]
 
-    arrays, metrics = executable(arrays, batch, key)
-    losses = {name: float(metrics[name]) for name in COMPARED}
-    state = {"arrays": arrays}
-    del arrays
+    with turn(meeting):
+        arrays, metrics = executable(arrays, batch, key)
+        losses = {name: float(metrics[name]) for name in COMPARED}
+        state = {"arrays": arrays}
+        del arrays
 
-    def update():
-        state["arrays"], _ = executable(state["arrays"], batch, key)
-        return state["arrays"]
+        def update():
+            state["arrays"], _ = executable(state["arrays"], batch, key)
+            return state["arrays"]
 
-    _, trial, _ = timed(update)
-    rounds = max(2, min(100, math.ceil(seconds / trial)))
-    times = alternating({variant: update}, rounds)[variant]
+        _, trial, _ = timed(update)
+        rounds = max(2, min(100, math.ceil(seconds / trial)))
+        times = alternating({variant: update}, rounds)[variant]
     about = {"depth": depth, "variant": variant, "width": width, "batch_size": batch_size}
     return about | cost | times | peak_memory_mib() | losses
 
@@ -175,6 +187,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cores", type=int, default=None, help="default: all")
     parser.add_argument("--seconds", type=float, default=5.0, help="timed updates of each process")
     parser.add_argument("--processes", type=int, default=3, help="fresh ones; medians over them")
+    parser.add_argument("--at-once", action="store_true", help="compile in all processes together")
     parser.add_argument("--out", type=Path, default=None, help="default: bench/results")
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -184,22 +197,29 @@ def main() -> None:
     args = parse()
     if args.job:
         return answer(job, **args.job)
-    console, rows = wide_console(), []
-    sizes = {"width": args.width, "batch_size": args.batch_size}
-    for depth in args.depths:
-        variants = [f"scan, {remat}" for remat in args.remat]
-        variants += [UNROLLED] if depth <= args.max_unrolled_depth else []
-        runs: dict[str, list[dict[str, Any]]] = {variant: [] for variant in variants}
-        for process in range(args.processes):
-            for variant in variants:
-                settings = sizes | dict(depth=depth, variant=variant, seconds=args.seconds)
-                row = in_fresh_process(__file__, settings, cores=args.cores)
-                runs[variant].append(row)
-                console.print(
-                    f"depth {depth}, {variant}, process {process + 1} of {args.processes}: "
-                    f"compiled in {row['compile_seconds']:.1f} s"
-                )
-        rows += [medians(runs[variant]) for variant in variants]
+    if args.at_once and args.cores:
+        raise SystemExit("--at-once uses all cores; leave out --cores or --at-once")
+    console, sizes = wide_console(), {"width": args.width, "batch_size": args.batch_size}
+    scanned = [f"scan, {remat}" for remat in args.remat]
+    jobs = [
+        sizes | dict(depth=depth, variant=variant, seconds=args.seconds)
+        for depth in args.depths
+        for _ in range(args.processes)
+        for variant in scanned + [UNROLLED] * (depth <= args.max_unrolled_depth)
+    ]
+    runs: dict[tuple[int, str], list[dict[str, Any]]] = {}
+    together = in_fresh_processes(__file__, jobs) if args.at_once else None
+    for number, settings in enumerate(jobs):
+        row = (
+            together[number] if together else in_fresh_process(__file__, settings, cores=args.cores)
+        )
+        done = runs.setdefault((row["depth"], row["variant"]), [])
+        done.append(row)
+        console.print(
+            f"depth {row['depth']}, {row['variant']}, process {len(done)} of {args.processes}: "
+            f"compiled in {row['compile_seconds']:.1f} s"
+        )
+    rows = [medians(of_one) for of_one in runs.values()]
     on_cpu = jax.default_backend() == "cpu"
     check_losses(rows, CPU_TOLERANCE if on_cpu else ACCELERATOR_TOLERANCE)
     show(rows, console)
@@ -209,6 +229,7 @@ def main() -> None:
         directory=args.out,
         cores_used=args.cores or os.cpu_count(),
         processes=args.processes,
+        compiled_at_once=args.at_once,
     )
     about = machine()
     title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"

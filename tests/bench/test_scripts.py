@@ -63,9 +63,10 @@ def test_a_goal_of_another_episode_is_refused(bench):
         replay.check(state, state - np.array([1, 0, 0], np.float32))
 
 
-def test_scan_vs_unrolled_writes_a_table_results_and_a_plot(tmp_path):
-    tiny = "--depths=4 --width=8 --batch-size=4 --seconds=0.01 --processes=1 --cores=1"
-    command = [sys.executable, str(BENCH / "scan_vs_unrolled.py"), *tiny.split(" ")]
+@pytest.mark.parametrize("how", ["--cores=1", "--at-once"])
+def test_scan_vs_unrolled_writes_a_table_results_and_a_plot(how, tmp_path):
+    tiny = "--depths=4 --width=8 --batch-size=4 --seconds=0.01 --processes=1"
+    command = [sys.executable, str(BENCH / "scan_vs_unrolled.py"), *tiny.split(" "), how]
     command += ["--out", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "unrolled" in done.stdout
@@ -74,6 +75,33 @@ def test_scan_vs_unrolled_writes_a_table_results_and_a_plot(tmp_path):
     rows = json.loads(results.read_text())["rows"]
     assert [row["variant"] for row in rows] == ["scan, auto", "unrolled"]
     assert all(row["compile_seconds"] > 0 and row["temp_mib"] > 0 for row in rows)
+
+
+TAKES_TURNS = """
+import argparse, json, sys, time
+sys.path.insert(0, {bench!r})
+from _measure import answer, turn
+
+def job(fails, meeting):
+    if fails:
+        raise SystemExit(1)
+    with turn(meeting):
+        came = time.time()
+        time.sleep(0.1)
+        return [came, time.time()]
+
+answer(job, **json.loads(sys.argv[2]))
+"""
+
+
+def test_processes_that_start_together_are_timed_one_after_the_other(bench, tmp_path):
+    script = tmp_path / "takes_turns.py"
+    script.write_text(TAKES_TURNS.format(bench=str(BENCH)))
+    measure = bench("_measure")
+    spans = measure.in_fresh_processes(str(script), [{"fails": False}] * 3)
+    assert all(left < came for (_, left), (came, _) in zip(spans, spans[1:], strict=False))
+    with pytest.raises(SystemExit):  # and the others do not wait for ever
+        measure.in_fresh_processes(str(script), [{"fails": False}, {"fails": True}])
 
 
 def test_a_save_is_a_share_of_the_time_between_two(bench, tmp_path):
