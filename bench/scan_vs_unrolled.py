@@ -5,14 +5,16 @@
     python bench/scan_vs_unrolled.py --remat none dots block  # every choice of rematerialisation
     python bench/scan_vs_unrolled.py --max-unrolled-depth 256 # unrolling that takes minutes
     python bench/scan_vs_unrolled.py --cores 1
-    python bench/scan_vs_unrolled.py --at-once --processes 1  # a GPU lent for minutes, many cores
+    python bench/scan_vs_unrolled.py --kernels xla packed triton:bf16 --at-once --processes 1
 
 One whole update of the three networks (the library's own `update`), once with the blocks scanned
 over and once with the same blocks written out in a Python loop. Every measurement is a process of
 its own, on whatever device JAX finds; medians over `--processes` of them; `--at-once` compiles in
-all of them together, and times one after the other. Before it is timed, a
-scanned network is compared with the plain loop over its blocks, and each update's losses and
-gradient norms must be the same, scanned and unrolled.
+all of them together, for machines with many cores, and times one after the other. `--kernels` are
+what computes the blocks, `KERNEL` or `KERNEL:PRECISION`; `auto` is what training takes.
+
+Before it is timed, a scanned network is compared with the plain loop over its blocks, and each
+update's losses and gradient norms must be the same, scanned and unrolled.
 """
 
 import argparse
@@ -53,6 +55,7 @@ COMPARED = ("critic_loss", "actor_loss", "actor_grad_norm", "critic_grad_norm")
 CPU_TOLERANCE = 2e-3
 ACCELERATOR_TOLERANCE = 2e-2  # their default products are rounded to fewer bits, as TF32
 UNROLLED = "unrolled"
+SCANNED = "scan, "  # and then the rematerialisation
 TRUNKS = ("actor", "sa_encoder", "g_encoder")
 PANELS = (
     ("compile_seconds", "compile time [s]"),
@@ -90,6 +93,16 @@ def check_scan(agent: crl_eqx.Agent, x: jax.Array) -> None:
         raise SystemExit(f"scanned and looped outputs differ by {off}")
 
 
+def network_of(variant: str) -> dict[str, str]:
+    """The networks' keywords: of `scan, REMAT`, `KERNEL` or `KERNEL:PRECISION`."""
+    if variant == UNROLLED:
+        return {"remat": "none"}
+    if variant.startswith(SCANNED):
+        return {"remat": variant.removeprefix(SCANNED)}
+    kernel, _, precision = variant.partition(":")
+    return {"kernel": kernel, "precision": precision or "auto"}
+
+
 def job(
     variant: str,
     depth: int,
@@ -100,8 +113,7 @@ def job(
 ) -> dict[str, Any]:
     """What runs in a process of its own."""
     key = jax.random.key(0)
-    remat = "none" if variant == UNROLLED else variant.removeprefix("scan, ")
-    agent = new_agent(ANT, depth=depth, width=width, key=key, remat=remat)
+    agent = new_agent(ANT, depth=depth, width=width, key=key, **network_of(variant))
     if variant == UNROLLED:
         agent = unrolled(agent)
     else:
@@ -182,6 +194,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--remat", nargs="+", default=["auto"], choices=["auto", "none", "dots", "block"]
     )
+    parser.add_argument("--kernels", nargs="+", default=["auto"], metavar="KERNEL[:PRECISION]")
     parser.add_argument("--width", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--cores", type=int, default=None, help="default: all")
@@ -200,7 +213,8 @@ def main() -> None:
     if args.at_once and args.cores:
         raise SystemExit("--at-once uses all cores; leave out --cores or --at-once")
     console, sizes = wide_console(), {"width": args.width, "batch_size": args.batch_size}
-    scanned = [f"scan, {remat}" for remat in args.remat]
+    scanned = [SCANNED + remat for remat in args.remat if "auto" in args.kernels]
+    scanned += [kernel for kernel in args.kernels if kernel != "auto"]
     jobs = [
         sizes | dict(depth=depth, variant=variant, seconds=args.seconds)
         for depth in args.depths
@@ -220,8 +234,6 @@ def main() -> None:
             f"compiled in {row['compile_seconds']:.1f} s"
         )
     rows = [medians(of_one) for of_one in runs.values()]
-    on_cpu = jax.default_backend() == "cpu"
-    check_losses(rows, CPU_TOLERANCE if on_cpu else ACCELERATOR_TOLERANCE)
     show(rows, console)
     path = write(
         "scan_vs_unrolled",
@@ -235,6 +247,8 @@ def main() -> None:
     title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
     plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
     console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
+    on_cpu = jax.default_backend() == "cpu"
+    check_losses(rows, CPU_TOLERANCE if on_cpu else ACCELERATOR_TOLERANCE)
 
 
 if __name__ == "__main__":
