@@ -22,7 +22,7 @@ import jax
 
 
 MIB = 2**20
-ENDED = "ended"  # the file that says that a process of a meeting failed
+EVENTS = ("came", "left")  # what the processes of a meeting tell each other, as files
 PATIENCE = 1800  # seconds that a process waits for the others to have compiled
 
 
@@ -59,9 +59,12 @@ def in_fresh_process(script: str, job: dict[str, Any], *, cores: int | None = No
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def in_fresh_processes(script: str, jobs: list[dict[str, Any]]) -> list[Any]:
+def in_fresh_processes(script: str, jobs: list[dict[str, Any]]) -> Iterator[Any]:
     """`in_fresh_process` for all jobs together, in their order: where there are many cores, all
-    compile at once, and then run one after the other, each in its `turn`."""
+    compile at once, and then run one after the other, each in its `turn`.
+
+    A process that fails costs the others nothing; it ends the script after the last of them.
+    """
     with tempfile.TemporaryDirectory() as room, ThreadPoolExecutor(len(jobs)) as threads:
 
         def one(number: int) -> Any:
@@ -69,10 +72,18 @@ def in_fresh_processes(script: str, jobs: list[dict[str, Any]]) -> list[Any]:
             try:
                 return in_fresh_process(script, jobs[number] | {"meeting": meeting})
             except SystemExit:
-                Path(room, ENDED).touch()  # or the others would wait for this one
+                for event in EVENTS:  # or the others would wait for this one
+                    Path(room, f"{event}-{number}").touch()
                 raise
 
-        return list(threads.map(one, range(len(jobs))))
+        failed = []
+        for future in [threads.submit(one, number) for number in range(len(jobs))]:
+            try:
+                yield future.result()
+            except SystemExit as error:
+                failed.append(str(error))
+    if failed:
+        raise SystemExit("\n".join(failed))
 
 
 @contextlib.contextmanager
@@ -85,20 +96,18 @@ def turn(meeting: dict[str, Any] | None) -> Iterator[None]:
     if meeting is None:
         yield
         return
-    room, patience = Path(meeting["room"]), time.monotonic() + PATIENCE
-    came, left = (lambda n: room / f"came-{n}"), (lambda n: room / f"left-{n}")
-
-    def wait(for_all: list[Path]) -> None:
-        while not all(path.exists() for path in for_all):
-            if (room / ENDED).exists() or time.monotonic() > patience:
-                raise SystemExit("another process of this measurement has ended")
-            time.sleep(0.05)
-
-    came(meeting["number"]).touch()
-    wait([came(number) for number in range(meeting["parties"])])
-    wait([left(number) for number in range(meeting["number"])])
+    came, left = (
+        [Path(meeting["room"], f"{event}-{number}") for number in range(meeting["parties"])]
+        for event in EVENTS
+    )
+    number, patience = meeting["number"], time.monotonic() + PATIENCE
+    came[number].touch()
+    while not all(path.exists() for path in came + left[:number]):
+        if time.monotonic() > patience:
+            raise SystemExit("the other processes of this measurement do not come")
+        time.sleep(0.05)
     yield
-    left(meeting["number"]).touch()
+    left[number].touch()
 
 
 def answer(job: Callable[..., Any], *, pin: list[int] | None, **settings: Any) -> None:

@@ -80,6 +80,10 @@ def unrolled(agent: crl_eqx.Agent) -> crl_eqx.Agent:
     return eqx.tree_at(trunks, agent, [Loop(tuple(t.unstacked())) for t in trunks(agent)])
 
 
+def tolerance() -> float:
+    return CPU_TOLERANCE if jax.default_backend() == "cpu" else ACCELERATOR_TOLERANCE
+
+
 def check_scan(agent: crl_eqx.Agent, x: jax.Array) -> None:
     """Raises unless the scanned trunk equals the loop over its blocks."""
     trunk = agent.actor.network.trunk
@@ -89,7 +93,7 @@ def check_scan(agent: crl_eqx.Agent, x: jax.Array) -> None:
         for block in trunk.unstacked():
             looped = one(block, looped)
     off = float(jnp.max(jnp.abs(scanned - looped)) / jnp.max(jnp.abs(looped)))
-    if not off < CPU_TOLERANCE:
+    if not off < tolerance():
         raise SystemExit(f"scanned and looped outputs differ by {off}")
 
 
@@ -222,16 +226,13 @@ def main() -> None:
         for variant in scanned + [UNROLLED] * (depth <= args.max_unrolled_depth)
     ]
     runs: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    together = in_fresh_processes(__file__, jobs) if args.at_once else None
-    for number, settings in enumerate(jobs):
-        row = (
-            together[number] if together else in_fresh_process(__file__, settings, cores=args.cores)
-        )
+    one_by_one = (in_fresh_process(__file__, settings, cores=args.cores) for settings in jobs)
+    for row in in_fresh_processes(__file__, jobs) if args.at_once else one_by_one:
         done = runs.setdefault((row["depth"], row["variant"]), [])
         done.append(row)
         console.print(
             f"depth {row['depth']}, {row['variant']}, process {len(done)} of {args.processes}: "
-            f"compiled in {row['compile_seconds']:.1f} s"
+            f"compiled in {row['compile_seconds']:.1f} s, one update {row['wall_seconds']:.3g} s"
         )
     rows = [medians(of_one) for of_one in runs.values()]
     show(rows, console)
@@ -247,8 +248,7 @@ def main() -> None:
     title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
     plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
     console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
-    on_cpu = jax.default_backend() == "cpu"
-    check_losses(rows, CPU_TOLERANCE if on_cpu else ACCELERATOR_TOLERANCE)
+    check_losses(rows, tolerance())
 
 
 if __name__ == "__main__":
