@@ -1,3 +1,10 @@
+"""Mistakes of whoever called, and errors of code that is not ours."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+
 class UserError(ValueError):
     """A mistake that whoever called can mend; its message is one sentence that says how.
 
@@ -6,6 +13,36 @@ class UserError(ValueError):
     """
 
 
+class TrainingError(RuntimeError):
+    """Training itself went wrong, through nobody's typing; the message is one sentence.
+
+    The command line exits with code 1.
+    """
+
+
 def first_line(error: BaseException) -> str:
     """What an error of others says, in one line."""
     return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+_kept: list[Exception] = []
+
+
+def keeping(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """`callback`, for `jax.pure_callback`, whose errors reach their user as JAX's own, with the
+    error itself among the lines of a text: it is kept for `kept_error`."""
+
+    @functools.wraps(callback)
+    def call(*arguments: Any) -> Any:
+        try:
+            return callback(*arguments)
+        except Exception as error:
+            _kept[:] = [error]
+            raise
+
+    return call
+
+
+def kept_error(error: Exception) -> Exception:
+    """What went wrong in a callback, if `error` is JAX's report of it; else `error` itself."""
+    return _kept[0] if _kept and first_line(_kept[0]) in str(error) else error

@@ -21,4 +21,4 @@ def has_gymnasium() -> bool:
 
 def without_gymnasium(call: str) -> UserError:
     """What to say where it is not."""
-    return UserError(f"`{call}` needs Gymnasium: pip install 'crl-eqx[gym]'.")
+    return UserError(f"`{call}` needs Gymnasium: pip install gymnasium.")

@@ -25,7 +25,8 @@ class Part(NamedTuple):
 
 
 Layout: TypeAlias = tuple[Part, ...]
-"""A named tuple of `Part`s, which follow one another and together cover the state."""
+"""A named tuple of `Part`s, which follow one another and together cover the state; a part may be
+empty."""
 
 
 def parts(layout: Layout) -> dict[str, Part]:
@@ -53,7 +54,7 @@ def rows(layout: Layout, goal_indices: tuple[int, ...]) -> tuple[Row, ...]:
         goal = [i for i in goal_indices if i in part.indices]
         return Row(_span(part.indices), what, part.unit, _span(goal) if goal else "")
 
-    return tuple(row(name, part) for name, part in parts(layout).items())
+    return tuple(row(name, part) for name, part in parts(layout).items() if part.indices)
 
 
 def _span(indices: Sequence[int]) -> str:

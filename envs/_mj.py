@@ -6,6 +6,7 @@ import mujoco
 
 
 _mujoco: Any = mujoco
+mj_getState = _mujoco.mj_getState
 mj_kinematics = _mujoco.mj_kinematics
 MjData = _mujoco.MjData
 MjModel = _mujoco.MjModel

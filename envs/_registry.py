@@ -10,6 +10,7 @@ from typing import Any
 
 from .._env import AbstractGoalEnv
 from .._errors import UserError
+from .._fork import refuse_in_forked_process
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv
@@ -132,6 +133,7 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
+    refuse_in_forked_process(f"make({name!r})")
     builder = _any_builder(name)
     for option, value in options.items():
         require_known(builder, option, f"`make({name!r}, {option}={value!r})`")

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from .._errors import UserError
@@ -19,7 +20,7 @@ from ._names import qpos_indices, sensor_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 
 
-SENSOR = "achieved_goal"
+SENSOR = "crl_eqx_achieved_goal"
 
 
 class JointsState(NamedTuple):
@@ -27,6 +28,7 @@ class JointsState(NamedTuple):
 
     qpos: Part
     qvel: Part
+    activations: Part
 
 
 class BodyState(NamedTuple):
@@ -34,13 +36,16 @@ class BodyState(NamedTuple):
 
     qpos: Part
     qvel: Part
+    activations: Part
     body: Part
 
 
 class MujocoGoalEnv(AbstractMujocoEnv):
     """Bring some joints, a body, or any numbers of the state of a MuJoCo model to a goal.
 
-    The state is qpos, then qvel, then, if the goal is about a body, that body's x, y, z.
+    The state is qpos, then qvel, then the actuators' activations, if the model has some (muscles,
+    `<position timeconst>`), then, if the goal is about a body, that body's x, y, z. What a `delay`
+    holds back is part of the physics, but not of the state.
     Success is a Euclidean distance below `threshold`.
 
     ```python
@@ -70,7 +75,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
 
     def __init__(
         self,
-        model: str | Path | MjSpec,
+        model: str | Path | MjSpec | MjModel,
         *,
         joints: Sequence[str] = (),
         body: str | None = None,
@@ -78,7 +83,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         draw_goal: Callable[[PRNGKey], Array],
         threshold: float,
         episode_length: int,
-        substeps: int = 1,
+        substeps: int | float = 1,
+        start: str | None = None,
         draw_start: Callable[[PRNGKey], tuple[Array, Array]] | None = None,
         ends: Callable[[State], Flag] = never,
         levels: Sequence[tuple[str, float]] = (),
@@ -86,7 +92,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     ):
         """**Main arguments:**
 
-        - `model`: a file, or a specification to be compiled.
+        - `model`: a file, a specification to be compiled, or, where the goal is not about a body, a
+            compiled model.
         - `joints`, `body` or `goal_indices`: the names of the joints whose qpos, the name of the
             body whose x, y, z, or the numbers of the state (qpos, then qvel) that are the achieved
             goal; one of the three.
@@ -96,42 +103,44 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         **Other arguments:**
 
         - `substeps`: physics steps per control step.
-        - `draw_start`: from a random key to qpos and qvel; the model's reference pose at rest
-            otherwise.
+        - `start`: the name of a keyframe of the model, in whose pose and velocity episodes begin;
+            the model's reference pose at rest otherwise.
+        - `draw_start`: instead, from a random key to qpos and qvel.
         - `ends`: whether a state (any leading axes) ends the episode.
         - `levels`: further thresholds, such as `[("easy", 0.2)]`.
         - `physics`: as in `make`.
 
-        **Raises** `UserError` if a name or number is not in the model, a size is wrong, or not
-        one of `joints`, `body` and `goal_indices` is given.
+        **Raises** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
+        size is wrong, or not one of `joints`, `body` and `goal_indices` is given.
         """
         goal_indices = tuple(int(i) for i in goal_indices)
         if bool(joints) + (body is not None) + bool(goal_indices) != 1:
             raise UserError(
                 "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
             )
-        if not isinstance(model, MjSpec) and not Path(model).is_file():
-            raise UserError(f"`MujocoGoalEnv({str(model)!r}, ...)`: there is no such file.")
-        spec = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
-        compiled = _compile(spec, body)
+        compiled = _compiled(model, body)
         self.physics = select_physics(physics, compiled, substeps)
         moving = compiled.nq + compiled.nv
         qpos = Part(0, compiled.nq, "m, rad", "MuJoCo's positions")
         qvel = Part(compiled.nq, moving, "m/s, rad/s", "MuJoCo's velocities")
+        seen = moving + compiled.na
+        act = Part(moving, seen, "", "of actuators that have one, in MuJoCo's order")
         if body is None:
-            self.layout = JointsState(qpos, qvel)
+            self.layout = JointsState(qpos, qvel, act)
             self.goal_indices = goal_indices or _joint_indices(compiled, joints)
             _check_indices(self.goal_indices, moving)
         else:
-            place = Part(moving, moving + 3, "m", f"x, y, z of {body}")
-            self.layout = BodyState(qpos, qvel, place)
+            place = Part(seen, seen + 3, "m", f"x, y, z of {body}")
+            self.layout = BodyState(qpos, qvel, act, place)
             self.goal_indices = place.indices
         self.episode_length, self.threshold = episode_length, threshold
         self.levels, self.maze = tuple(levels), None
         self._ends, self._draw_goal = ends, draw_goal
-        reference = compiled.qpos0.astype("float32")
-        at_rest = lambda key: (jnp.asarray(reference), jnp.zeros(compiled.nv))
-        self._draw_start = at_rest if draw_start is None else draw_start
+        if draw_start is None:
+            draw_start = _start(compiled, start)
+        elif start is not None:
+            raise UserError(f"`start={start!r}` and `draw_start` both say how episodes begin.")
+        self._draw_start = draw_start
         self._check_draws()
 
     def draw(self, key: PRNGKey) -> Draw:
@@ -139,8 +148,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         return Draw(*self._draw_start(start_key), self._draw_goal(goal_key))
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
-        parts = [physics_state.qpos, physics_state.qvel]
-        if self.state_size > self.model.nq + self.model.nv:
+        parts = [physics_state.qpos, physics_state.qvel, self.physics.activations(physics_state)]
+        if isinstance(self.layout, BodyState):
             parts.append(physics_state.sensordata[sensor_indices(self.model, SENSOR)])
         return jnp.concatenate(parts)
 
@@ -166,12 +175,38 @@ class MujocoGoalEnv(AbstractMujocoEnv):
                 )
 
 
-def _compile(spec: MjSpec, body: str | None) -> MjModel:
-    if body is None:
-        return spec.compile()
+def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel:
+    """The model, with a sensor of the body that the goal is about."""
+    call = f"MujocoGoalEnv({str(model)!r})" if isinstance(model, str | Path) else "MujocoGoalEnv"
+    compiled: Any = model
+    if isinstance(model, MjModel):
+        if body is not None:
+            raise UserError(
+                f"`{call}(MjModel, body={body!r})` needs a sensor of that body, and a compiled "
+                f"model takes none: give the file, or an `MjSpec`."
+            )
+    else:
+        if not isinstance(model, MjSpec) and not Path(model).is_file():
+            raise UserError(f"`{call}`: there is no such file.")
+        try:
+            spec: Any = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
+            compiled = spec.compile() if body is None else _with_sensor(spec, body).compile()
+        except UserError:
+            raise
+        except Exception as error:  # MuJoCo's own, of several kinds
+            reason = " ".join(str(error).split()).rstrip(".")
+            raise UserError(f"`{call}`: MuJoCo cannot make a model of it: {reason}.") from error
+    if compiled.nv == 0:
+        raise UserError(f"`{call}`: the model has no joints, and so nothing that could move.")
+    return compiled
+
+
+def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
     bodies = [b.name for b in spec.bodies]
     if body not in bodies:
         raise UserError(f"`body={body!r}`: the model has no such body, only {', '.join(bodies)}.")
+    if SENSOR in [sensor.name for sensor in spec.sensors]:
+        raise UserError(f"The model has a sensor {SENSOR!r}: that name is kept for the goal's.")
     spec = spec.copy()
     spec.add_sensor(
         name=SENSOR,
@@ -179,7 +214,25 @@ def _compile(spec: MjSpec, body: str | None) -> MjModel:
         objtype=mjtObj.mjOBJ_XBODY,
         objname=body,
     )
-    return spec.compile()
+    return spec
+
+
+def _start(
+    model: MjModel, keyframe: str | None
+) -> Callable[[PRNGKey], tuple[Float[Array, " nq"], Float[Array, " nv"]]]:
+    """Always the same qpos and qvel."""
+    if keyframe is None:
+        return _always(model.qpos0, np.zeros(model.nv))
+    names = [model.key(i).name for i in range(model.nkey)]
+    if keyframe not in names:
+        known = ", ".join(name for name in names if name) or "none with a name"
+        raise UserError(f"`start={keyframe!r}`: the model has no such keyframe, only {known}.")
+    return _always(model.key(keyframe).qpos, model.key(keyframe).qvel)
+
+
+def _always(qpos: np.ndarray, qvel: np.ndarray) -> Callable[[PRNGKey], tuple[Array, Array]]:
+    start = qpos.astype(np.float32), qvel.astype(np.float32)
+    return lambda key: (jnp.asarray(start[0]), jnp.asarray(start[1]))
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

@@ -1,6 +1,7 @@
 """Networks: residual blocks scanned over depth, and the encoders and policies made of them."""
 
 from ..kernels import Precision as Precision, Remat as Remat
+from ._activations import Activation as Activation, ACTIVATIONS as ACTIVATIONS
 from ._actor import Actor as Actor, TanhNormal as TanhNormal
 from ._audit import Audit as Audit, audit as audit
 from ._encoder import Encoder as Encoder

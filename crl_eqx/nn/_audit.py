@@ -6,15 +6,15 @@ from typing import Any
 import equinox as eqx
 import jax
 
+from ._activations import Activation
 from ._layers import Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
 from ._residual_mlp import ResidualMLP
 from ._stacked import Stacked
 
 
-def _activation_name(activation: Any) -> str:
-    name = getattr(activation, "__name__", "custom")
-    return "swish" if name == "silu" else name  # JAX knows it under both names
+def _activation_name(activation: Activation) -> str:
+    return activation if isinstance(activation, str) else getattr(activation, "__name__", "custom")
 
 
 class NetworkAudit(eqx.Module):

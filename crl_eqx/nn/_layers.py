@@ -1,7 +1,5 @@
 """The two layers everything is built of, initialised as the paper does."""
 
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,6 +7,7 @@ from jaxtyping import Array, Float
 
 from .._types import PRNGKey
 from ..kernels.norm_swish import unit
+from ._activations import activate, Activation, as_stored
 
 
 class Linear(eqx.Module):
@@ -66,12 +65,13 @@ class LayerNorm(eqx.Module):
 class Layer(eqx.Module):
     """f(x) = activation(LayerNorm(Linear(x))), the paper's one hidden layer.
 
-    `layer_norm=False` leaves the normalisation out: an ablation, not a choice.
+    `layer_norm=False` leaves the normalisation out: an ablation, not a choice. `activation` is a
+    name of `crl_eqx.nn.ACTIVATIONS`, or any function of an array.
     """
 
     linear: Linear
     norm: LayerNorm | None
-    activation: Callable[[Array], Array] = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
 
     def __init__(
         self,
@@ -79,13 +79,13 @@ class Layer(eqx.Module):
         out_size: int,
         *,
         layer_norm: bool = True,
-        activation: Callable[[Array], Array] = jax.nn.swish,
+        activation: Activation = "swish",
         key: PRNGKey,
     ):
         self.linear = Linear(in_size, out_size, key=key)
         self.norm = LayerNorm(out_size) if layer_norm else None
-        self.activation = activation
+        self.activation = as_stored(activation)
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         z = self.linear(x)
-        return self.activation(z if self.norm is None else self.norm(z))
+        return activate(self.activation, z if self.norm is None else self.norm(z))

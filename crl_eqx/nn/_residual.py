@@ -1,5 +1,3 @@
-from collections.abc import Callable
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -7,6 +5,7 @@ from jaxtyping import Array, Float
 
 from .._types import PRNGKey
 from ..kernels import TowerParams
+from ._activations import activate, Activation, as_stored
 from ._layers import layer_norm as normalised, Linear
 
 
@@ -32,7 +31,7 @@ class ResidualBlock(eqx.Module):
     """Biases, and with LayerNorm its scales and offsets."""
     residual: bool = eqx.field(static=True)
     layer_norm: bool = eqx.field(static=True)
-    activation: Callable[[Array], Array] = eqx.field(static=True)
+    activation: Activation = eqx.field(static=True)
 
     def __init__(
         self,
@@ -40,7 +39,7 @@ class ResidualBlock(eqx.Module):
         *,
         residual: bool = True,
         layer_norm: bool = True,
-        activation: Callable[[Array], Array] = jax.nn.swish,
+        activation: Activation = "swish",
         key: PRNGKey,
     ):
         keys = jax.random.split(key, LAYERS_PER_BLOCK)
@@ -50,14 +49,13 @@ class ResidualBlock(eqx.Module):
         self.vectors = jnp.stack([rows] * LAYERS_PER_BLOCK)
         self.residual = residual
         self.layer_norm = layer_norm
-        self.activation = activation
+        self.activation = as_stored(activation)
 
     @property
     def tower_params(self) -> TowerParams | None:
         """What `crl_eqx.kernels.residual_tower` takes, or None for an ablation: there is no kernel
         for those."""
-        swish = self.activation in (jax.nn.swish, jax.nn.silu)
-        if self.residual and self.layer_norm and swish:
+        if self.residual and self.layer_norm and self.activation == "swish":
             return TowerParams(self.weights, self.vectors)
         return None
 
@@ -66,5 +64,5 @@ class ResidualBlock(eqx.Module):
         for weight, (bias, *norm) in zip(self.weights, self.vectors, strict=True):
             z = h @ weight
             z = z + jnp.broadcast_to(bias, z.shape)
-            h = self.activation(normalised(z, *norm) if norm else z)
+            h = activate(self.activation, normalised(z, *norm) if norm else z)
         return x + h if self.residual else h

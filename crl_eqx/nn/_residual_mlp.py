@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import equinox as eqx
 import jax
@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import Precision, Remat
+from ._activations import Activation
 from ._layers import Layer, Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
 from ._stacked import Kernel, run_together, Stacked
@@ -57,7 +58,7 @@ class ResidualMLP(eqx.Module):
         width: int = 256,
         residual: bool = True,
         layer_norm: bool = True,
-        activation: Callable[[Array], Array] = jax.nn.swish,
+        activation: Activation = "swish",
         kernel: Kernel = "auto",
         precision: Precision = "auto",
         remat: Remat = "auto",

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._errors import UserError
-from .._mj import MjModel, mjtDisableBit
+from .._mj import mj_stateSize, MjModel, mjtDisableBit, mjtState
 
 
 LARGEST = 1e10
@@ -22,6 +23,9 @@ class PhysicsState(eqx.Module):
     qvel: Float[Array, "*batch nv"]
     sensordata: Float[Array, "*batch nsensordata"]
     """Belongs to this very qpos and qvel; empty if the model has no sensors."""
+    hidden: Float[Array, "*batch nhidden"] | None = None
+    """What else the engine needs to go on, in the engine's own form: actuator activations, what
+    waits for a delay, plugins' state. None if the model has nothing of the kind."""
 
 
 class AbstractPhysics(eqx.Module):
@@ -35,6 +39,8 @@ class AbstractPhysics(eqx.Module):
 
     model: eqx.AbstractVar[MjModel]
     substeps: eqx.AbstractVar[int]
+    pool: eqx.AbstractVar[tuple[MjModel, ...]]
+    """Variants of `model` to choose from."""
     variant: eqx.AbstractVar[Int[Array, ""] | None]
     """Which model of the pool counts; None for `model` itself. Set inside a traced function only,
     by `at`."""
@@ -48,8 +54,20 @@ class AbstractPhysics(eqx.Module):
         """One control step with constant controls. The result may be not finite."""
 
     @abc.abstractmethod
+    def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()): ...
+
     def pooled(self, models: Sequence[MjModel]) -> "AbstractPhysics":
         """The same engine with variants of `model` to choose from: other numbers, same sizes."""
+        return type(self)(self.model, self.substeps, models)
+
+    @abc.abstractmethod
+    def activations(self, physics_state: PhysicsState) -> Float[Array, " na"]:
+        """The actuators' activations; empty if the model has none."""
+
+    def __reduce__(self):
+        # Copies, pickles and spawned workers get an engine of their own: threads, locks and what
+        # lies on a device belong to one process.
+        return type(self), (self.model, self.substeps, self.pool)
 
     def at(self, variant: Int[Array, ""]) -> "AbstractPhysics":
         """This engine on one model of its pool."""
@@ -76,15 +94,40 @@ def _all_finite(physics_state: PhysicsState) -> Bool[Array, ""]:
     )
 
 
+def hidden_size(model: MjModel) -> int:
+    """How many numbers of MuJoCo's full physics state are neither time, qpos nor qvel."""
+    return mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS) - 1 - model.nq - model.nv
+
+
 def own_model(model: MjModel, substeps: int) -> MjModel:
     """A copy for an engine alone, which does not silently reset itself when it fails."""
-    if model.na > 0:
-        raise UserError(
-            f"The model has {model.na} actuator activations, which `PhysicsState` does not hold: "
-            "use actuators without activation dynamics, such as <motor> or <position>."
-        )
-    if substeps < 1:
-        raise UserError(f"`substeps={substeps}` must be at least 1.")
     model = copy.copy(model)
     model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
     return model
+
+
+def refuse_hidden(model: MjModel, physics: str, *, allowed: int = 0) -> None:
+    """For engines that carry no more than `allowed` numbers beyond qpos and qvel.
+
+    **Raises:** `UserError` that names what the model has.
+    """
+    if hidden_size(model) == allowed:
+        return
+    names = lambda kind, has: [
+        f"{kind} {getattr(model, kind)(i).name!r}" for i in np.flatnonzero(has)
+    ]
+    found = {
+        "an activation": names("actuator", model.actuator_actnum) if not allowed else [],
+        "a history or delay": [
+            name
+            for kind in ("actuator", "sensor")
+            if hasattr(model, f"{kind}_history")  # MuJoCo before 3.4 has none
+            for name in names(kind, getattr(model, f"{kind}_history")[:, 0])
+        ],
+        "a plugin with a state": [f"plugin {i}" for i in np.flatnonzero(model.plugin_statenum)],
+    }
+    what = "; ".join(f"{word}: {', '.join(those)}" for word, those in found.items() if those)
+    raise UserError(
+        f"`physics={physics!r}` cannot carry all that the model remembers from step to step "
+        f"({what}): choose `physics='native'`, or, for a delay of all actions, `--action-delay`."
+    )

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco import mjx as mjx
 
+from ..._errors import UserError
 from .._mj import MjModel
-from ._base import AbstractPhysics, own_model, PhysicsState
+from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden
 from ._near import NearWalls
 
 
@@ -20,20 +21,19 @@ class MjxPhysics(AbstractPhysics):
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
+    pool: tuple[MjModel, ...] = eqx.field(static=True)
     _near: NearWalls = eqx.field(static=True)
     _device: "DeviceModel" = eqx.field(static=True)
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model, substeps)
-        self.substeps = substeps
+        refuse_hidden(self.model, "mjx", allowed=self.model.na)
+        self.substeps, self.pool = substeps, tuple(pool)
         self.variant = None
         self._near = NearWalls(self.model)
-        put = lambda model: self._near.fewer_pairs(mjx.put_model(model))
+        put = lambda model: self._near.fewer_pairs(_put(model))
         self._device = DeviceModel(self.model, pool, put)
-
-    def pooled(self, models: Sequence[MjModel]) -> "MjxPhysics":
-        return type(self)(self.model, self.substeps, models)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         with relaxed():
@@ -45,14 +45,32 @@ class MjxPhysics(AbstractPhysics):
             model = self._device.at(self.variant)
             data = mjx.make_data(model)
             data = data.replace(qpos=physics_state.qpos, qvel=physics_state.qvel, ctrl=ctrl)
+            if physics_state.hidden is not None:
+                data = data.replace(act=physics_state.hidden)
             step = lambda _, data: mjx.step(self._near.at(model, data.qpos), data)
             return self._seen(model, jax.lax.fori_loop(0, self.substeps, step, data))
+
+    def activations(self, physics_state: PhysicsState) -> Float[Array, " na"]:
+        hidden = physics_state.hidden
+        return jnp.zeros((0,)) if hidden is None else hidden
 
     def _seen(self, model: mjx.Model, data: mjx.Data) -> PhysicsState:
         # MuJoCo reads sensors where a step begins; here they belong to its end.
         has_sensors = self.model.nsensordata > 0
         seen = mjx.forward(self._near.at(model, data.qpos), data) if has_sensors else data
-        return PhysicsState(data.qpos, data.qvel, seen.sensordata)
+        activations = data.act if self.model.na else None
+        return PhysicsState(data.qpos, data.qvel, seen.sensordata, activations)
+
+
+def _put(model: MjModel) -> mjx.Model:
+    """**Raises:** `UserError` in MJX's own words where it lacks what the model asks for."""
+    try:
+        return mjx.put_model(model)
+    except (NotImplementedError, ValueError) as error:
+        raise UserError(
+            f"`physics='mjx'` cannot compute this model ({str(error).rstrip('.')}): choose "
+            f"`physics='native'`."
+        ) from error
 
 
 class DeviceModel:

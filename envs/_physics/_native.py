@@ -1,5 +1,6 @@
 """MuJoCo's C engine, which steps a whole batch on threads, reached from JAX by a callback."""
 
+import itertools
 import logging
 import os
 import threading
@@ -14,13 +15,14 @@ from mujoco.rollout import Rollout
 
 from .._mj import (
     get_mju_user_warning,
+    mj_getState,
     mj_stateSize,
     MjData,
     MjModel,
     mjtState,
     set_mju_user_warning,
 )
-from ._base import AbstractPhysics, own_model, PhysicsState
+from ._base import AbstractPhysics, hidden_size, own_model, PhysicsState
 
 
 class NativePhysics(AbstractPhysics):
@@ -32,36 +34,47 @@ class NativePhysics(AbstractPhysics):
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
+    pool: tuple[MjModel, ...] = eqx.field(static=True)
     _engine: "_Engine" = eqx.field(static=True)
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model, substeps)
         self.substeps = substeps
+        self.pool = tuple(own_model(variant, substeps) for variant in pool)
         self.variant = None
-        self._engine = _Engine(self.model, substeps, [own_model(m, substeps) for m in pool])
-
-    def pooled(self, models: Sequence[MjModel]) -> "NativePhysics":
-        return type(self)(self.model, self.substeps, models)
+        self._engine = _Engine(self.model, substeps, self.pool)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
+        hidden = None if self._engine.fresh is None else jnp.asarray(self._engine.fresh)
+        start = PhysicsState(qpos, qvel, jnp.zeros((0,), qpos.dtype), hidden)
         if self.model.nsensordata == 0:
-            return PhysicsState(qpos, qvel, jnp.zeros((0,), qpos.dtype))
+            return start
         ctrl = jnp.zeros(self.model.nu, qpos.dtype)
-        size, choice = self.model.nsensordata, self._choice()
-        sensordata = _call(self._engine.sense, size, qpos, qvel, ctrl, *choice)
-        return PhysicsState(qpos, qvel, sensordata)
+        inputs = [*_moving(start), ctrl, *self._choice()]
+        sensordata = _call(self._engine.sense, self.model.nsensordata, *inputs)
+        return PhysicsState(qpos, qvel, sensordata, hidden)
 
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
-        nq, nv = self.model.nq, self.model.nv
-        qpos, qvel = physics_state.qpos, physics_state.qvel
-        size = nq + nv + self.model.nsensordata
-        out = _call(self._engine.advance, size, qpos, qvel, ctrl, *self._choice())
-        return PhysicsState(out[:nq], out[nq : nq + nv], out[nq + nv :])
+        parts = [*_moving(physics_state), ctrl, *self._choice()]
+        *moving, end = itertools.accumulate(x.size for x in _moving(physics_state))
+        out = _call(self._engine.advance, end + self.model.nsensordata, *parts)
+        qpos, qvel, *hidden, sensordata = jnp.split(out, [*moving, end])
+        return PhysicsState(qpos, qvel, sensordata, *hidden)
+
+    def activations(self, physics_state: PhysicsState) -> Float[Array, " na"]:
+        hidden, na = physics_state.hidden, self.model.na
+        return jnp.zeros((0,)) if hidden is None else hidden[1 : 1 + na]  # after the time
 
     def _choice(self) -> list[Float[Array, " 1"]]:
         """The variant as one more number, exact below 2^24; nothing where there is none."""
         return [] if self.variant is None else [self.variant.astype(jnp.float32)[None]]
+
+
+def _moving(physics_state: PhysicsState) -> list[Array]:
+    """What a step takes and gives, sensors aside."""
+    hidden = physics_state.hidden
+    return [physics_state.qpos, physics_state.qvel, *([] if hidden is None else [hidden])]
 
 
 def _call(callback: Callable[..., np.ndarray], size: int, *arrays: Array) -> Array:
@@ -80,12 +93,14 @@ class _Engine:
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel]):
         self._model, self._substeps, self._models = model, substeps, pool
         self._state_size = mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS)
+        self.fresh = _fresh_hidden(model) if hidden_size(model) else None
         self._lock = threading.Lock()
         self._pool: tuple[Rollout, list[MjData]] | None = None
         self._process = 0
 
     def advance(self, packed) -> np.ndarray:
-        """`[*batch, qpos + qvel + ctrl] -> [*batch, qpos + qvel + sensordata]`; NaN on failure.
+        """`[*batch, qpos + qvel + hidden + ctrl] -> [*batch, qpos + qvel + hidden + sensordata]`;
+        NaN on failure.
 
         One more number, if there is one, is the model's number in the pool.
         """
@@ -93,18 +108,22 @@ class _Engine:
         return np.concatenate([states, sensors], axis=-1)
 
     def sense(self, packed) -> np.ndarray:
-        """`[*batch, qpos + qvel + ctrl] -> [*batch, sensordata]`, without moving."""
+        """`[*batch, qpos + qvel + hidden + ctrl] -> [*batch, sensordata]`, without moving."""
         return self._rollout(np.asarray(packed), 0)[1]
 
     def _rollout(self, packed: np.ndarray, substeps: int) -> tuple[np.ndarray, np.ndarray]:
         model = self._model
         lead, flat = packed.shape[:-1], packed.reshape(-1, packed.shape[-1])
-        n, moving, given = len(flat), model.nq + model.nv, model.nq + model.nv + model.nu
+        n, moving = len(flat), model.nq + model.nv
+        given = moving if self.fresh is None else moving + self.fresh.size
         # MuJoCo reads sensors where a step begins, so one more step tells those of its end.
         steps = substeps + (model.nsensordata > 0)
-        start = np.zeros((n, self._state_size))  # time, qpos, qvel
+        start = np.zeros((n, self._state_size))  # time, qpos, qvel, and what is hidden
         start[:, 1 : 1 + moving] = flat[:, :moving]
-        ctrl = np.repeat(flat[:, None, moving:given].astype(np.float64), steps, axis=1)
+        if self.fresh is not None:
+            _put_hidden(start, moving, flat[:, moving:given])
+        driven, given = given, given + model.nu
+        ctrl = np.repeat(flat[:, None, driven:given].astype(np.float64), steps, axis=1)
         states = np.empty((n, steps, self._state_size))
         sensors = np.empty((n, steps, model.nsensordata))
         with self._lock:  # two runs may share an engine, and its scratch memory
@@ -122,10 +141,13 @@ class _Engine:
                 chunk_size=chunk,
             )
         # MuJoCo stops a trajectory at its first warning: its clock then stands still.
-        stopped = states[:, -1, :1] < (steps - 0.5) * model.opt.timestep
-        end = states[:, max(substeps, 1) - 1, 1 : 1 + moving]
+        stopped = states[:, -1, :1] - start[:, :1] < (steps - 0.5) * model.opt.timestep
+        last = states[:, max(substeps, 1) - 1]
         give = lambda x: _to_float32(np.where(stopped, np.nan, x), lead)
-        return give(end), give(sensors[:, -1])
+        end = give(last[:, 1 : 1 + moving])
+        if self.fresh is not None:
+            end = np.concatenate([end, give(_hidden(last, moving))], axis=-1)
+        return end, give(sensors[:, -1])
 
     def _chosen(self, choice: np.ndarray) -> list[MjModel]:
         if choice.shape[1] == 0:
@@ -140,6 +162,35 @@ class _Engine:
             data = [MjData(self._model) for _ in range(threads)]
             self._pool, self._process = (Rollout(nthread=threads), data), os.getpid()
         return self._pool
+
+
+PIECES = 3
+"""float32 numbers that one of float64 is cut into: their sum is it, to the last bit. Histories
+hold times that are compared with others, so that nothing may be rounded."""
+
+
+def _hidden(state: np.ndarray, moving: int) -> np.ndarray:
+    """`[n, full physics state]` -> what of it is neither qpos nor qvel, the time first."""
+    rest = np.concatenate([state[:, :1], state[:, 1 + moving :]], axis=1)
+    pieces = []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(PIECES):
+            pieces.append(rest.astype(np.float32))
+            rest = rest - pieces[-1]
+    return np.concatenate(pieces, axis=1)
+
+
+def _put_hidden(state: np.ndarray, moving: int, hidden: np.ndarray) -> None:
+    """The other way round."""
+    numbers = np.sum(np.split(hidden.astype(np.float64), PIECES, axis=1)[::-1], axis=0)
+    state[:, :1], state[:, 1 + moving :] = numbers[:, :1], numbers[:, 1:]
+
+
+def _fresh_hidden(model: MjModel) -> np.ndarray:
+    """What is hidden at the beginning of an episode: `[nhidden]`."""
+    state = np.empty(mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS))
+    mj_getState(model, MjData(model), state, mjtState.mjSTATE_FULLPHYSICS)
+    return _hidden(state[None], model.nq + model.nv)[0]
 
 
 def _log_warnings() -> None:

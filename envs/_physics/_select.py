@@ -17,11 +17,14 @@ def default_physics() -> Literal["native", "mjx"]:
     return "native" if jax.default_backend() == "cpu" else "mjx"
 
 
-def select_physics(physics: str | None, model: MjModel, substeps: int) -> AbstractPhysics:
+def select_physics(physics: str | None, model: MjModel, substeps: int | float) -> AbstractPhysics:
     """The engine of that name, or the default one.
 
-    **Raises** `UserError` if there is no such engine, or if it cannot run here.
+    **Raises** `UserError` if there is no such engine, it cannot run here, or `substeps` is not a
+    whole number.
     """
+    if isinstance(substeps, bool | float) or substeps < 1:
+        raise UserError(f"`substeps={substeps!r}` must be a whole number of at least 1.")
     physics = default_physics() if physics is None else physics
     if physics == "native":
         return NativePhysics(model, substeps)
@@ -40,11 +43,11 @@ def select_physics(physics: str | None, model: MjModel, substeps: int) -> Abstra
 def require_warp() -> None:
     """**Raises** `UserError` where Warp is not installed, or JAX computes on what it cannot."""
     if importlib.util.find_spec("warp") is None:
-        raise UserError("`physics='warp'` needs NVIDIA Warp: pip install 'crl-eqx[warp]'.")
+        raise UserError("`physics='warp'` needs NVIDIA Warp: pip install 'mujoco-mjx[warp]'.")
     device = jax.devices()[0]
     cuda = "cuda" in device.client.platform_version.lower()
     if not (cuda or device.platform == "cpu"):
         raise UserError(
             f"`physics='warp'` runs on NVIDIA GPUs with CUDA, and JAX computes on {device}: choose "
-            f"one of native, mjx, or pip install 'crl-eqx[cuda]'."
+            f"one of native, mjx, or pip install 'jax[cuda13]'."
         )

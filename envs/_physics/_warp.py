@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from mujoco.mjx.third_party.mujoco_warp import OverflowType
 
 from .._mj import MjModel, mjtDisableBit
-from ._base import AbstractPhysics, own_model, PhysicsState
+from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden
 from ._mjx import DeviceModel, mjx, relaxed
 
 
@@ -47,17 +47,16 @@ class WarpPhysics(AbstractPhysics):
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
+    pool: tuple[MjModel, ...] = eqx.field(static=True)
     _engine: "_Engine" = eqx.field(static=True)
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model, substeps)
-        self.substeps = substeps
+        refuse_hidden(self.model, "warp")
+        self.substeps, self.pool = substeps, tuple(pool)
         self.variant = None
         self._engine = _Engine(self.model, substeps, pool)
-
-    def pooled(self, models: Sequence[MjModel]) -> "WarpPhysics":
-        return type(self)(self.model, self.substeps, models)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         if self.model.nsensordata == 0:
@@ -69,6 +68,10 @@ class WarpPhysics(AbstractPhysics):
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
         qpos, qvel = physics_state.qpos, physics_state.qvel
         return PhysicsState(*self._call(self._engine.advance, qpos, qvel, ctrl))
+
+    def activations(self, physics_state: PhysicsState) -> Float[Array, " na"]:
+        del physics_state
+        return jnp.zeros((0,))  # a model with some is refused
 
     def _call(self, function: Callable[..., Any], *arrays: Array) -> tuple[Array, Array, Array]:
         choice = [] if self.variant is None else [self.variant]

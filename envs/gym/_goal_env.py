@@ -12,10 +12,10 @@ from gymnasium.vector import VectorEnv
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._env import AbstractGoalEnv, EnvState
-from ..._errors import first_line, UserError
+from ..._errors import first_line, keeping, UserError
 from ..._types import Action, Flag, Goal, PRNGKey, State
 from ._host import Host
-from ._look import Look, look_at, place_of
+from ._look import Look, look_at, places_of
 from ._source import Source, source
 
 
@@ -27,9 +27,10 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     """An environment of Gymnasium as a task.
 
     A goal environment, whose observations are `observation`, `achieved_goal` and `desired_goal`,
-    needs nothing but its name. Its state is the observation, with the achieved goal after it where
-    that is not a part of it already. Of others one has to say what is achieved, and where goals
-    come from:
+    needs nothing but its name. Its state is the observation, with the achieved goal after it unless
+    that is a part of it already: it is where it equals one part of it, and no other, in some random
+    episodes; a step at which it does not any more raises. Of others one has to say what is
+    achieved, and where goals come from:
 
     ```python
     GymnasiumGoalEnv("FetchReach-v4")
@@ -81,7 +82,8 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         """**Main arguments:**
 
         - `env`: a name that Gymnasium knows (gymnasium-robotics' are registered where it is
-            installed), or a function that makes an environment.
+            installed), `MODULE:NAME` for one that is registered when its module is imported, or a
+            function that makes an environment.
         - `achieved_goal`: the numbers of the state that are the achieved goal, or a function of it.
         - `draw_goal`: from a random key to a goal; or
         - `desired_goal`: where the environment has a goal itself, the numbers of the observation
@@ -91,7 +93,8 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         **Other arguments:**
 
         - `state`: the numbers of the observation that are the state, or a function of it; default
-            all. It may not hold the goal.
+            all. It may not hold the goal. What a function of a goal environment gives gets the
+            achieved goal after it.
         - `episode_length`: default Gymnasium's limit.
         - `vector`: instead of `env`, from a number to a vector environment of so many, such as
             an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
@@ -107,12 +110,12 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
                 found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal
             )
             self._desired = lambda row: row[..., look.observed + look.goal :]
-            self._state, self._achieved = _with_achieved(look, _picker(state))
+            self._state, self._achieved, twins = _with_achieved(look, state)
         else:
             if achieved_goal is None or (draw_goal is None) == (desired_goal is None):
                 raise UserError(_what_is_missing(found, look))
             self._desired = None if desired_goal is None else _picker(desired_goal)
-            self._state, self._achieved = _picker(state), _picker(achieved_goal)
+            self._state, self._achieved, twins = _picker(state), _picker(achieved_goal), None
         self._draw_goal = draw_goal
         self._low, self._high = look.low, look.high
         self.action_size = len(look.low)
@@ -121,7 +124,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         self.episode_length = _needed(found, "episode_length", episode_length, found.limit)
         states, goals = _sizes_of(found, look, self)
         self.state_size, self.goal_size = states.shape[-1], goals.shape[-1]
-        self._host = Host(found.store, look.size, self.episode_length)
+        self._host = Host(found.store, look.size, self.episode_length, found.call, twins)
 
     @property
     def resumable(self) -> bool:
@@ -180,7 +183,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
 
 
 def _call(callback: Callable[..., Any], shapes: Any, *arrays: Array) -> Any:
-    return jax.pure_callback(callback, shapes, *arrays, vmap_method="broadcast_all")
+    return jax.pure_callback(keeping(callback), shapes, *arrays, vmap_method="broadcast_all")
 
 
 def _seed(key: PRNGKey) -> Int[Array, ""]:
@@ -201,20 +204,35 @@ def _picker(pick: Pick | None) -> Callable[[Array], Array]:
     return lambda x: x[..., indices]
 
 
-def _with_achieved(look: Look, state: Callable[[Array], Array]):
-    """What makes a state of a goal environment's row, and what finds the achieved goal in it."""
+def _with_achieved(look: Look, pick: Pick | None):
+    """What makes a state of a goal environment's row, what finds the achieved goal in it, and,
+    where that is a part of the observation, the places in the row of both."""
     observed, goal = look.observed, look.goal
-    achieved = look.rows[:, observed : observed + goal]
-    seen = np.asarray(state(jnp.asarray(look.rows[:, :observed])))
-    first = place_of(achieved, seen)
-    if first is not None:
-        return (lambda row: state(row[..., :observed])), lambda x: x[..., first : first + goal]
+    state, place = _picker(pick), slice(observed, observed + goal)
+    if not callable(pick):
+        kept = np.arange(observed) if pick is None else _places(pick, observed)
+        firsts = places_of(look.rows[:, place], look.rows[:, kept])
+        if len(firsts) == 1:  # of several, which look alike so far, none can be trusted
+            found = slice(firsts[0], firsts[0] + goal)
+            twins = kept[found], np.arange(observed, observed + goal)
+            return (lambda row: state(row[..., :observed])), (lambda x: x[..., found]), twins
 
     def both(row):
-        parts = state(row[..., :observed]), row[..., observed : observed + goal]
+        parts = state(row[..., :observed]), row[..., place]
         return jnp.concatenate(parts, axis=-1)
 
-    return both, lambda x: x[..., -goal:]
+    return both, (lambda x: x[..., -goal:]), None
+
+
+def _places(pick: Sequence[int], size: int) -> Int[np.ndarray, " n"]:
+    """**Raises:** `UserError` unless all are among `size` numbers."""
+    places = np.array(pick, int)
+    if not ((-size <= places) & (places < size)).all():
+        raise UserError(
+            f"`GymnasiumGoalEnv(state={[*pick]})` must lie between 0 and {size - 1}: so many "
+            f"numbers are observed."
+        )
+    return places
 
 
 def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
@@ -265,12 +283,12 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
             f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
             f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
         )
-    if env._desired is not None:
-        first = place_of(np.asarray(goals), np.asarray(states))
-        if first is not None:
-            raise UserError(
-                f"`{found.call}`: the numbers {first} to {first + goals.shape[-1] - 1} of its "
-                f"state are the desired goal, which may not be in it: name the numbers to keep, "
-                f"`state=[...]`."
-            )
+    if env._desired is None:
+        return states, achieved
+    if places := places_of(np.asarray(goals), np.asarray(states)):
+        first, last = places[0], places[0] + goals.shape[-1] - 1
+        raise UserError(
+            f"`{found.call}`: the numbers {first} to {last} of its state are the desired goal, "
+            f"which may not be in it: name the numbers to keep, `state=[...]`."
+        )
     return states, achieved

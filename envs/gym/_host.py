@@ -13,6 +13,8 @@ from typing import Any, Protocol, runtime_checkable, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from ..._errors import UserError
+
 
 KEPT = 8
 """Banks that are kept, beside those whose episodes are over."""
@@ -56,10 +58,20 @@ class Host:
     - `store`: of simulators.
     - `size`: numbers that are observed.
     - `episode_length`: steps after which whoever rolls out renews an episode, or lets it be.
+    - `call`: what its user wrote.
+    - `twins`: places of the observation that stand for others of the same row.
     """
 
-    def __init__(self, store: Store, size: int, episode_length: int):
+    def __init__(
+        self,
+        store: Store,
+        size: int,
+        episode_length: int,
+        call: str,
+        twins: tuple[np.ndarray, np.ndarray] | None,
+    ):
         self._store, self._size, self._episode_length = store, size, episode_length
+        self._call, self._twins = call, twins
         self._banks: dict[int, _Bank] = {}
         self._lock = threading.RLock()
         # Not from 0: the tokens of another process must be strangers here.
@@ -81,6 +93,7 @@ class Host:
             self._banks[serial] = bank
             bank.used = self._last_begun = now
             moments = bank.renew(slots, np.zeros_like(slots), seeds.reshape(-1))
+        self._check_twins(moments)
         tokens = np.stack([np.full_like(slots, serial), slots, np.ones_like(slots)], axis=-1)
         return tokens.astype(np.int32).reshape(*seeds.shape, 3), _like(moments, seeds.shape)
 
@@ -114,7 +127,21 @@ class Host:
                 bank = self._bank(int(serial))
                 bank.used = next(self._clock)
                 moments[here] = call(bank, flat[here, 1], flat[here, 2], given[here])
+        self._check_twins(moments)
         return _like(moments, lead)
+
+    def _check_twins(self, moments: np.ndarray) -> None:
+        """**Raises:** `UserError` where the achieved goal is not what stood for it so far."""
+        if self._twins is None:
+            return
+        stand_in, achieved = self._twins
+        if not np.array_equal(moments[:, stand_in], moments[:, achieved]):
+            raise UserError(
+                f"`{self._call}`: the numbers {[*map(int, stand_in)]} of the observation were "
+                f"taken for the achieved goal, which they equalled in the first episodes, and now "
+                f"they differ: leave them out (`state=[...]`, `--state-indices`), and the achieved "
+                f"goal is seen beside the others."
+            )
 
     def _bank(self, serial: int) -> "_Bank":
         if serial not in self._banks:

@@ -56,10 +56,13 @@ def _bounds(call: str, actions: Any) -> tuple[tuple[float, ...], tuple[float, ..
             f"is a continuous one."
         )
     low, high = actions.low.reshape(-1), actions.high.reshape(-1)
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    with np.errstate(over="ignore", invalid="ignore"):
+        widths = high.astype(np.float32) - low.astype(np.float32)  # ±3.4e38 is no bound either
+    if not np.isfinite(widths).all():
         raise UserError(
-            f"`{call}` has the actions {actions}: their bounds must be finite, as [-1, 1] is "
-            f"spread over them; `gymnasium.wrappers.RescaleAction` or `ClipAction` can set bounds."
+            f"`{call}` has the actions {actions}: their bounds and the distance between them must "
+            f"be finite numbers of float32, as [-1, 1] is spread over them; "
+            f"`gymnasium.wrappers.RescaleAction` or `ClipAction` can set bounds."
         )
     return tuple(map(float, low)), tuple(map(float, high))
 
@@ -95,15 +98,15 @@ def _rows(simulators: Simulators, low, high) -> Float[np.ndarray, "rows numbers"
     return np.concatenate(rows).astype(np.float32)
 
 
-def place_of(part: Float[np.ndarray, "rows part"], whole: Float[np.ndarray, "rows whole"]):
-    """Where `part` stands in `whole`, in all rows alike, as its first index; None if nowhere.
+def places_of(
+    part: Float[np.ndarray, "rows part"], whole: Float[np.ndarray, "rows whole"]
+) -> list[int]:
+    """Where `part` stands in `whole`, in all rows alike, as first indices.
 
-    A part that never changes is not told from a coincidence.
+    A part that never changes is not told from a coincidence, and stands nowhere.
     """
     size = part.shape[1]
     if (part == part[0]).all():
-        return None
-    for first in range(whole.shape[1] - size + 1):
-        if np.array_equal(whole[:, first : first + size], part):
-            return first
-    return None
+        return []
+    firsts = range(whole.shape[1] - size + 1)
+    return [i for i in firsts if np.array_equal(whole[:, i : i + size], part)]

@@ -98,6 +98,17 @@ def _dt(inner: Any) -> float | None:
 
 
 def _spec(name: str) -> Any:
+    module, _, inner = name.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except Exception as error:  # whatever its code raises
+            reason = first_line(error).rstrip(".")
+            raise UserError(
+                f"`GymnasiumGoalEnv({name!r})`: importing `{module}` raised "
+                f"{type(error).__name__}: {reason}."
+            ) from error
+        name = inner
     try:
         return gymnasium.spec(name)
     except (gymnasium.error.Error, ImportError) as error:

@@ -10,10 +10,14 @@ from jaxtyping import Float
 
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
+from ..._fork import is_lost, refuse_in_forked_process
 from .._registry import make
 
 
 Observation = dict[str, Any]
+
+_SPACES: dict[str, tuple[gymnasium.Space, gymnasium.Space]] = {}
+"""Of the tasks made so far: what a forked worker can still say of them."""
 
 
 class ToGymnasium(gymnasium.Env):
@@ -47,11 +51,17 @@ class ToGymnasium(gymnasium.Env):
         reward_type: Literal["sparse", "dense"] | None = None,
         **options: Any,
     ):
+        self.render_mode = None
+        known = f"{task!r}, {options!r}"
+        if is_lost() and known in _SPACES:
+            # A worker of `AsyncVectorEnv` tells its parent only what goes wrong from here on.
+            self.observation_space, self.action_space = _SPACES[known]
+            return
         self.task = task_of(task, options)
         self.reward = Reward(self.task, reward_type)
         self.observation_space = observation_space(self.task)
         self.action_space = action_space(self.task)
-        self.render_mode = None
+        _SPACES[known] = self.observation_space, self.action_space
         self._reset = jax.jit(lambda key: self._seen(self.task.reset(key=key)))
         self._step = jax.jit(lambda moment, action: self._seen(self.task.step(moment, action)))
         self._moment: EnvState | None = None
@@ -65,6 +75,7 @@ class ToGymnasium(gymnasium.Env):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """`options` are accepted, as Gymnasium wants, and there are none."""
+        refuse_in_forked_process(f"{type(self).__name__}.reset")
         super().reset(seed=seed)
         self._age = 0
         self._moment, observation, success = self._reset(draw_key(self.np_random))

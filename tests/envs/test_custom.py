@@ -113,6 +113,8 @@ def test_a_file_a_start_and_an_end_of_ones_own(tmp_path):
         (dict(joints=["wrist"], body="hand"), "needs one of `joints"),
         (dict(joints=["wrist"], goal_indices=[0]), "needs one of `joints"),
         (dict(goal_indices=[0, 1, 4]), r"`goal_indices=\[0, 1, 4\]` must lie between 0 and 3"),
+        (dict(body="hand", substeps=2.0), "`substeps=2.0` must be a whole number"),
+        (dict(body="hand", start="sit"), "no such keyframe, only none with a name"),
         (dict(joints=["wrist"]), r"goal of shape \(3,\).*need shape \(1,\) and float32"),
         (
             dict(body="hand", draw_start=lambda key: (jnp.zeros(3), jnp.zeros(2))),
@@ -123,3 +125,73 @@ def test_a_file_a_start_and_an_end_of_ones_own(tmp_path):
 def test_a_mistake_gets_a_sentence(options, message):
     with pytest.raises(UserError, match=message):
         build(3, **options)
+
+
+KEYED = ARM.replace(
+    "</mujoco>",
+    '<keyframe><key name="home" qpos="0.4 -0.2" qvel="1 0"/><key qpos="1 1"/></keyframe></mujoco>',
+)
+
+
+def test_a_start_can_be_a_keyframe_by_its_name():
+    options: dict[str, Any] = dict(
+        joints=["wrist"], draw_goal=lambda key: jnp.zeros(1), threshold=0.1, episode_length=9
+    )
+    env = MujocoGoalEnv(MjSpec.from_string(KEYED), start="home", **options)
+    np.testing.assert_allclose(env.reset(key=jax.random.key(0)).state, [0.4, -0.2, 1, 0])
+    with pytest.raises(
+        UserError, match="`start='away'`: the model has no such keyframe, only home"
+    ):
+        MujocoGoalEnv(MjSpec.from_string(KEYED), start="away", **options)
+    both = dict(start="home", draw_start=lambda key: (jnp.zeros(2), jnp.zeros(2)))
+    with pytest.raises(UserError, match="both say how episodes begin"):
+        MujocoGoalEnv(MjSpec.from_string(KEYED), **both, **options)
+
+
+SENSING = ARM.replace(
+    "</mujoco>", '<sensor><jointpos name="achieved_goal" joint="wrist"/></sensor></mujoco>'
+)
+
+
+def test_a_sensor_of_any_name_and_a_compiled_model_will_do():
+    options: dict[str, Any] = dict(
+        draw_goal=lambda key: jnp.zeros(3), threshold=0.1, episode_length=9
+    )
+    MujocoGoalEnv(MjSpec.from_string(SENSING), body="hand", **options)
+    compiled = MjSpec.from_string(ARM).compile()
+    options["draw_goal"] = lambda key: jnp.zeros(1)
+    assert MujocoGoalEnv(compiled, joints=["wrist"], **options).state_size == 4
+    with pytest.raises(UserError, match="a compiled model takes none: give the file"):
+        MujocoGoalEnv(compiled, body="hand", **options)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (ARM[:-30], "MuJoCo cannot make a model of it: .*XML"),
+        (
+            ARM.replace("<worldbody>", '<asset><mesh name="m" file="no.stl"/></asset><worldbody>')
+            .replace('<body name="upper">', '<body name="upper"><geom type="mesh" mesh="m"/>'),
+            "MuJoCo cannot make a model of it: .*no.stl",
+        ),
+        ("<mujoco><worldbody><body><joint/></body></worldbody></mujoco>", "mass and inertia"),
+        ('<mujoco><worldbody><geom size="1"/></worldbody></mujoco>', "the model has no joints"),
+    ],
+)  # fmt: skip
+def test_a_model_that_is_none_gets_a_sentence_with_its_file(text, message, tmp_path):
+    file = tmp_path / "own.xml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=f"own.xml.*{message}"):
+        MujocoGoalEnv(
+            file, goal_indices=[0], draw_goal=lambda key: jnp.zeros(1), threshold=1.0,
+            episode_length=9,
+        )  # fmt: skip
+
+
+def test_mjx_says_which_integrator_it_lacks():
+    text = ARM.replace("<worldbody>", '<option integrator="implicit"/><worldbody>')
+    with pytest.raises(UserError, match="`physics='mjx'` cannot compute this model .*native"):
+        MujocoGoalEnv(
+            MjSpec.from_string(text), goal_indices=[0], draw_goal=lambda key: jnp.zeros(1),
+            threshold=1.0, episode_length=9, physics="mjx",
+        )  # fmt: skip

@@ -227,6 +227,105 @@ def test_the_achieved_goal_joins_the_state_only_where_it_is_not_there(hidden):
     assert not env.success(then.state, nonce + 0.11)
 
 
+class Puck(gymnasium.Env):
+    """Observes (robot, where the puck started, where it is); the robot pushes it from age 12 on."""
+
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, tells=True):
+        self.tells = tells
+        box = lambda size: spaces.Box(-np.inf, np.inf, (size,), np.float64)
+        self.observation_space = spaces.Dict(
+            observation=box(2 + tells), achieved_goal=box(1), desired_goal=box(1)
+        )
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.robot, self.age = 0.0, 0
+        self.started = self.puck = self.np_random.uniform()
+        return self._seen(), {}
+
+    def step(self, action):
+        self.age += 1
+        self.robot += float(action[0])
+        self.puck += 0.1 * (self.age > 12)
+        return self._seen(), 0.0, False, False, {}
+
+    def _seen(self):
+        seen = [self.robot, self.started, self.puck][: 2 + self.tells]
+        return dict(
+            observation=np.array(seen),
+            achieved_goal=np.array([self.puck]),
+            desired_goal=np.array([self.puck + 1]),
+        )
+
+
+def test_of_several_places_that_look_like_the_achieved_goal_none_is_trusted():
+    env = GymnasiumGoalEnv(Puck, threshold=0.1, episode_length=20)
+    assert env.state_size == 4
+    moment = env.reset(key=jax.random.key(0))
+    for _ in range(14):
+        moment = env.step(moment, jnp.ones(1))
+    assert env.achieved_goal(moment.state) == moment.state[2] != moment.state[1]
+
+
+def test_a_coincidence_that_ends_is_told_at_once():
+    env = GymnasiumGoalEnv(lambda: Puck(tells=False), threshold=0.1, episode_length=20)
+    assert env.state_size == 2, "so far the starting place is the puck's"
+    moment = env.reset(key=jax.random.key(0))
+    for _ in range(12):
+        moment = env.step(moment, jnp.ones(1))
+    with pytest.raises(Exception, match=r"the numbers \[1\] of the observation were taken for"):
+        jax.block_until_ready(env.step(moment, jnp.ones(1)))
+    env = GymnasiumGoalEnv(lambda: Puck(tells=False), state=[0], threshold=0.1, episode_length=20)
+    assert env.state_size == 2, "the achieved goal itself, beside the robot"
+
+
+def test_a_module_before_the_name_is_imported(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "their_envs.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Theirs-v0', entry_point='gymnasium.envs.classic_control:PendulumEnv',"
+        " max_episode_steps=7)\n"
+    )
+    (tmp_path / "broken_envs.py").write_text("1 / 0")
+    own = dict(achieved_goal=[0], draw_goal=draw_goal, threshold=0.1)
+    env = envs.make("gym:their_envs:Theirs-v0", **own)
+    assert (env.state_size, env.episode_length) == (3, 7)
+    for name, sentence in {
+        "their_envs:Nobodys-v0": "`Nobodys` doesn't exist",
+        "no_such_module:X-v0": "importing `no_such_module` raised ModuleNotFoundError",
+        "broken_envs:X-v0": "importing `broken_envs` raised ZeroDivisionError",
+    }.items():
+        with pytest.raises(UserError, match=sentence):
+            envs.make(f"gym:{name}", **own)
+
+
+FORKED = """
+import sys
+from gymnasium.vector import AsyncVectorEnv
+from crl_eqx.envs.gym import ToGymnasium
+
+if __name__ == "__main__":
+    how = {"context": "spawn"} if sys.argv[1] == "spawn" else {}
+    envs = AsyncVectorEnv([lambda: ToGymnasium("point_u_maze")] * 2, **how)
+    print(envs.reset(seed=0)[0]["observation"].shape)
+"""
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_forked_workers_are_told_what_to_do_and_spawned_ones_work(how, tmp_path):
+    script = tmp_path / "workers.py"
+    script.write_text(FORKED)
+    done = subprocess.run(
+        [sys.executable, str(script), how], capture_output=True, text=True, timeout=120
+    )
+    if how == "spawn":
+        assert done.stdout == "(2, 4)\n", done.stderr
+    else:
+        assert "AsyncVectorEnv(..., context='spawn')" in done.stderr.splitlines()[-1]
+
+
 def test_a_desired_goal_in_the_state_is_refused_and_may_be_left_out():
     with pytest.raises(UserError, match="numbers 3 to 3 of its state are the desired goal"):
         diary(GoalDiary, tells=True)
@@ -336,11 +435,12 @@ def test_a_mistake_is_told_in_one_sentence(make, sentence):
         make()
 
 
-def test_unbounded_actions_are_refused():
+@pytest.mark.parametrize("bound", [np.inf, 3.4e38])
+def test_unbounded_actions_are_refused(bound):
     class Unbounded(Diary):
-        action_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        action_space = spaces.Box(-bound, bound, (1,), np.float32)
 
-    with pytest.raises(UserError, match="their bounds must be finite"):
+    with pytest.raises(UserError, match="must be finite numbers of float32"):
         diary(Unbounded)
 
 

@@ -29,11 +29,11 @@ def test_walls_are_merged_into_few_boxes(layout, boxes):
 
 
 @pytest.mark.parametrize("layout", [name for name in MAZES if name.endswith("_eval")])
-def test_a_held_out_split_is_the_same_maze_with_some_of_its_goals(layout):
+def test_a_far_split_is_the_same_maze_with_some_of_its_goals(layout):
     trained = Maze(MAZES[layout.removesuffix("_eval").removesuffix("_single")], 1.0)
-    held_out = Maze(MAZES[layout], 1.0)
-    assert set(held_out.cells("G")) < set(trained.cells("G"))
-    assert held_out.cells("#") == trained.cells("#") and held_out.cells("R") == trained.cells("R")
+    far = Maze(MAZES[layout], 1.0)
+    assert set(far.cells("G")) < set(trained.cells("G"))
+    assert far.cells("#") == trained.cells("#") and far.cells("R") == trained.cells("R")
 
 
 def test_rows_are_x_and_columns_are_y():

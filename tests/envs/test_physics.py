@@ -1,6 +1,8 @@
 """Two engines, one physics."""
 
+import copy
 import importlib.util
+import pickle
 import threading
 from types import SimpleNamespace
 
@@ -277,8 +279,23 @@ def test_what_an_engine_cannot_do_is_said_at_once():
     model = MjSpec.from_string(PENDULUM).compile()
     with pytest.raises(UserError, match="`physics='bullet'`.*native, mjx, warp"):
         select_physics("bullet", model, 1)
-    with pytest.raises(UserError, match="`substeps=0` must be at least 1"):
-        select_physics("native", model, 0)
-    slow = PENDULUM.replace("<motor", '<general dyntype="filter" dynprm="1"')
-    with pytest.raises(UserError, match="1 actuator activations"):
-        select_physics("native", MjSpec.from_string(slow).compile(), 1)
+    for substeps in (0, 2.0, True):
+        with pytest.raises(UserError, match=f"`substeps={substeps}` must be a whole number"):
+            select_physics("native", model, substeps)
+
+
+@pytest.mark.parametrize("name", ["native", "mjx"])
+def test_an_engine_can_be_copied_pickled_and_sent_to_a_spawned_worker(name):
+    model = MjSpec.from_string(PENDULUM).compile()
+    heavy = MjSpec.from_string(PENDULUM).compile()
+    heavy.body_mass[:] *= 3
+    physics = select_physics(name, model, 3).pooled([model, heavy])
+
+    def moved(physics):
+        step = lambda: physics.at(jnp.asarray(1)).step(
+            physics.init(jnp.ones(1), jnp.zeros(1)), jnp.ones(1)
+        )
+        return jax.jit(step)()
+
+    for other in (copy.deepcopy(physics), pickle.loads(pickle.dumps(physics))):
+        assert eqx.tree_equal(moved(physics), moved(other)) and other != physics

@@ -22,12 +22,12 @@ OTHERS = "reacher cheetah ant ant_ball ant_push humanoid arm_reach arm_grasp".sp
 
 
 def test_the_tasks_of_the_field_are_all_there():
-    held_out = [f"{name}_eval" for name in SPLIT]
-    expected = [*OTHERS, *LEVELS, *SPLIT, *held_out, *WHOLE, *SINGLE, *NEAR]
+    far = [f"{name}_eval" for name in SPLIT]
+    expected = [*OTHERS, *LEVELS, *SPLIT, *far, *WHOLE, *SINGLE, *NEAR]
     assert sorted(envs.names()) == sorted(expected)
 
 
-def test_mazes_have_a_held_out_split_where_the_field_has_one():
+def test_mazes_have_a_far_split_where_the_field_has_one():
     plain = [name for name in envs.names() if name not in NEAR]
     assert {name: envs.eval_split(name) for name in plain} == {
         name: f"{name}_eval" if name in SPLIT else None for name in plain
