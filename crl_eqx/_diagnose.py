@@ -17,8 +17,9 @@ from .objectives import AbstractObjective
 from .objectives._base import AchievedGoal
 
 
-VERDICTS = ("healthy", "collapsing", "vanishing", "exploding")
-"""What `verdict` counts: index 0 is healthy."""
+VERDICTS = ("nothing found", "collapsing", "vanishing", "exploding")
+"""What `verdict` counts. It looks at gradients and representations alone: where it finds nothing
+amiss in them, a policy may still learn nothing, which only evaluations tell."""
 
 EXPLODING_NORM = 1e4
 VANISHING_RATIO = 1e-4

@@ -6,7 +6,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from ._env import AbstractGoalEnv, EnvState
 from ._rollout import Policy, select, start
@@ -61,14 +61,50 @@ def play(
 
     **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
     """
+    first, keys = begin(env, num_episodes, key=key)
+    last, traces = go_on(policy, env, first, keys, trace=trace)
+    moments = jax.tree.map(
+        lambda first, rest: jnp.concatenate([first[None], rest]), trace(first.env_state), traces
+    )
+    return last.evaluation(), moments
+
+
+class UnderWay(eqx.Module):
+    """Episodes in the middle of an evaluation."""
+
+    env_state: EnvState
+    tally: _Tally
+
+    def evaluation(self) -> Evaluation:
+        """What has been seen so far."""
+        return Evaluation(_metrics(self.tally))
+
+
+def begin(
+    env: AbstractGoalEnv, num_episodes: int, *, key: PRNGKey
+) -> tuple[UnderWay, Key[Array, " steps"]]:
+    """Fresh episodes, and the keys of their steps, which `go_on` may take all at once or in
+    pieces."""
     start_key, key = jax.random.split(key)
     first = start(env, num_episodes, key=start_key).env_state
     zeros = jnp.zeros(num_episodes)
     rules = {name: zeros for name in jax.eval_shape(lambda: _rules(env, first))}
     tally = _Tally(jnp.ones(num_episodes), zeros, rules, zeros)
+    return UnderWay(first, tally), jax.random.split(key, env.episode_length)
 
-    def body(carry, key):
-        env_state, tally = carry
+
+def go_on(
+    policy: Policy,
+    env: AbstractGoalEnv,
+    under_way: UnderWay,
+    keys: Key[Array, " steps"],
+    *,
+    trace: Callable[[EnvState], PyTree[Any]] = lambda env_state: None,
+) -> tuple[UnderWay, PyTree[Any]]:
+    """One step for every key; the traces are of the moments after them."""
+
+    def body(under_way, key):
+        env_state, tally = under_way.env_state, under_way.tally
         action = policy(env_state.state, env_state.goal, key)
         was_alive = tally.alive
         env_state = select(was_alive > 0, jax.vmap(env.step)(env_state, action), env_state)
@@ -80,14 +116,9 @@ def play(
             time_at={name: tally.time_at[name] + was_alive * rules[name] for name in rules},
             final_distance=jnp.where(was_alive > 0, distance, tally.final_distance),
         )
-        return (env_state, tally), trace(env_state)
+        return UnderWay(env_state, tally), trace(env_state)
 
-    keys = jax.random.split(key, env.episode_length)
-    (_, tally), traces = jax.lax.scan(body, (first, tally), keys)
-    moments = jax.tree.map(
-        lambda first, rest: jnp.concatenate([first[None], rest]), trace(first), traces
-    )
-    return Evaluation(_metrics(tally)), moments
+    return jax.lax.scan(body, under_way, keys)
 
 
 def _metrics(tally: _Tally) -> dict[str, Float[Array, " episodes"]]:

@@ -1,5 +1,6 @@
 """A critic alone, learnt from trajectories that are already in memory."""
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import equinox as eqx
@@ -9,7 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ._errors import UserError
+from ._errors import first_line, UserError
 from ._replay import Batch
 from ._step import adam
 from ._types import Action, Goal, PRNGKey, Repr, State
@@ -20,43 +21,113 @@ from .objectives._base import AchievedGoal
 from .relabel import future_index
 
 
+def _numbers(value: Any, name: str) -> np.ndarray:
+    """As NumPy's float32. **Raises:** `UserError` in the words of whoever gave `name`."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"`Trajectories({name})` is no array: {first_line(error)}.") from error
+    if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
+        raise UserError(f"`Trajectories({name})` must hold real numbers, not {array.dtype}.")
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float32)
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        raise UserError(
+            f"`Trajectories({name})` must be finite in float32: at {bad[0].tolist()} it holds "
+            f"{array[tuple(bad[0])]}."
+        )
+    return array
+
+
+def _padded(parts: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """`[n, t, size]` out of n arrays `[their own length, size]`, zeros after their ends, and their
+    lengths."""
+    arrays = [_numbers(part, f"{name}[{i}]") for i, part in enumerate(parts)]
+    for i, array in enumerate(arrays):
+        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
+            raise UserError(
+                f"`Trajectories({name})` must be arrays [length, size] of one size: {name}[0] is "
+                f"{list(arrays[0].shape)}, and {name}[{i}] is {list(array.shape)}."
+            )
+    lengths = np.array([len(array) for array in arrays], int)
+    padded = np.zeros((len(arrays), lengths.max(initial=0), arrays[0].shape[1]), np.float32)
+    for row, array in zip(padded, arrays, strict=True):
+        row[: len(array)] = array
+    return padded, lengths
+
+
+def _as_block(value: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+    """`[n, t, size]`, and the lengths where a list says them itself."""
+    if isinstance(value, list | tuple) and value and all(np.ndim(part) == 2 for part in value):
+        return _padded(value, name)
+    return _numbers(value, name), None
+
+
+def _whole_lengths(lengths: Any, n: int, t: int) -> np.ndarray:
+    found = np.asarray(lengths)
+    whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and (found % 1 == 0).all())
+    if found.shape != (n,) or not whole or found.min(initial=0) < 0 or found.max(initial=0) > t:
+        raise UserError(
+            f"`Trajectories(lengths={lengths})` must be {n} whole numbers from 0 to {t}, one for "
+            f"each trajectory."
+        )
+    return found.astype(int)
+
+
 class Trajectories(eqx.Module):
     """`n` trajectories of up to `t` steps.
 
     **Arguments:**
 
-    - `states`: `[n, t, state]`.
-    - `actions`: `[n, t, action]`, or none: then φ takes the state alone.
+    - `states`: `[n, t, state]`, or a list of n arrays `[length, state]`, whose lengths may differ.
+    - `actions`: `[n, t, action]` or such a list, or none: then φ takes the state alone.
     - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them.
 
-    **Raises:** `UserError` when shapes disagree, or when no trajectory has two steps.
+    **Raises:** `UserError` when shapes disagree, a number is not real and finite, a length is not
+    a whole number of steps, or no trajectory has two steps.
     """
 
     states: Float[Array, "n t state"]
     actions: Float[Array, "n t action"]
     lengths: Int[Array, " n"]
 
-    def __init__(self, states, actions=None, lengths=None):
-        states = jnp.asarray(states, jnp.float32)
+    def __init__(self, states: Any, actions: Any = None, lengths: Any = None):
+        states, own_lengths = _as_block(states, "states")
         if states.ndim != 3:
-            raise UserError(f"`Trajectories(states)` must be [n, t, state], not {states.shape}.")
+            raise UserError(
+                f"`Trajectories(states)` must be [n, t, state] or a list of [length, state], not "
+                f"{states.shape}."
+            )
         n, t, _ = states.shape
-        actions = jnp.zeros((n, t, 0)) if actions is None else jnp.asarray(actions, jnp.float32)
+        if actions is None:
+            actions, action_lengths = np.zeros((n, t, 0), np.float32), None
+        else:
+            actions, action_lengths = _as_block(actions, "actions")
         if actions.ndim != 3 or actions.shape[:2] != (n, t):
             raise UserError(
                 f"`Trajectories(actions=...)` must be [{n}, {t}, action] like the states, not "
                 f"{actions.shape}."
             )
-        host_lengths = np.full(n, t) if lengths is None else np.asarray(lengths)
-        if host_lengths.shape != (n,) or host_lengths.max(initial=0) > t:
-            raise UserError(
-                f"`Trajectories(lengths=...)` must be {n} numbers of at most {t}, one for each "
-                f"trajectory."
-            )
-        if host_lengths.max(initial=0) < 2:
+        if own_lengths is not None and action_lengths is not None:
+            for i in np.flatnonzero(own_lengths != action_lengths):
+                raise UserError(
+                    f"`Trajectories`: states[{i}] has {own_lengths[i]} steps, and actions[{i}] has "
+                    f"{action_lengths[i]}."
+                )
+        whole = np.full(n, t) if own_lengths is None else own_lengths
+        if lengths is not None:
+            found = _whole_lengths(lengths, n, t)
+            if (found > whole).any():
+                raise UserError(
+                    f"`Trajectories(lengths={lengths})`: the trajectories have only "
+                    f"{whole.tolist()} steps."
+                )
+            whole = found
+        if whole.max(initial=0) < 2:
             raise UserError("`Trajectories`: no trajectory has two steps, so none has a future.")
-        self.states, self.actions = states, actions
-        self.lengths = jnp.asarray(host_lengths, jnp.int32)
+        self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
+        self.lengths = jnp.asarray(whole, jnp.int32)
 
     def sample(self, size: int, *, discount: float, key: PRNGKey) -> Batch:
         """`size` steps, uniform over those that have a future, each with a state of its future."""
@@ -99,8 +170,12 @@ class Critic(eqx.Module):
     ) -> "Critic":
         """Encoders for `data`; goals are whole states unless `goal_size` says otherwise.
 
+        **Raises:** `UserError` if `goal_size` is not a positive number.
+
         `**encoder` are keywords of [`crl_eqx.nn.Encoder`][], such as `depth` and `width`.
         """
+        if goal_size is not None and goal_size < 1:
+            raise UserError(f"`Critic.create(goal_size={goal_size})` must be positive.")
         sa_key, g_key = jax.random.split(key)
         state_size, action_size = data.states.shape[-1], data.actions.shape[-1]
         return cls(
@@ -122,6 +197,25 @@ class Critic(eqx.Module):
     def __call__(self, state: State, goal: Goal, action: Action | None = None):
         """The energy, `[*batch]`: the larger, the sooner `goal` follows."""
         return self.energy(self.sa_repr(state, action), self.g_repr(goal))
+
+
+def _check_sizes(critic: Critic, data: Trajectories, achieved_goal: AchievedGoal) -> None:
+    """**Raises:** `UserError` unless the critic takes what `data` and `achieved_goal` give."""
+    state, action = data.states[0, :1], data.actions[0, :1]
+    goal = jnp.zeros(jax.eval_shape(achieved_goal, state).shape)
+    given = f"states and actions of {state.shape[-1]} and {action.shape[-1]}"
+    wanted = {
+        f"`achieved_goal` gives goals of {goal.shape[-1]}": lambda: critic.g_repr(goal),
+        f"the data have {given}": lambda: critic.sa_repr(state, action),
+    }
+    for what, call in wanted.items():
+        try:
+            jax.eval_shape(call)
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"`fit(critic, data)`: {what} numbers, which is not what the critic was made for "
+                f"(`Critic.create(data, goal_size=...)`)."
+            ) from error
 
 
 def fit(
@@ -150,7 +244,16 @@ def fit(
     - `achieved_goal`: the part of a state that is a goal, default all of it.
 
     **Returns:** the critic, and every metric as an array `[num_updates]`.
+
+    **Raises:** `UserError` if a number is out of its range, or goals or states do not fit the
+    critic's encoders.
     """
+    if not 0 < discount <= 1:
+        raise UserError(f"`fit(discount={discount})` must lie in (0, 1].")
+    for name, count in dict(num_updates=num_updates, batch_size=batch_size).items():
+        if count < 1:
+            raise UserError(f"`fit({name}={count})` must be positive.")
+    _check_sizes(critic, data, achieved_goal)
     objective = CRL() if objective is None else objective
     optimizer = adam() if optimizer is None else optimizer
     params, static = eqx.partition(critic, eqx.is_inexact_array)

@@ -1,6 +1,6 @@
 """Gymnasium, both ways: its pendulum learns to stand up, and a maze of ours is one of its own.
 
-Run it with `python examples/gymnasium_both_ways.py`, after `pip install 'crl-eqx[gym]'`.
+Run it with `python examples/gymnasium_both_ways.py`, after `pip install -e '.[gym]'`.
 """
 
 import equinox as eqx

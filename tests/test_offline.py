@@ -73,14 +73,60 @@ def test_steps_are_drawn_evenly_and_only_with_futures_of_their_own_trajectory():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((3, 4)),), r"must be \[n, t, state\], not \(3, 4\)"),
+        ((np.zeros((3, 4)),), r"must be \[n, t, state\] or a list .*not \(3, 4\)"),
         ((np.zeros((3, 4, 2)), np.zeros((3, 5, 1))), r"must be \[3, 4, action\]"),
-        ((np.zeros((3, 4, 2)), None, [4, 4]), "3 numbers of at most 4"),
-        ((np.zeros((3, 4, 2)), None, [4, 5, 1]), "3 numbers of at most 4"),
+        ((np.zeros((3, 4, 2)), None, [4, 4]), "3 whole numbers from 0 to 4"),
+        ((np.zeros((3, 4, 2)), None, [4, 5, 1]), "3 whole numbers from 0 to 4"),
         ((np.zeros((3, 4, 2)), None, [1, 0, 1]), "no trajectory has two steps"),
+        ((np.zeros((3, 4, 2)), None, [4, -1, 1]), "3 whole numbers from 0 to 4"),
+        ((np.zeros((3, 4, 2)), None, [4, 2.5, 1]), "3 whole numbers from 0 to 4"),
+        ((np.zeros((3, 4, 2)), None, [4, np.nan, 1]), "3 whole numbers from 0 to 4"),
+        ((np.where(np.arange(24).reshape(3, 4, 2) == 13, np.nan, 0.0),), r"at \[1, 2, 1\] .* nan"),
+        ((np.full((3, 4, 2), 1e39),), "finite in float32"),
+        ((np.zeros((3, 4, 2), complex),), "real numbers, not complex128"),
+        ((np.zeros((3, 4, 2), "U1"),), "real numbers, not <U1"),
+        (([[0.0, 1.0], [0.0]],), "is no array"),
+        (([np.zeros((3, 2)), np.zeros((4, 1))],), r"states\[0\] is \[3, 2\], .*\[1\] is \[4, 1\]"),
+        (([np.zeros((3, 2)), np.full((4, 2), np.inf)],), r"states\[1\]\)` must be finite"),
+        (
+            ([np.zeros((3, 2)), np.zeros((4, 2))], [np.zeros((4, 1)), np.zeros((3, 1))]),
+            r"states\[0\] has 3 steps, and actions\[0\] has 4",
+        ),
+        (([np.zeros((3, 2)), np.zeros((4, 2))], None, [4, 4]), "have only .3, 4. steps"),
         ((np.zeros((3, 1, 2)),), "no trajectory has two steps"),
     ],
 )
 def test_data_without_a_shape_or_a_future_is_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         Trajectories(*arguments)
+
+
+def test_a_ragged_list_is_padded_inside():
+    rng = np.random.default_rng(0)
+    states = [rng.normal(size=(n, 2)) for n in (5, 3, 8)]
+    actions = [rng.normal(size=(n, 1)) for n in (5, 3, 8)]
+    ragged = Trajectories(states, actions)
+    pad = lambda parts: np.stack([np.pad(x, ((0, 8 - len(x)), (0, 0))) for x in parts])
+    assert eqx.tree_equal(ragged, Trajectories(pad(states), pad(actions), [5, 3, 8]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(discount=1.5), r"`fit\(discount=1.5\)` must lie in \(0, 1\]"),
+        (dict(discount=float("nan")), "must lie in"),
+        (dict(num_updates=0), r"`fit\(num_updates=0\)` must be positive"),
+        (dict(batch_size=-1), r"`fit\(batch_size=-1\)` must be positive"),
+        (dict(achieved_goal=lambda s: s[..., :1]), "`achieved_goal` gives goals of 1 numbers"),
+    ],
+)
+def test_what_cannot_be_fitted_is_said(options, message):
+    data = Trajectories(np.zeros((3, 4, 2)))
+    critic = Critic.create(data, depth=4, width=8, key=jax.random.key(0))
+    with pytest.raises(UserError, match=message):
+        fit(critic, data, **(dict(num_updates=1, key=jax.random.key(1)) | options))
+    with pytest.raises(UserError, match="goal_size=-2"):
+        Critic.create(data, goal_size=-2, key=jax.random.key(0))
+    with pytest.raises(UserError, match="states and actions of 3 and 0 numbers"):
+        fit(critic, Trajectories(np.zeros((3, 4, 3))), num_updates=1,
+            achieved_goal=lambda s: s[..., :2], key=jax.random.key(1))  # fmt: skip

@@ -1,34 +1,44 @@
-"""The commands of `crl-eqx`, one file each."""
+"""The commands of `crl-eqx`, one file each, imported when asked for."""
 
+import importlib
+import importlib.metadata
 import sys
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich.console import Console
 
-from .._errors import UserError
-from ..run import TrainingError
+from .._errors import kept_error, TrainingError, UserError
 from ._cache import use_compilation_cache
-from ._envs import envs
-from ._evaluate import evaluate
-from ._export import export
-from ._info import info
-from ._render import render
-from ._train import resume, train
+from ._whose import sentence_about
 
 
-COMMANDS: dict[str, tuple[Callable[[Sequence[str], Console], int], str]] = {
-    "train": (train, "train an agent (or go on with one: --resume RUN)"),
-    "resume": (resume, "go on with a run from its newest checkpoint"),
-    "evaluate": (evaluate, "play fresh episodes with a trained agent and report"),
-    "render": (render, "draw a trained agent, or a task played at random: --env NAME"),
-    "export": (export, "write a trained policy as a file that JAX alone can run"),
-    "envs": (envs, "list the tasks, or show one"),
-    "info": (info, "what a run is, how far it got, and what it was made with"),
+class Command(NamedTuple):
+    """Where a command is, and what it does."""
+
+    module: str
+    sentence: str
+    function: str | None = None
+    """Default: named as the command."""
+
+    def load(self, name: str) -> Callable[[Sequence[str], Console], int]:
+        module = importlib.import_module(f".{self.module}", __package__)
+        return getattr(module, self.function or name)
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command("_train", "train an agent (or go on with one: --resume RUN)"),
+    "resume": Command("_train", "go on with a run from its newest checkpoint"),
+    "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),
+    "render": Command("_render", "draw a trained agent, or a task played at random: --env NAME"),
+    "export": Command("_export", "write a trained policy as a file that JAX alone can run"),
+    "envs": Command("_envs", "list the tasks, or show one"),
+    "info": Command("_info", "what a run is, how far it got, and what it was made with"),
 }
 
 
 def _usage() -> str:
-    rows = [f"  {name:<10}{sentence}" for name, (_, sentence) in COMMANDS.items()]
+    rows = [f"  {name:<10}{command.sentence}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "crl-eqx: deep contrastive reinforcement learning",
@@ -36,18 +46,32 @@ def _usage() -> str:
             "usage: crl-eqx COMMAND [options]        crl-eqx COMMAND --help",
             "",
             *rows,
+            "",
+            "crl-eqx --version        --debug, anywhere: tracebacks in place of sentences",
         ]
     )
+
+
+def version() -> str:
+    """Of this package; a source tree that was not installed does not know."""
+    try:
+        return importlib.metadata.version("crl-eqx")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown: a source tree that is not installed"
 
 
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code.
 
-    0: done. 1: training went wrong. 2: a mistake in the call, told in one sentence. 128 + n: saved
-    and stopped by signal n.
+    0: done. 1: training went wrong. 2: a mistake in the call, in a task of one's own, or something
+    outside of the program, told in one sentence. 128 + n: saved and stopped by signal n.
     """
+    debug, arguments = "--debug" in arguments, [word for word in arguments if word != "--debug"]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        print(f"crl-eqx {version()}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
@@ -56,12 +80,14 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     use_compilation_cache()
     try:
-        return COMMANDS[name][0](rest, Console())
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except TrainingError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return COMMANDS[name].load(name)(rest, Console())
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        told = kept_error(error)
+        expected = isinstance(told, UserError | TrainingError)
+        sentence = str(told) if expected else sentence_about(told)
+        if debug or sentence is None:
+            raise
+        print(sentence, file=sys.stderr)
+        return 1 if isinstance(told, TrainingError) else 2

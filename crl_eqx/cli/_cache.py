@@ -11,5 +11,8 @@ def use_compilation_cache() -> None:
     own variables says where, or not at all. Programs that call back into Python, as native physics
     does, are not kept: JAX cannot."""
     if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
-        folder = platformdirs.user_cache_path("crl-eqx") / "compiled"
+        try:
+            folder = platformdirs.user_cache_path("crl-eqx") / "compiled"
+        except RuntimeError:  # neither HOME nor an entry in passwd, as in some containers
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))

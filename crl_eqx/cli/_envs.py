@@ -93,7 +93,7 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
         "steps",
         "dt (s)",
         "success",
-        "held-out goals",
+        "far goals",
     ):
         table.add_column(column, no_wrap=column == "task")
     for task in tasks:

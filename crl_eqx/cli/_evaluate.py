@@ -32,7 +32,7 @@ class Evaluate:
     candidates: int = 16
     """Samples that best-of chooses from."""
     env: str | None = None
-    """Another task with the same sizes; default the run's own, and its held-out goals."""
+    """Another task with the same sizes; default the run's own, and its far goals."""
     seed: int = 1
     """Seed of the episodes."""
     kernel: Kernel = "auto"
@@ -48,9 +48,9 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     require_positive(episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
     names = [options.env or run.config.env]
-    held_out = envs.eval_split(run.config.env)
-    if options.env is None and held_out is not None:
-        names.append(held_out)
+    far = envs.eval_split(run.config.env)
+    if options.env is None and far is not None:
+        names.append(far)
     policy = make_acting(options.acting, options.candidates)
     rows = {}
     for name in names:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,26 @@ def _latest(rows: Sequence[dict], prefix: str) -> dict[str, float]:
     return {k: v for row in rows for k, v in row.items() if k.startswith(prefix)}
 
 
+def progress(rows: Sequence[dict]) -> str | None:
+    """Whether the latest evaluation is better than the first, by more than chance; None where
+    there are not two."""
+    evaluations = [row for row in rows if "eval/final_distance" in row]
+    if len(evaluations) < 2:
+        return None
+    first, last = evaluations[0], evaluations[-1]
+    steps = last["gradient_steps"] - first["gradient_steps"]
+    gains = {"final distance": ("eval/final_distance", -1), "success": ("eval/success_rate", 1)}
+    told = []
+    for name, (key, sign) in gains.items():
+        chance = 2 * math.hypot(first[f"{key}_se"], last[f"{key}_se"])
+        better = sign * (last[key] - first[key]) > chance
+        told.append((better, f"{name} {first[key]:.3g} -> {last[key]:.3g}"))
+    what = ", ".join(words for _, words in told)
+    if any(better for better, _ in told):
+        return f"better than untrained ({what})"
+    return f"no better than untrained after {steps:,} updates ({what}; within 2 standard errors)"
+
+
 def info(arguments: Sequence[str], console: Console) -> int:
     run = tyro.cli(Info, prog="crl-eqx info", args=list(arguments)).run
     config = load_config(run / CONFIG)
@@ -40,7 +61,10 @@ def info(arguments: Sequence[str], console: Console) -> int:
         for name, value in sorted(_latest(rows, "eval").items()):
             if not name.endswith("_se"):
                 say(f"  {name:<40}{value:.3f}")
-        say(f"  health: {rows[-1].get('health/verdict', 'not measured')}")
+        verdict = rows[-1].get("health/verdict", "not measured")
+        say(f"  gradients and representations: {verdict}")
+        if sentence := progress(rows):
+            say(f"  learning: {sentence}")
     steps = CheckpointStore(run / "checkpoints").steps()
     say("checkpoints: " + (", ".join(f"{step:,}" for step in steps) or "none"))
     return 0

@@ -1,5 +1,6 @@
 """The loop that a person starts: configuration, progress, metrics, checkpoints, pictures."""
 
+from .._errors import TrainingError as TrainingError
 from ._build import (
     check as check,
     make_acting as make_acting,
@@ -32,7 +33,6 @@ from ._loop import (
     resumed_config as resumed_config,
     Run as Run,
     train as train,
-    TrainingError as TrainingError,
 )
 from ._pictures import (
     draw_curve as draw_curve,

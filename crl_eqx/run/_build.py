@@ -42,14 +42,6 @@ from ._config import (
 )
 
 
-ACTIVATIONS = {
-    "swish": jax.nn.swish,
-    "relu": jax.nn.relu,
-    "gelu": jax.nn.gelu,
-    "tanh": jax.nn.tanh,
-}
-
-
 def make_env(config: Config, name: str | None = None, *, training: bool = False) -> AbstractGoalEnv:
     """The task as it is evaluated, or trained on; or another one (its evaluation split) with the
     same options, on the same physics, randomized alike."""
@@ -124,7 +116,7 @@ def with_physics(config: Config) -> Config:
     resumed."""
     if config.physics != "auto" or envs.is_gymnasium(config.env):
         return config
-    return dataclasses.replace(config, physics=envs.default_physics())
+    return dataclasses.replace(config, physics=envs.default_physics(config.data.num_envs))
 
 
 def make_energy(learning: Learning) -> AbstractEnergy:
@@ -157,7 +149,7 @@ def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
         initial_alpha=config.learning.initial_alpha,
         residual=network.residual,
         layer_norm=network.layer_norm,
-        activation=ACTIVATIONS[network.activation],
+        activation=network.activation,
         **dataclasses.asdict(config.compute),
         key=key,
     )
@@ -261,7 +253,7 @@ def check(config: Config) -> None:
     _check_gymnasium(config)
     check_compute(config)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
-        raise UserError("`--wandb` needs Weights & Biases: pip install 'crl-eqx[wandb]'.")
+        raise UserError("`--wandb` needs Weights & Biases: pip install wandb.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
         raise UserError(
             f"`--repr-size {config.network.repr_size}` must be even under `--energy mrn`: the "
@@ -414,7 +406,7 @@ def check_compute(config: Config) -> None:
             network.width,
             residual=network.residual,
             layer_norm=network.layer_norm,
-            activation=ACTIVATIONS[network.activation],
+            activation=network.activation,
             key=key,
         )
         return Stacked(block, 1, key=key, **compute)

@@ -148,7 +148,7 @@ class Evaluation:
     eval_acting: ActingName = "deterministic"
     """How the policy acts while it is evaluated."""
     eval_split: bool = True
-    """Also evaluate on the task's held-out goals, where it has them."""
+    """Also evaluate on the task's far goals (its _eval task), where it has them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -242,7 +242,7 @@ class Config:
     FILE.py:FUNCTION a task of one's own."""
     physics: Literal["auto", "native", "mjx", "warp"] = "auto"
     """MuJoCo's C engine (native), MuJoCo in JAX (mjx), or MuJoCo Warp (warp, needs the extra
-    `warp`); auto is native on CPUs, else mjx."""
+    `warp`); auto is native on CPUs and beside a GPU with enough cores, else mjx."""
     total_env_steps: int = 100_000_000
     """At least so many environment steps are taken, prefill included."""
     seed: tuple[int, ...] = (0,)

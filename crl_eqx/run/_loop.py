@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ from .. import envs
 from .._agent import Agent
 from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
-from .._errors import UserError
-from .._evaluate import evaluate
-from .._train import TrainState, TrainStep
+from .._errors import TrainingError, UserError
+from .._evaluate import begin, go_on
+from .._train import Acting, TrainState, TrainStep
+from .._types import PRNGKey
 from ..nn import audit
 from ._build import (
     check,
@@ -48,10 +49,6 @@ from ._provenance import record_provenance
 from ._resources import check_resources, estimate
 from ._signals import stop_requests, StopRequest
 from ._writers import open_writers, Writer
-
-
-class TrainingError(RuntimeError):
-    """Training itself went wrong, through nobody's typing; the message is one sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +109,32 @@ def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: C
         )
 
 
+class PiecewiseEvaluation:
+    """[`crl_eqx.evaluate`][] in some twenty calls, between which it can be left."""
+
+    def __init__(self, acting: Acting, env: AbstractGoalEnv, num_episodes: int):
+        steps = env.episode_length
+        self._steps = steps
+        self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
+        self._begin = eqx.filter_jit(lambda key: begin(env, num_episodes, key=key))
+        self._go_on = eqx.filter_jit(
+            lambda agent, under_way, keys: go_on(acting(agent), env, under_way, keys)[0]
+        )
+        self._summary = eqx.filter_jit(lambda under_way: under_way.evaluation().summary())
+
+    def __call__(
+        self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
+    ) -> dict[str, float] | None:
+        """The summary, or None if `go_on`, told the share that is done, said no."""
+        under_way, keys = self._begin(key)
+        for done in range(0, self._steps, self._piece):
+            if not go_on(done / self._steps):
+                return None
+            under_way = self._go_on(agent, under_way, keys[done : done + self._piece])
+            jax.block_until_ready(under_way)
+        return {name: float(value) for name, value in self._summary(under_way).items()}
+
+
 class Run:
     """One seed's run: its objects, its directory, and the compiled functions."""
 
@@ -141,27 +164,24 @@ class Run:
         """The state's shapes, without its arrays."""
         return eqx.filter_eval_shape(self.initial)
 
-    def _make_evaluators(self) -> dict[str, Callable[..., dict]]:
+    def _make_evaluators(self) -> dict[str, "PiecewiseEvaluation"]:
         evaluation = self.config.evaluation
         acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
         splits = {"eval": self.env}
-        held_out = envs.eval_split(self.config.env)
-        if evaluation.eval_split and held_out is not None:
+        far = envs.eval_split(self.config.env)
+        if evaluation.eval_split and far is not None:
             try:
-                splits["eval_split"] = make_env(self.config, held_out)
+                splits["eval_split"] = make_env(self.config, far)
             except UserError as error:
                 raise UserError(
-                    f"{error} This is about the task's far goals, {held_out}: `--no-eval-split` "
+                    f"{error} This is about the task's far goals, {far}: `--no-eval-split` "
                     f"leaves them out."
                 ) from error
 
-        def evaluator(env: AbstractGoalEnv):
-            def run(agent: Agent, key):
-                return evaluate(acting(agent), env, evaluation.eval_episodes, key=key).summary()
-
-            return eqx.filter_jit(run)
-
-        return {name: evaluator(env) for name, env in splits.items()}
+        return {
+            name: PiecewiseEvaluation(acting, env, evaluation.eval_episodes)
+            for name, env in splits.items()
+        }
 
     def prefilling(self, state: TrainState) -> bool:
         """Whether the replay still holds too little to learn from: at the beginning, and again
@@ -192,14 +212,20 @@ class Run:
         self._compiled.add(name)
         return "compiling" if first else name
 
-    def evaluations(self, agent: Agent, env_steps: int) -> dict[str, float]:
-        """Every split's metrics, from keys that only the seed and the step count fix."""
+    def evaluations(
+        self, agent: Agent, env_steps: int, *, go_on: Callable[[float], bool]
+    ) -> dict[str, float] | None:
+        """Every split's metrics, from keys that only the seed and the step count fix; None if
+        `go_on`, which is asked again and again and told the share that is done, said no."""
         key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
-        return {
-            f"{split}/{name}": float(value)
-            for split, evaluator in self._evaluators.items()
-            for name, value in evaluator(agent, key).items()
-        }
+        row: dict[str, float] = {}
+        for number, (split, evaluator) in enumerate(self._evaluators.items()):
+            share = lambda part, number=number: (number + part) / len(self._evaluators)
+            metrics = evaluator(agent, key, go_on=lambda part, share=share: go_on(share(part)))
+            if metrics is None:
+                return None
+            row |= {f"{split}/{name}": value for name, value in metrics.items()}
+        return row
 
     def _diagnose_state(self, state: TrainState, key) -> dict[str, jax.Array]:
         batch_key, loss_key = jax.random.split(key)
@@ -248,28 +274,32 @@ COUNTS = "train/episodes", "train/failures"
 
 
 class Meter:
-    """Averages training metrics between two rows, and measures the pace."""
+    """Averages training metrics between two rows, and measures the pace.
 
-    def __init__(self, env_steps: int):
+    `rows` is what a checkpoint keeps of it, so that the next row is an uninterrupted run's.
+    """
+
+    def __init__(self, env_steps: int, rows: Sequence[Any] = ()):
         self._since(env_steps)
+        self.rows.extend((dict(row), int(updates)) for row, updates in rows)  # JSON has no tuples
 
     def _since(self, env_steps: int) -> None:
         self._env_steps, self._at = env_steps, time.monotonic()
-        self._rows: list[tuple[dict[str, float], int]] = []
+        self.rows: list[tuple[dict[str, float], int]] = []
         self._timed_updates, self._seconds = 0, 0.0
 
     def add(self, row: dict[str, float], *, updates: int, seconds: float | None) -> None:
         """An unroll's metrics, averages over its `updates`, and the seconds that it took; None if
         compiling was part of them."""
-        self._rows.append((row, updates))
+        self.rows.append((row, updates))
         if seconds is not None:
             self._timed_updates += updates
             self._seconds += seconds
 
     def take(self, env_steps: int) -> dict[str, float]:
         """The averages over all updates since the last call; counts are summed."""
-        counts = {name: sum(row[name] for row, _ in self._rows) for name in COUNTS if self._rows}
-        learnt = [(row, updates) for row, updates in self._rows if updates]
+        counts = {name: sum(row[name] for row, _ in self.rows) for name in COUNTS if self.rows}
+        learnt = [(row, updates) for row, updates in self.rows if updates]
         total = sum(updates for _, updates in learnt)
         names = learnt[0][0].keys() - set(COUNTS) if learnt else ()
         means = {name: sum(row[name] * n for row, n in learnt) / total for name in sorted(names)}
@@ -305,19 +335,26 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
 
 
 def _loop(
-    run: Run, state: TrainState, success: float | None, reporter: Reporter, stop: StopRequest
+    run: Run, state: TrainState, kept: dict[str, Any], reporter: Reporter, stop: StopRequest
 ) -> Outcome:
-    """Advances to the budget, or to a request to stop."""
+    """Advances to the budget, or to a request to stop.
+
+    `kept` is what was saved with the state: the success rate, the meter's rows, and whether an
+    evaluation is still due.
+    """
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
-    meter = Meter(env_steps)
-    saved_at = env_steps or None  # a state beyond the beginning was restored
+    success: float | None = kept.get("success_rate")
+    meter = Meter(env_steps, kept.get("meter", ()))
+    due = bool(kept.get("evaluation_due", env_steps == 0))
+    unsaved = not kept
 
     def save(state: TrainState) -> None:
-        nonlocal saved_at
+        nonlocal unsaved
         reporter.phase("saving")
-        run.store.save(state, run.step.buffer, metadata={"success_rate": success})
-        saved_at = env_steps
+        metadata = {"success_rate": success, "meter": meter.rows, "evaluation_due": due}
+        run.store.save(state, run.step.buffer, metadata=metadata)
+        unsaved, stop.save = False, False
 
     with contextlib.ExitStack() as stack:
         # A run that starts from its beginning writes all of its rows, the one of step 0 included.
@@ -325,29 +362,43 @@ def _loop(
         for writer in writers:
             stack.callback(writer.close)
 
+        def undisturbed(share: float) -> bool:
+            """Whether an evaluation may go on."""
+            reporter.part(share)
+            if stop.save:
+                save(state)
+                reporter.phase("evaluating")
+            return not stop
+
         def measure(*, evaluated: bool) -> None:
-            """Writes a row about the present state."""
-            nonlocal success
-            row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
-            row |= meter.take(env_steps)
+            """Writes a row about the present state, unless a stop comes between: then it is due."""
+            nonlocal success, due, unsaved
+            found: dict[str, float] | None = {}
             if evaluated:
+                due = True
                 reporter.phase(run.phase("evaluating"))
-                row |= run.evaluations(state.agent, env_steps)
-                success = float(row["eval/success_rate"])
+                found = run.evaluations(state.agent, env_steps, go_on=undisturbed)
+                if found is None:
+                    return
+                due, unsaved, success = False, True, float(found["eval/success_rate"])
                 reporter.success(success)
+            row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
+            row |= meter.take(env_steps) | found
             if config.logging.diagnostics and not run.prefilling(state):
                 row |= run.diagnostics(state, env_steps)
             for writer in writers:
                 writer.write(row)
 
-        if env_steps == 0:
+        if due:
+            if unsaved:
+                save(state)  # evaluating a deep network on a slow machine takes minutes
             measure(evaluated=True)
         while env_steps < config.total_env_steps and not stop:
             phase = run.phase("prefilling" if run.prefilling(state) else "training")
             reporter.phase(phase)
             before, updates_before, begun = env_steps, gradient_steps, time.monotonic()
             state, metrics = run.advance(state)
-            row = _floats(metrics)
+            row, unsaved = _floats(metrics), True
             env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
             _check_finite(row, run)
             seconds = None if phase == "compiling" else time.monotonic() - begun
@@ -356,10 +407,10 @@ def _loop(
             evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
             if evaluated or crossed(before, env_steps, config.logging.log_every):
                 measure(evaluated=evaluated)
-            if crossed(before, env_steps, config.logging.checkpoint_every):
+            if stop.save or crossed(before, env_steps, config.logging.checkpoint_every):
                 save(state)
             reporter.update(env_steps)
-        if saved_at != env_steps:
+        if unsaved:
             save(state)
     return Outcome(run.run_dir, env_steps, stop.exit_code, success)
 
@@ -367,7 +418,8 @@ def _loop(
 def train(config: Config, run_dir: Path, console: Console, *, resume: bool = False) -> Outcome:
     """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint.
 
-    SIGINT and SIGTERM save and return; the outcome's `exit_code` says which it was.
+    SIGINT, SIGTERM, SIGHUP and SIGUSR2 save and return, and the outcome's `exit_code` says which
+    it was; SIGUSR1 saves and goes on. In a thread that is not the main one nothing is listened to.
 
     **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
     another process trains in `run_dir`; `TrainingError` when the losses leave the finite numbers.
@@ -380,7 +432,7 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
         done = int(state.env_steps)
         reporter = Reporter(console, total=config.total_env_steps, done=done)
         try:
-            return _loop(run, state, metadata.get("success_rate"), reporter, stop)
+            return _loop(run, state, metadata, reporter, stop)
         finally:
             reporter.close()
 

@@ -28,6 +28,7 @@ class Reporter:
         self._done = done
         self._marks: deque[tuple[float, int]] = deque()  # when, and how many steps were done
         self._last_line = 0.0
+        self._part: float | None = None
         self._phase, self._success = "starting", None
         self._bar = None
         if console.is_terminal:
@@ -45,11 +46,19 @@ class Reporter:
             return
         if self._phase == "compiling":
             self._marks.clear()  # the pace to come is another
-        self._phase = name
+        self._phase, self._part = name, None
         if self._bar is not None:
             self._bar.update(self._task, description=name)
         elif name == "compiling" or self._due():
             self._line()  # before the wait, not after it
+
+    def part(self, share: float) -> None:
+        """How much of the phase is over, from 0 to 1: for phases that take no environment steps."""
+        self._part = share
+        if self._bar is not None:
+            self._bar.update(self._task, status=self._status())
+        elif self._due():
+            self._line()
 
     def success(self, rate: float) -> None:
         self._success = rate
@@ -74,6 +83,8 @@ class Reporter:
 
     def _status(self) -> str:
         status = f"{self._done:,}/{self.total:,} steps"
+        if self._part is not None:
+            status += f"  {self._phase} {self._part:.0%}"
         if len(self._marks) > 1:
             (then, before), (now, done) = self._marks[0], self._marks[-1]
             rate = (done - before) / max(now - then, 1e-9)

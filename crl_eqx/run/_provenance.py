@@ -26,10 +26,19 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
 
 
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return (
+            "not installed"  # a source tree on the path, or a package that this run can do without
+        )
+
+
 def provenance() -> dict[str, Any]:
     """Versions of what computes, and the hardware it computes on; JSON-able, without host names."""
     return {
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES}
+        "versions": {name: _version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
         "hardware": {
             "system": f"{platform.system()} {platform.machine()}",

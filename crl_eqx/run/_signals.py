@@ -1,15 +1,28 @@
-"""Ctrl-C and SIGTERM ask a run to save and stop; a second one does not ask."""
+"""Signals to a run: save and stop, or save and go on."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def _there(*names: str) -> list[signal.Signals]:
+    """Windows has few of them."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+STOPS = _there("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
+"""Save and stop: Ctrl-C, a scheduler's end, a terminal that closed, and one that is free."""
+SAVES = _there("SIGUSR1")
+"""Save and go on: what schedulers send some minutes before the end."""
+
+
 class StopRequest:
-    """Whether, and by which signal, the run was asked to stop."""
+    """Whether, and by which signal, the run was asked to stop, or to save."""
 
     def __init__(self):
         self.signal: signal.Signals | None = None
+        self.save = False
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -22,17 +35,25 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listens for SIGINT and SIGTERM while the context is open."""
+    """Listens for `STOPS` and `SAVES` while the context is open; a second stop does not ask.
+
+    Only the main thread may listen: in any other the run goes on to its end.
+    """
     request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
 
     def ask(number, frame):
         del frame
+        if number in SAVES:
+            request.save = True
+            return
         if request:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 
-    listened = signal.SIGINT, signal.SIGTERM
-    previous = {number: signal.signal(number, ask) for number in listened}
+    previous = {number: signal.signal(number, ask) for number in (*STOPS, *SAVES)}
     try:
         yield request
     finally:

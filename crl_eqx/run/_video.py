@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import matplotlib
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
@@ -160,6 +159,10 @@ def _write(path: Path, frames: Iterable[Picture], size: tuple[int, int], fps: in
 
     imageio's own writer forks this process, which JAX's threads do not survive in every case.
     """
+    try:
+        from imageio_ffmpeg import get_ffmpeg_exe  # 30 MB that only videos need
+    except ImportError as error:
+        raise UserError("Videos need ffmpeg: pip install imageio-ffmpeg.") from error
     if path.suffix == ".gif":
         form = ["-vf", "split[a][b];[a]palettegen=stats_mode=diff[p];[b][p]paletteuse=dither=none"]
     else:

@@ -83,6 +83,13 @@ def _call(callback: Callable[..., np.ndarray], size: int, *arrays: Array) -> Arr
     return jax.pure_callback(callback, shape, jnp.concatenate(arrays), vmap_method="broadcast_all")
 
 
+def num_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class _Engine:
     """Threads and scratch memory, made when first used, once per process.
 
@@ -157,8 +164,7 @@ class _Engine:
     def _started(self) -> tuple[Rollout, list[MjData]]:
         _log_warnings()
         if self._pool is None or self._process != os.getpid():  # threads do not survive a fork
-            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-            threads = threads or os.cpu_count() or 1
+            threads = num_cores()
             data = [MjData(self._model) for _ in range(threads)]
             self._pool, self._process = (Rollout(nthread=threads), data), os.getpid()
         return self._pool

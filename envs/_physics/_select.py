@@ -6,15 +6,26 @@ import jax
 from ..._errors import UserError
 from .._mj import MjModel
 from ._base import AbstractPhysics
-from ._native import NativePhysics
+from ._native import NativePhysics, num_cores
 
 
 PHYSICS = ("native", "mjx", "warp")
 
 
-def default_physics() -> Literal["native", "mjx"]:
-    """`native` where JAX runs on a CPU, else `mjx`."""
-    return "native" if jax.default_backend() == "cpu" else "mjx"
+# Ant, measured on an H200 with 16 cores (docs/environments.md): native physics makes so many
+# control steps per second on a core, and MJX takes so long for one of all environments, for its
+# launches and for each environment.
+_NATIVE_RATE = 7_900.0
+_MJX_LAUNCHES, _MJX_EACH = 0.014, 2e-6
+
+
+def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
+    """`native` where JAX runs on a CPU, and where the cores beside an accelerator step `num_envs`
+    environments faster than it does, as with 512 environments from 5 cores on; else `mjx`."""
+    if jax.default_backend() == "cpu":
+        return "native"
+    native = num_envs / (_NATIVE_RATE * num_cores())
+    return "native" if native < _MJX_LAUNCHES + _MJX_EACH * num_envs else "mjx"
 
 
 def select_physics(physics: str | None, model: MjModel, substeps: int | float) -> AbstractPhysics:

@@ -143,11 +143,17 @@ def check_implementation(
         )
 
 
-def choose(remat: Remat = "auto") -> Implementation:
-    """What `implementation=None` stands for here."""
+def choose(remat: Remat = "auto", *, blocks: int) -> Implementation:
+    """What `implementation=None` stands for here.
+
+    On an H200 an update of depth 4 takes 0.71 ms as XLA compiles it and 0.91 ms as `packed`, one
+    of depth 16 2.16 and 1.13 ms (docs/kernels.md).
+    """
     if remat == "none":
         return "xla"
-    return "packed" if platform() == "gpu" else "checkpoint"
+    if platform() != "gpu":
+        return "checkpoint"
+    return "packed" if blocks > 1 else "xla"
 
 
 def _check_arrays(x: Any, params: TowerParams) -> None:
@@ -229,7 +235,9 @@ def residual_towers(
         _check_arrays(x, p)
         check_implementation(implementation, width=x.shape[-1], **options._asdict())
     empty = any(x.size == 0 for x in xs)
-    name = implementation or ("xla" if empty else choose(remat))
+    name = implementation or (
+        "xla" if empty else choose(remat, blocks=max(len(p.weights) for p in params))
+    )
     way = _WAYS[name]
     if empty and way.together:
         raise UnsupportedError(

@@ -3,14 +3,18 @@
 import dataclasses
 import json
 import math
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from crl_eqx import cli, envs
+from crl_eqx.cli._info import progress
 from crl_eqx.cli._train import _preset, parse_config
 from crl_eqx.run import load_run, PRESETS, read_metrics
 from crl_eqx.run._config import Task
@@ -64,7 +68,7 @@ def trained(tmp_path_factory):
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must name distinct seeds"),
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
-        ("train --wandb", "pip install 'crl-eqx[wandb]'"),
+        ("train --wandb", "pip install wandb"),
         (f"train --run-dir {'x' * 300}", "cannot be written"),
         ("train --env ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),
         ("train --env ant --env-option torque=-3", "`torque=-3.0` must be one of d4rl, gym, brax"),
@@ -385,3 +389,120 @@ def test_an_option_of_a_task_of_ones_own_is_kept_by_its_run(tmp_path, capsys):
     assert "--env-option ('gear=16',) -> " in told and "gear=8" in told
     assert cli.run(["resume", str(run_dir), "--total-env-steps", "480"]) == 0
     assert "after 480 environment steps" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_version_is_told(capsys):
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == "crl-eqx 0.1.0"
+
+
+BROKEN_TASK = """
+import jax
+from crl_eqx.envs import MujocoGoalEnv
+
+
+def built(physics: str | None = None):
+    return MujocoGoalEnv("no.xml"[:undefined])
+
+
+def drawn(physics: str | None = None):
+    return MujocoGoalEnv(
+        FILE,
+        goal_indices=[0],
+        draw_goal=lambda key: jax.random.uniform(key, (1,)) @ jax.numpy.ones(3),
+        threshold=0.1,
+        episode_length=10,
+        physics=physics,
+    )
+"""
+ONE_JOINT = "<mujoco><worldbody><body><joint/><geom size='1'/></body></worldbody></mujoco>"
+
+
+@pytest.mark.parametrize(
+    "function, line, error", [("built", 7, "NameError"), ("drawn", 14, "TypeError")]
+)
+def test_an_error_in_a_task_of_ones_own_names_its_file_and_line(
+    function, line, error, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.xml").write_text(ONE_JOINT)
+    (tmp_path / "broken.py").write_text(BROKEN_TASK.replace("FILE", repr("model.xml")))
+    words = ["train", "--preset", "cpu-demo", "--env", f"broken.py:{function}"]
+    assert cli.run(words) == 2
+    told = capsys.readouterr().err.strip()
+    assert f"broken.py:{line}`" in told and error in told and "\n" not in told
+    with pytest.raises((NameError, TypeError)):
+        cli.run([*words, "--debug"])
+
+
+def test_a_reader_that_goes_costs_no_run(tmp_path):
+    words = [sys.executable, "-m", "crl_eqx", "train", *SMALL, "--run-dir", str(tmp_path / "run")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 0
+    assert read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]["env_steps"] == 400
+
+
+WITHOUT = """
+import importlib.abc, importlib.metadata, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split(".")[0] in ("imageio", "imageio_ffmpeg", "tensorboardX", "gymnasium"):
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Missing())
+
+def version(name, known=importlib.metadata.version):
+    if name == "crl-eqx":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return known(name)
+
+importlib.metadata.version = version
+from crl_eqx import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_what_a_command_does_not_use_may_be_missing(tmp_path):
+    """A source tree on the path without metadata, videos or TensorBoard."""
+    words = ["train", *SMALL, "--run-dir", str(tmp_path / "run")]
+    done = subprocess.run([sys.executable, "-c", WITHOUT, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="needs another user")
+def test_nobody_without_a_home_can_look_at_a_run(trained):
+    done = subprocess.run(
+        ["setpriv", "--reuid=12345", "--clear-groups", "env", "-u", "HOME", sys.executable, "-m",
+         "crl_eqx", "--version"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if "Permission denied" in done.stderr:
+        pytest.skip("that user may not read this installation")
+    assert done.returncode == 0, done.stderr
+    code = "from crl_eqx.cli._cache import use_compilation_cache as use; use()"
+    done = subprocess.run(
+        ["setpriv", "--reuid=12345", "--clear-groups", "env", "-u", "HOME", sys.executable, "-c",
+         code],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_that_learns_nothing_is_not_called_healthy():
+    row = lambda steps, distance, rate: {
+        "env_steps": steps,
+        "gradient_steps": steps // 10,
+        "eval/final_distance": distance,
+        "eval/final_distance_se": 0.1,
+        "eval/success_rate": rate,
+        "eval/success_rate_se": 0.02,
+    }
+    told = progress([row(0, 10.0, 0.0), {"env_steps": 5}, row(3_000_000, 9.9, 0.01)])
+    assert told is not None and "no better than untrained after 300,000 updates" in told
+    told = progress([row(0, 10.0, 0.0), row(100, 4.0, 0.0)])
+    assert told == "better than untrained (final distance 10 -> 4, success 0 -> 0)"
+    assert progress([row(0, 10.0, 0.0)]) is None

@@ -299,3 +299,16 @@ def test_an_engine_can_be_copied_pickled_and_sent_to_a_spawned_worker(name):
 
     for other in (copy.deepcopy(physics), pickle.loads(pickle.dumps(physics))):
         assert eqx.tree_equal(moved(physics), moved(other)) and other != physics
+
+
+@pytest.mark.parametrize(
+    "cores, num_envs, chosen",
+    [(2, 512, "mjx"), (16, 512, "native"), (16, 4096, "mjx"), (64, 4096, "native")],
+)
+def test_beside_a_gpu_the_faster_physics_is_the_default(cores, num_envs, chosen, monkeypatch):
+    from crl_eqx.envs._physics import _select
+
+    monkeypatch.setattr(_select, "num_cores", lambda: cores)
+    assert envs.default_physics(num_envs) == "native", "on a CPU"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert envs.default_physics(num_envs) == chosen

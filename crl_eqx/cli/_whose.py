@@ -1,0 +1,51 @@
+"""Whose code an error came from, in one sentence."""
+
+import sysconfig
+import traceback
+from importlib.util import find_spec
+from pathlib import Path
+
+from .._errors import first_line
+
+
+_OURS = (
+    "crl_eqx", "jax", "jaxlib", "equinox", "jaxtyping", "beartype", "optax", "numpy", "mujoco",
+    "gymnasium", "msgspec", "rich", "tyro", "safetensors", "tensorboardX", "filelock",
+)  # fmt: skip
+
+
+def _infrastructure() -> list[Path]:
+    """Where the code lies that no user of a task has written."""
+    found = [find_spec(name) for name in _OURS]
+    places = [place for spec in found if spec for place in spec.submodule_search_locations or ()]
+    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    here = Path(__file__).resolve().parents[1]
+    linked = [(here / name).resolve() for name in ("envs", "kernels")]
+    return [Path(place).resolve() for place in places] + [*map(Path, standard)] + [here, *linked]
+
+
+def _is_within(file: Path, folders: list[Path]) -> bool:
+    """Packages that are installed beside the standard library are not part of it."""
+    if "site-packages" in file.parts or "dist-packages" in file.parts:
+        folders = [f for f in folders if {"site-packages", "dist-packages"} & {*f.parts}]
+    return any(file.is_relative_to(folder) for folder in folders)
+
+
+def sentence_about(error: Exception) -> str | None:
+    """What to tell instead of a traceback; None if the error is this program's own.
+
+    The innermost line is named that neither we nor our libraries have written; where there is
+    none, the file that the system refused.
+    """
+    folders = _infrastructure()
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = Path(frame.filename)
+        if file.is_file() and not _is_within(file.resolve(), folders):
+            return (
+                f"`{frame.filename}:{frame.lineno}`, in `{frame.name}`, raised "
+                f"{type(error).__name__}: {first_line(error)} (`--debug` shows the traceback)"
+            )
+    if isinstance(error, OSError) and error.strerror:
+        where = f"`{error.filename}`: " if error.filename else ""
+        return f"{where}{error.strerror}."
+    return None
