@@ -37,6 +37,8 @@ class RolloutCounts(eqx.Module):
     """Episodes that ended, for whatever reason."""
     failures: Count
     """Those among them whose physics left the finite numbers."""
+    nonfinite: Count
+    """Steps whose state, action or goal is not finite: none of them can be learnt from."""
 
 
 def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
@@ -63,13 +65,20 @@ def _renewed(
     return jax.vmap(lambda *moment, key: env.renew(*moment, key=key))(env_state, done, key=keys)
 
 
+def _is_finite(*arrays: Array) -> Bool[Array, " envs"]:
+    """`[envs, numbers]` each."""
+    return jnp.all(jnp.stack([jnp.isfinite(x).all(axis=-1) for x in arrays]), axis=0)
+
+
 def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
     """One control step; what ended begins anew, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
     age = episodes.age + 1
     terminated = env_state.terminated
     done = terminated | (age >= env.episode_length)
-    counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed))
+    seen = episodes.env_state
+    wrong = ~_is_finite(seen.state, seen.goal, action)
+    counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed), jnp.sum(wrong))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(
         jnp.any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state

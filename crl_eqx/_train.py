@@ -1,5 +1,6 @@
 """A training run as pure functions: collect, draw, update, all in one compiled step."""
 
+import dataclasses
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
@@ -278,7 +279,7 @@ class TrainStep(eqx.Module):
         state = eqx.tree_at(
             lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
         )
-        return state, metrics | {"episodes": counts.episodes, "failures": counts.failures}
+        return state, metrics | dataclasses.asdict(counts)
 
     def _updates(
         self, state: TrainState, slots: int, due: Int[Array, ""]

@@ -11,8 +11,9 @@ from ._humanoid_body import (
     HumanoidTorque as HumanoidTorque,
 )
 from ._maze import Maze as Maze
-from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv
+from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv, model_bytes as model_bytes
 from ._options import annotation_in_words as annotation_in_words
+from ._own import is_own as is_own
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     default_physics as default_physics,

@@ -13,7 +13,7 @@ from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._layout import Layout, Row, rows
 from ._maze import Maze
-from ._mj import MjModel, MjSpec
+from ._mj import mj_saveModel, mj_sizeModel, MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
 
 
@@ -127,6 +127,13 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
         distance = self.distance(state, goal)
         return {name: distance < threshold for name, threshold in self.levels}
+
+
+def model_bytes(model: MjModel) -> bytes:
+    """A compiled model as MuJoCo's own binary format, with all that its file has included."""
+    buffer = np.zeros(mj_sizeModel(model), np.uint8)
+    mj_saveModel(model, None, buffer)
+    return buffer.tobytes()
 
 
 def never(state: State) -> Bool[Array, "*batch"]:

@@ -55,9 +55,13 @@ def _module(name: str, path: Path) -> ModuleType:
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # modules beside the file are found, wherever one stands
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
         raise UserError(f"`make({name!r})`: running `{path}` raised {error!r}.") from error
+    finally:
+        sys.path.remove(folder)
     return module

@@ -47,7 +47,9 @@ def _usage() -> str:
             "",
             *rows,
             "",
-            "crl-eqx --version        --debug, anywhere: tracebacks in place of sentences",
+            "crl-eqx --version",
+            "anywhere: --debug  tracebacks in place of sentences",
+            "          --trust  run the task file that a run directory from elsewhere names",
         ]
     )
 
@@ -66,7 +68,8 @@ def run(arguments: Sequence[str]) -> int:
     0: done. 1: training went wrong. 2: a mistake in the call, in a task of one's own, or something
     outside of the program, told in one sentence. 128 + n: saved and stopped by signal n.
     """
-    debug, arguments = "--debug" in arguments, [word for word in arguments if word != "--debug"]
+    debug, trust = "--debug" in arguments, "--trust" in arguments
+    arguments = [word for word in arguments if word not in ("--debug", "--trust")]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_usage())
         return 0
@@ -80,7 +83,11 @@ def run(arguments: Sequence[str]) -> int:
         return 2
     use_compilation_cache()
     try:
-        return COMMANDS[name].load(name)(rest, Console())
+        command = COMMANDS[name].load(name)
+        from ..run import trusting
+
+        with trusting(trust):
+            return command(rest, Console())
     except KeyboardInterrupt:
         return 130
     except Exception as error:

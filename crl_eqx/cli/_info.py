@@ -1,7 +1,6 @@
 """`crl-eqx info RUN`."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..run import CheckpointStore, CONFIG, load_config, read_metrics
+from ..run import CheckpointStore, CONFIG, load_config, read_metrics, read_provenance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +51,12 @@ def info(arguments: Sequence[str], console: Console) -> int:
     say((run / CONFIG).read_text())
     provenance = run / "provenance.json"
     if provenance.exists():
-        facts = json.loads(provenance.read_text())
-        say("made with: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
-        say("hardware:  " + ", ".join(f"{k} {v}" for k, v in facts["hardware"].items()))
+        facts = read_provenance(provenance)
+        if facts is None:
+            say(f"made with: unknown, as `{provenance}` is damaged")
+        else:
+            say("made with: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
+            say("hardware:  " + ", ".join(f"{k} {v}" for k, v in facts["hardware"].items()))
     rows = read_metrics(run / "metrics.jsonl")
     if rows:
         say(f"reached:   {rows[-1]['env_steps']:,} of {config.total_env_steps:,} environment steps")

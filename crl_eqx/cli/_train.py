@@ -1,5 +1,6 @@
 """`crl-eqx train` and `crl-eqx resume`."""
 
+import contextlib
 import dataclasses
 import shutil
 import sys
@@ -11,6 +12,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..run import (
+    alone,
     check,
     CONFIG,
     Config,
@@ -21,11 +23,14 @@ from ..run import (
     Outcome,
     prepare_run_dir,
     PRESETS,
+    remember,
+    require_trust,
     resumed_config,
     save_config,
     SEEDS,
     train as train_run,
     with_physics,
+    with_whole_path,
 )
 
 
@@ -94,8 +99,9 @@ def train(arguments: Sequence[str], console: Console) -> int:
         return _finish(train_run(config, run_dir, console), config, console)
     for directory in (run_dir, *_seed_dirs(config, run_dir).values()):
         prepare_run_dir(directory)
-    config = with_physics(config)  # kept for all seeds, wherever the later ones are run
+    config = with_whole_path(with_physics(config))  # kept for all seeds, wherever they are run
     save_config(config, run_dir / SEEDS)
+    remember(config, run_dir)
     return _train_seeds(config, run_dir, console)
 
 
@@ -110,10 +116,15 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     file = run_dir / (SEEDS if several else CONFIG)
     old = load_config(file)
     new = resumed_config(old, parse_config(arguments[1:], old, f"resume {run_dir}"), run_dir)
+    require_trust(new, run_dir)
     check(new)
     if not several:
         return _finish(train_run(new, run_dir, console, resume=True), new, console)
-    save_config(new, file)
+    with contextlib.ExitStack() as held:  # if one of them is in use, nothing changes
+        for directory in _seed_dirs(new, run_dir).values():
+            if directory.is_dir():
+                held.enter_context(alone(directory))
+        save_config(new, file)
     return _train_seeds(new, run_dir, console)
 
 

@@ -26,6 +26,7 @@ from ._config import (
 )
 from ._export import description as description, export_policy as export_policy
 from ._loop import (
+    alone as alone,
     default_run_dir as default_run_dir,
     load_run as load_run,
     Outcome as Outcome,
@@ -39,5 +40,12 @@ from ._pictures import (
     draw_pictures as draw_pictures,
     draw_task as draw_task,
     still as still,
+)
+from ._provenance import read_provenance as read_provenance
+from ._trust import (
+    remember as remember,
+    require_trust as require_trust,
+    trusting as trusting,
+    with_whole_path as with_whole_path,
 )
 from ._writers import read_metrics as read_metrics

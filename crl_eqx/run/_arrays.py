@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -32,6 +33,16 @@ class BadFile(Exception):
     """A file that cannot be used; the message is a clause that says why."""
 
 
+class Unreadable(BadFile):
+    """The system did not let it be read: it may be good, and readable tomorrow."""
+
+
+def unusable(name: str, error: OSError) -> BadFile:
+    """Missing is bad; anything else that the system says is no proof of damage."""
+    kind = BadFile if isinstance(error, FileNotFoundError) else Unreadable
+    return kind(f"`{name}` cannot be read ({error.strerror})")
+
+
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is recognised as whole."""
 
@@ -44,7 +55,7 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         try:
             size = (directory / self.name).stat().st_size
         except OSError as error:
-            raise BadFile(f"`{self.name}` cannot be read ({error.strerror})") from error
+            raise unusable(self.name, error) from error
         if size != self.bytes:
             raise BadFile(f"`{self.name}` has {size:,} bytes instead of {self.bytes:,}")
 
@@ -52,9 +63,12 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """**Raises:** `BadFile` if the file is not byte for byte what was written."""
         self.check_size(directory)
         crc = 0
-        with (directory / self.name).open("rb") as file:
-            while block := file.read(1 << 20):
-                crc = zlib.crc32(block, crc)
+        try:
+            with (directory / self.name).open("rb") as file:
+                while block := file.read(1 << 20):
+                    crc = zlib.crc32(block, crc)
+        except OSError as error:
+            raise unusable(self.name, error) from error
         if crc != self.crc32:
             raise BadFile(f"`{self.name}` is damaged (its checksum differs)")
 
@@ -88,10 +102,30 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
+def own_directory(path: Path) -> Path:
+    """A directory that a run writes into. **Raises:** `UserError` if it is a link to elsewhere."""
+    if path.is_symlink():
+        raise UserError(f"`{path}` is a link: what it points to is not this run's to write into.")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def unlinked(path: Path) -> Path:
+    """`path` to be written, where a link that has its name makes way."""
+    if path.is_symlink():
+        path.unlink()
+    return path
+
+
 def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
-    """Writes bytes-like `blocks` and waits until they are on the disk."""
+    """Writes bytes-like `blocks` into a new file and waits until they are on the disk.
+
+    **Raises:** `OSError` if something is there already, be it a link to elsewhere.
+    """
     size = crc = 0
-    with path.open("wb") as file:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    flags |= getattr(os, "O_BINARY", 0)  # of Windows
+    with os.fdopen(os.open(path, flags, 0o666), "wb") as file:
         for block in blocks:
             crc = zlib.crc32(block, crc)
             size += file.write(block)
@@ -103,9 +137,13 @@ def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file that, after a kill at any moment, holds either all of the old or all of the
     new bytes."""
-    temporary = path.with_name(f".{path.name}.new")
-    write_synced(temporary, [data])
-    temporary.replace(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write_synced(temporary, [data])
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     sync_directory(path.parent)
 
 

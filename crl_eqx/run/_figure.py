@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from ._arrays import unlinked
+
 
 INK, GREY = "#1f2933", "#5c6773"
 _STYLE: dict[Any, Any] = {
@@ -38,5 +40,5 @@ def save(figure: Figure, path: Path, dpi: int) -> Path:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    image.quantize(255, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(255, dither=Image.Dither.NONE).save(unlinked(path), optimize=True)
     return path

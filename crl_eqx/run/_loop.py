@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
+import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +41,7 @@ from ._config import (
     CONFIG,
     Config,
     differences,
+    experiment_checksum,
     file_name,
     load_config,
     save_config,
@@ -48,6 +51,13 @@ from ._progress import Reporter
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate
 from ._signals import stop_requests, StopRequest
+from ._trust import (
+    check_same_task,
+    fingerprint,
+    remember,
+    require_trust,
+    with_whole_path,
+)
 from ._writers import open_writers, Writer
 
 
@@ -75,10 +85,15 @@ def prepare_run_dir(run_dir: Path) -> None:
                 f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume "
                 f"{run_dir}`, or name another directory."
             )
+        for name in ("metrics.jsonl", "checkpoints"):
+            if os.path.lexists(run_dir / name):
+                raise UserError(
+                    f"`--run-dir {run_dir}` holds `{name}` of a run without its {CONFIG}: name "
+                    f"another directory."
+                )
         run_dir.mkdir(parents=True, exist_ok=True)
-        probe = run_dir / ".writable"
-        probe.touch()
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=run_dir):
+            pass
     except OSError as error:
         raise UserError(f"`--run-dir {run_dir}` cannot be written: {error.strerror}.") from error
 
@@ -192,7 +207,7 @@ class Run:
         """One unroll, with updates once the prefill is over."""
         if self.prefilling(state):
             state, counts = _collect(self.step, state)
-            return state, {"episodes": counts.episodes, "failures": counts.failures}
+            return state, dataclasses.asdict(counts)
         self._require_futures(state)
         return _train(self.step, state)
 
@@ -251,22 +266,31 @@ def _floats(metrics: dict[str, Any]) -> dict[str, float]:
     return {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
 
 
-def _check_finite(row: dict[str, float], run: Run) -> None:
-    """Takes `nonfinite_from` out of the row.
+def _last_saved(run: Run) -> str:
+    saved = run.store.steps()
+    return f"step {saved[-1]:,}" if saved else "none yet"
 
-    **Raises:** `TrainingError` when a loss or gradient left the finite numbers.
+
+def _check_finite(row: dict[str, float], run: Run) -> None:
+    """Takes `nonfinite` and `nonfinite_from` out of the row.
+
+    **Raises:** `TrainingError` when what was observed, a loss or a gradient is not finite.
     """
     began = int(row.pop("train/nonfinite_from", -1))
+    if steps := int(row.pop("train/nonfinite", 0)):
+        raise TrainingError(
+            f"{run.config.env}: {steps:,} of the latest steps observed a state, goal or action "
+            f"that is not finite. The run stops; its last checkpoint ({_last_saved(run)}) holds "
+            f"none of them. A task must end an episode (`terminated`) before its numbers do."
+        )
     bad = [name for name, value in row.items() if not np.isfinite(value)]
     if not bad:
         return
     names = ", ".join(name.removeprefix("train/") for name in bad)
-    saved = run.store.steps()
-    kept = f"step {saved[-1]:,}" if saved else "none yet"
     raise TrainingError(
         f"Not finite from gradient step {began:,} on: {names}. The run stops; its last good "
-        f"checkpoint ({kept}) is untouched. A lower learning rate or `--max-grad-norm 1` often "
-        f"helps."
+        f"checkpoint ({_last_saved(run)}) is untouched. A lower learning rate or `--max-grad-norm "
+        f"1` often helps."
     )
 
 
@@ -320,9 +344,12 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
     say(f"The run {needs}.")
     found = run.store.restore(abstract, run.step.buffer, report=say) if resume else None
+    if found is not None:
+        _check_same_experiment(found[1], run)
     if resume and found is None:
         say("No checkpoint was saved yet: the run starts from its beginning.")
     save_config(run.config, run.run_dir / CONFIG)
+    remember(run.config, run.run_dir)
     about = {"estimate": str(needs)}
     record_provenance(run.run_dir / "provenance.json", about=about, report=say)
     if found is None:
@@ -332,6 +359,16 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
         say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
         state = run.step.restart(state)
     return state, metadata
+
+
+def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
+    """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
+    if metadata.get("experiment") not in (None, experiment_checksum(run.config)):
+        raise UserError(
+            f"`{run.run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
+            f"changed or damaged since, or they are another run's."
+        )
+    check_same_task(metadata, run.config.env, run.env)
 
 
 def _loop(
@@ -348,11 +385,15 @@ def _loop(
     meter = Meter(env_steps, kept.get("meter", ()))
     due = bool(kept.get("evaluation_due", env_steps == 0))
     unsaved = not kept
+    same = {
+        "experiment": experiment_checksum(config),
+        "task": fingerprint(config.env, run.env),
+    }
 
     def save(state: TrainState) -> None:
         nonlocal unsaved
         reporter.phase("saving")
-        metadata = {"success_rate": success, "meter": meter.rows, "evaluation_due": due}
+        metadata = same | {"success_rate": success, "meter": meter.rows, "evaluation_due": due}
         run.store.save(state, run.step.buffer, metadata=metadata)
         unsaved, stop.save = False, False
 
@@ -424,10 +465,12 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
     **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
     another process trains in `run_dir`; `TrainingError` when the losses leave the finite numbers.
     """
-    run = Run(with_physics(config), run_dir)
+    if resume:
+        require_trust(config, run_dir)
+    run = Run(with_whole_path(with_physics(config)), run_dir)
     if not resume:
         prepare_run_dir(run_dir)
-    with _alone(run_dir), stop_requests() as stop:
+    with alone(run_dir), stop_requests() as stop:
         state, metadata = _begin(run, console, resume=resume)
         done = int(state.env_steps)
         reporter = Reporter(console, total=config.total_env_steps, done=done)
@@ -438,7 +481,7 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
 
 
 @contextlib.contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
+def alone(run_dir: Path) -> Iterator[None]:
     """Holds a lock that the system drops when the process ends, however it ends."""
     try:
         with filelock.FileLock(run_dir / ".lock", timeout=0):
@@ -473,6 +516,7 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     **Raises:** `UserError` if there is no agent, or it cannot be computed so.
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
+    require_trust(config, run_dir)
     check_compute(config)
     run, skipped = Run(config, run_dir), []
     agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .._errors import UserError
-from ._arrays import BadFile, FileRecord
+from ._arrays import BadFile, FileRecord, unusable
 from ._segments import Replay
 
 
@@ -70,8 +70,10 @@ def read_manifest(directory: Path) -> Manifest:
     """**Raises:** `BadFile` if it is damaged, `Foreign` if it is not one of ours."""
     try:
         text = (directory / NAME).read_bytes()
-    except OSError as error:
+    except FileNotFoundError as error:
         raise Foreign(f"its `{NAME}` cannot be read ({error.strerror})") from error
+    except OSError as error:
+        raise unusable(f"its {NAME}", error) from error
     try:
         head = msgspec.json.decode(text, type=_Head)
         if head.format != FORMAT:

@@ -10,6 +10,7 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
+from ._arrays import own_directory
 from ._build import make_acting
 from ._config import ActingName, Compute, CONFIG, file_name, load_config
 from ._loop import load_run
@@ -20,7 +21,7 @@ from ._writers import read_metrics
 
 def draw_curve(run_dirs: Sequence[Path], path: Path) -> Path:
     """The learning curve of one run, or of several seeds with their standard error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    own_directory(path.parent)
     config = load_config(run_dirs[0] / CONFIG)
     title = f"{config.env}, depth {config.network.depth}"
     rows = {run_dir.name: read_metrics(run_dir / "metrics.jsonl") for run_dir in run_dirs}
@@ -39,7 +40,7 @@ def draw_pictures(
     """Draws trajectories over the critic's energy, then a video; yields a line about each."""
     run, agent = load_run(run_dir, compute)
     for folder in ("plots", "videos"):
-        (run_dir / folder).mkdir(exist_ok=True)
+        own_directory(run_dir / folder)
     plot_key, video_key = jax.random.split(jax.random.key(seed))
     act = make_acting(acting, run.config.data.candidates)
     title = f"{run.config.env}: {acting} policy"

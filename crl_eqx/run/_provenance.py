@@ -15,6 +15,7 @@ from ._arrays import replace_file
 
 
 PACKAGES = ("crl-eqx", "jax", "jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "numpy")
+PACKAGES += ("gymnasium", "gymnasium-robotics")
 
 
 def _processor() -> str:
@@ -62,6 +63,17 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     ]
 
 
+def read_provenance(path: Path) -> dict[str, Any] | None:
+    """What `record_provenance` wrote; None if that is damaged."""
+    try:
+        facts = json.loads(path.read_bytes())
+        groups = [facts["versions"], facts["hardware"]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    whole = all(isinstance(group, dict) for group in groups)
+    return facts if whole and isinstance(facts.get("resumed", []), list) else None
+
+
 def record_provenance(path: Path, *, about: dict[str, Any], report: Callable[[str], None]) -> None:
     """Writes `provenance()` and what else is known `about` the run; for a resumed run beside
     what it began with.
@@ -70,7 +82,10 @@ def record_provenance(path: Path, *, about: dict[str, Any], report: Callable[[st
     """
     facts = provenance() | about
     if path.exists():
-        first = json.loads(path.read_text())
+        first = read_provenance(path)
+        if first is None:
+            report(f"`{path}` is damaged, and begins anew: what the run began with is lost.")
+            first = facts
         if changes := _changes(first, facts):
             report(
                 f"Other than when the run began: {', '.join(changes)}; it will not end "

@@ -1,6 +1,7 @@
 """The replay on disk: rows by absolute time, in files that never change once written."""
 
 import functools
+import re
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -91,6 +92,11 @@ def _write_segment(directory: Path, steps: Step, start: int, stop: int) -> Segme
     # Never a name that was used before: an older checkpoint may need that file as it is.
     path = directory / f"{start:010d}-{stop:010d}-{uuid.uuid4().hex[:12]}.safetensors"
     return Segment(start, stop, write_arrays(path, arrays))
+
+
+def is_segment(name: str) -> bool:
+    """Whether a file is named as `_write_segment` names them."""
+    return re.fullmatch(r"\d{10,}-\d{10,}-[0-9a-f]{12}\.safetensors", name) is not None
 
 
 def _continues(directory: Path, previous: Replay, state: BufferState, oldest: int) -> bool:

@@ -1,17 +1,20 @@
 """A directory of checkpoints: which are there, which are good, which may go."""
 
+import errno
+import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ._arrays import BadFile, sync_directory
-from ._manifest import Foreign, Manifest, read_manifest
-from ._segments import Replay
+from ._arrays import BadFile, sync_directory, Unreadable
+from ._manifest import Foreign, Manifest, NAME, read_manifest
+from ._segments import is_segment, Replay
 
 
 _SAVING, _DELETING = ".saving-", ".deleting-"
+_LEFT = re.compile(r"\.(saving|deleting)-[0-9a-f]{32}")
 
 
 class Shelf:
@@ -22,8 +25,14 @@ class Shelf:
         self.segments = directory / "replay"
 
     def entries(self) -> list[Path]:
-        """Whatever is named as a checkpoint, oldest first."""
-        paths = self.directory.glob("step_*")
+        """Whatever is named as a checkpoint, oldest first.
+
+        **Raises:** `OSError` if the directory is there and cannot be read.
+        """
+        try:
+            paths = [self.directory / name for name in os.listdir(self.directory)]
+        except FileNotFoundError:
+            return []
         found = {path: re.fullmatch(r"step_(\d+)(?:\.(\d+))?", path.name) for path in paths}
         place = {p: (int(m[1]), int(m[2] or 0)) for p, m in found.items() if m}
         return sorted(place, key=place.__getitem__)
@@ -75,25 +84,46 @@ class Shelf:
         by_step = {good[path].env_steps: path for path in past if path in good}
         kept = list(by_step.values())[-keep:]
         for path in entries:
-            if path not in kept and not self._is_foreign(path):
+            if path not in kept and self._may_go(path):
                 path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
         sync_directory(self.directory)
 
-    def _is_foreign(self, path: Path) -> bool:
+    def _may_go(self, path: Path) -> bool:
+        """Whether a checkpoint is ours, and either was proved bad or could be read whole."""
         try:
-            read_manifest(path)
+            self.examine(path)
         except BadFile as error:
-            return isinstance(error, Foreign)
-        return False
+            return not isinstance(error, Foreign | Unreadable)
+        return True
 
     def tidy(self, using: Replay | None) -> None:
         """Deletes what a killed save left, and the segments that neither `using` nor a checkpoint
-        needs."""
-        for prefix in (_SAVING, _DELETING):
-            for path in self.directory.glob(f"{prefix}*"):
+        needs; no segment while there is a checkpoint of which that is not known.
+
+        **Raises:** `OSError` where `replay` is a link: what it points to is not ours.
+        """
+        for path in self.directory.iterdir():
+            if _LEFT.fullmatch(path.name) and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
+        if self.segments.is_symlink():
+            raise OSError(errno.ELOOP, "the directory of the replay is a link", str(self.segments))
+        if any(not self._is_known(path) for path in self.entries()):
+            return
         replays = (using, *(manifest.replay for manifest in self.good().values()))
         needed = {segment.file.name for replay in replays if replay for segment in replay.segments}
         for path in self.segments.glob("*.safetensors"):
-            if path.name not in needed:
+            if path.name not in needed and is_segment(path.name):
                 path.unlink(missing_ok=True)
+
+    def _is_known(self, path: Path) -> bool:
+        """Whether it is known which segments a checkpoint needs: not of one that cannot be read
+        now, nor of another version's."""
+        try:
+            read_manifest(path)
+        except Unreadable:
+            return False
+        except Foreign:
+            return not (path / NAME).exists()
+        except BadFile:
+            return True
+        return True

@@ -16,6 +16,7 @@ from .._errors import UserError
 from .._rollout import Policy
 from .._types import PRNGKey
 from . import _view2d as view2d, _view3d as view3d
+from ._arrays import unlinked
 from ._clips import Clip, clips as make_clips
 from ._geoms import Geoms, goal_radius
 from ._scene import Embodied, first_moment, maze_bounds, record
@@ -168,7 +169,8 @@ def _write(path: Path, frames: Iterable[Picture], size: tuple[int, int], fps: in
     else:
         form = ["-c:v", "libx264", "-crf", "23", "-pix_fmt", "yuv420p", "-movflags", "+faststart"]
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[0]}x{size[1]}", "-r", f"{fps}"]
-    command = [get_ffmpeg_exe(), "-y", "-loglevel", "error", *source, "-i", "-", *form, str(path)]
+    command = [get_ffmpeg_exe(), "-y", "-loglevel", "error", *source, "-i", "-", *form]
+    command.append(str(unlinked(path)))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as encoder:
         assert encoder.stdin is not None and encoder.stderr is not None
         try:

@@ -1,14 +1,15 @@
 """Where metrics go: a JSON line each, TensorBoard, and Weights & Biases if asked."""
 
-import contextlib
 import dataclasses
 import json
 import math
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
+from ._arrays import own_directory, replace_file
 from ._config import Config
 
 
@@ -23,12 +24,25 @@ class Writer(Protocol):
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `metrics.jsonl`; a last line that a kill cut short is left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                rows.append(json.loads(line))
+    """The rows of a `metrics.jsonl`; a last line that a kill cut short is left out, and so are,
+    with a warning, lines that are damaged."""
+    rows: list[dict[str, Any]] = []
+    if not path.exists():
+        return rows
+    lines, damaged = path.read_bytes().splitlines(), []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict) or not isinstance(row.get("env_steps"), int):
+                raise ValueError("no row of metrics")
+        except (ValueError, RecursionError):  # of which JSON's and Unicode's are kinds
+            if number < len(lines):
+                damaged.append(number)
+            continue
+        rows.append(row)
+    if damaged:
+        which = ", ".join(map(str, damaged[:5])) + (" and more" if len(damaged) > 5 else "")
+        warnings.warn(f"`{path}`: damaged lines are left out: {which}.", stacklevel=2)
     return rows
 
 
@@ -38,9 +52,7 @@ class JsonLines:
     def __init__(self, path: Path, *, after: int):
         kept = [row for row in read_metrics(path) if row["env_steps"] <= after]
         text = "".join(json.dumps(row) + "\n" for row in kept)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text)
-        temporary.replace(path)
+        replace_file(path, text.encode())  # and so no link any more
         self._file = path.open("a", buffering=1)
 
     def write(self, row: Row) -> None:
@@ -85,7 +97,7 @@ class WeightsAndBiases:
 
         kept = run_dir / "wandb_id.txt"
         if not kept.exists():
-            kept.write_text(uuid.uuid4().hex)
+            replace_file(kept, uuid.uuid4().hex.encode())
         self._run = wandb.init(
             project="crl-eqx",
             id=kept.read_text(),
@@ -107,7 +119,7 @@ def open_writers(run_dir: Path, config: Config, *, after: int) -> list[Writer]:
     of them if it is negative."""
     writers: list[Writer] = [JsonLines(run_dir / "metrics.jsonl", after=after)]
     if config.logging.tensorboard:
-        writers.append(TensorBoard(run_dir / "tensorboard", after=after))
+        writers.append(TensorBoard(own_directory(run_dir / "tensorboard"), after=after))
     if config.logging.wandb:
         writers.append(WeightsAndBiases(run_dir, config))
     return writers

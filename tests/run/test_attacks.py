@@ -1,0 +1,222 @@
+"""A run directory that was damaged, moved, linked or made by somebody else."""
+
+import dataclasses
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+from rich.console import Console
+
+from crl_eqx import UserError
+from crl_eqx.run import (
+    _loop as loop,
+    CheckpointStore,
+    draw_pictures,
+    load_run,
+    read_metrics,
+    Run,
+    save_config,
+    train,
+    TrainingError,
+    trusting,
+)
+from crl_eqx.run._writers import JsonLines
+
+from .conftest import tiny
+
+
+pytestmark = pytest.mark.usefixtures("quick_compiles")
+
+TASK = Path(__file__).parents[2] / "examples" / "own_task.py"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("finished") / "run"
+    train(tiny(total_env_steps=480), run_dir, Console(quiet=True))
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def resumed(run_dir, console, **changes):
+    return train(tiny(total_env_steps=640, **changes), run_dir, console, resume=True)
+
+
+def test_metrics_and_checkpoints_without_their_configuration_are_not_begun_over(run_dir, console):
+    (run_dir / "config.json").unlink()
+    before = (run_dir / "metrics.jsonl").read_text()
+    with pytest.raises(UserError, match=r"holds `metrics.jsonl` of a run without its config.json"):
+        train(tiny(), run_dir, console)
+    assert (run_dir / "metrics.jsonl").read_text() == before
+    (run_dir / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="holds `checkpoints` of a run"):
+        train(tiny(), run_dir, console)
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(run_dir, console):
+    shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "checkpoints").write_text("a disk that is away for a moment")
+    with pytest.raises(OSError, match="Not a directory"):
+        resumed(run_dir, console)
+    assert read_metrics(run_dir / "metrics.jsonl")[-1]["env_steps"] == 480
+
+
+def test_a_checkpoint_of_another_experiment_is_refused(run_dir, console):
+    with pytest.raises(UserError, match="is not what its checkpoints were saved under"):
+        resumed(run_dir, console, updates_per_env_step=0.04)
+
+
+def test_a_changed_configuration_is_noticed(run_dir, console):
+    config = json.loads((run_dir / "config.json").read_text())
+    config["learning"]["logsumexp_penalty"] = 0.3
+    (run_dir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="was changed or damaged since"):
+        train(loop.load_config(run_dir / "config.json"), run_dir, console, resume=True)
+
+
+def test_nothing_outside_is_deleted_or_overwritten_through_links(run_dir, console, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    precious = outside / "0000000000-0000000010-0123456789ab.safetensors"
+    precious.write_text("precious")
+    replay = run_dir / "checkpoints" / "replay"
+    shutil.move(replay, tmp_path / "replay")
+    replay.symlink_to(outside)
+    with pytest.raises(UserError, match="could not be written.*is a link"):
+        store = CheckpointStore(run_dir / "checkpoints")
+        run = Run(tiny(), run_dir)
+        store._entered = True
+        store.save(run.initial(), run.step.buffer, metadata={})
+    replay.unlink()
+    shutil.move(tmp_path / "replay", replay)
+    victim = outside / "victim"
+    victim.write_text("precious")
+    for name in ("metrics.jsonl", "provenance.json"):
+        text = (run_dir / name).read_text()
+        (run_dir / name).unlink()
+        (outside / name).write_text(text)
+        (run_dir / name).symlink_to(outside / name)
+    for name in (".config.json.new", "metrics.tmp", ".metrics.jsonl.new"):
+        (run_dir / name).symlink_to(victim)
+    resumed(run_dir, console)
+    assert precious.read_text() == victim.read_text() == "precious"
+    assert len(read_metrics(outside / "metrics.jsonl")) < len(
+        read_metrics(run_dir / "metrics.jsonl")
+    )
+    (run_dir / "plots").symlink_to(outside)
+    with pytest.raises(UserError, match="plots` is a link"):
+        list(draw_pictures(run_dir))
+
+
+def test_what_cannot_be_read_now_is_not_deleted(run_dir, console, monkeypatch):
+    saved = sorted((run_dir / "checkpoints").glob("step_*"))
+    segments = set((run_dir / "checkpoints" / "replay").iterdir())
+    real = Path.read_bytes
+
+    def read_bytes(path):
+        if saved[0] in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    resumed(run_dir, console, keep_checkpoints=1)
+    assert saved[0].is_dir() and segments <= set((run_dir / "checkpoints" / "replay").iterdir())
+    monkeypatch.undo()
+    train(tiny(total_env_steps=800, keep_checkpoints=1), run_dir, console, resume=True)
+    assert not saved[0].exists(), "it can be read again, and is old"
+
+
+def test_segments_of_a_version_to_come_are_kept(run_dir, console):
+    newest = max((run_dir / "checkpoints").glob("step_*"))
+    future = newest.with_name("step_000000000001")
+    future.mkdir()
+    manifest = json.loads((newest / "manifest.json").read_text()) | {"version": 2}
+    (future / "manifest.json").write_text(json.dumps(manifest))
+    theirs = run_dir / "checkpoints" / "replay" / "0000000000-0000000009-0123456789ab.safetensors"
+    theirs.write_text("theirs")
+    resumed(run_dir, console)
+    assert theirs.exists()
+    shutil.rmtree(future)
+    train(tiny(total_env_steps=800), run_dir, console, resume=True)
+    assert not theirs.exists()
+
+
+def test_damaged_metrics_and_provenance_are_told_and_the_run_goes_on(run_dir, console, tmp_path):
+    lines = (run_dir / "metrics.jsonl").read_bytes().splitlines()
+    lines[1:1] = [b"\xff\xfe", b'{"env_steps": "many"}', b"[" * 10_000]
+    (run_dir / "metrics.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    (run_dir / "provenance.json").write_bytes(b"\x00{")
+    with pytest.warns(UserWarning, match="damaged lines are left out: 2, 3, 4"):
+        resumed(run_dir, console)
+    assert "provenance.json` is damaged" in (tmp_path / "console.txt").read_text()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_metrics(run_dir / "metrics.jsonl")[-1]["env_steps"] == 640
+
+
+def test_observations_that_are_no_numbers_stop_the_run_before_they_are_saved(
+    run_dir, console, monkeypatch
+):
+    from crl_eqx.envs.point_maze import PointMaze
+
+    real = PointMaze.observe
+    turns_nan = lambda env, physics: jnp.where(jnp.abs(real(env, physics)) > 0, jnp.nan, 0.0)
+    monkeypatch.setattr(PointMaze, "observe", turns_nan)
+    with pytest.raises(TrainingError, match=r"point_u_maze: \d+ of the latest steps observed"):
+        resumed(run_dir, console)
+    monkeypatch.undo()
+    assert resumed(run_dir, console).env_steps == 640
+
+
+def own(run_dir, folder, **changes):
+    shutil.copy(TASK, folder / "own_task.py")
+    return dataclasses.replace(tiny(**changes), env=f"{folder / 'own_task.py'}:crane")
+
+
+def test_code_that_a_run_directory_names_is_run_only_with_consent(tmp_path, console):
+    config, run_dir = own(tmp_path / "run", tmp_path, total_env_steps=320), tmp_path / "run"
+    train(config, run_dir, console)
+    load_run(run_dir)  # begun here, by this user
+    copied = shutil.copytree(run_dir, tmp_path / "copied")
+    with pytest.raises(UserError, match=r"own_task.py`, whose code would be run.*`--trust`"):
+        load_run(copied)
+    with trusting(True):
+        load_run(copied)
+    evil = tmp_path / "evil"
+    evil.mkdir()
+    (evil / "evil.py").write_text("raise SystemExit('it was run')")
+    save_config(dataclasses.replace(config, env=f"{evil}/evil.py:f"), evil / "config.json")
+    with pytest.raises(UserError, match="--trust"):
+        load_run(evil)
+
+
+def test_a_task_that_changed_is_not_gone_on_with(tmp_path, console):
+    (tmp_path / "helper.py").write_text("THRESHOLD = 0.2\n")
+    config, run_dir = own(tmp_path / "run", tmp_path, total_env_steps=320), tmp_path / "run"
+    file = tmp_path / "own_task.py"
+    file.write_text("import helper\n" + file.read_text())
+    train(config, run_dir, console)
+    more = dataclasses.replace(config, total_env_steps=480)
+    with trusting(True):
+        (tmp_path / "helper.py").write_text("THRESHOLD = 0.3\n")
+        with pytest.raises(UserError, match="is another task than the one that the run began with"):
+            train(more, run_dir, console, resume=True)
+        (tmp_path / "helper.py").write_text("THRESHOLD = 0.2\n")
+        train(more, run_dir, console, resume=True)
+
+
+def test_rows_are_written_beside_no_link(tmp_path):
+    (tmp_path / "elsewhere").write_text('{"env_steps": 0}\n')
+    (tmp_path / "metrics.jsonl").symlink_to(tmp_path / "elsewhere")
+    writer = JsonLines(tmp_path / "metrics.jsonl", after=0)
+    writer.write({"env_steps": 1})
+    writer.close()
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 2
+    assert (tmp_path / "elsewhere").read_text() == '{"env_steps": 0}\n'
