@@ -38,8 +38,8 @@ class HumanoidMaze(AbstractMujocoEnv):
     **Ends** when the torso's height leaves [1 m, 2 m]. **Success:** torso closer than 0.5 m
     (`easy`: 2 m), height included. **Time:** 3 physics steps of 0.005 s per control step.
 
-    Published versions carry the target's body in the state, and so the goal. The paper's control
-    step took 0.03 s: `control_dt=0.03` gives that.
+    Published versions carry the target's body in the state, and so the goal. Their
+    control step takes 0.015 s, too.
     """
 
     physics: AbstractPhysics
