@@ -18,6 +18,7 @@ from ._replay import BufferState, Step, TrajectoryBuffer
 from ._rollout import collect, Episodes, Policy, RolloutCounts, start
 from ._step import adams, init_optimizers, Optimizers, OptState, update
 from ._types import Count, PRNGKey
+from .nn import Actor
 from .objectives import AbstractObjective, CRL
 from .objectives._base import Metrics
 
@@ -89,6 +90,18 @@ class TrainState(eqx.Module):
     update_debt: Count
     """Updates that are owed, in units of 1/denominator of updates per unroll: what keeps the
     ratio of updates to environment steps exact when it is not a whole number per unroll."""
+    average: Actor | None = None
+    """Of the policy's weights over the latest updates; None if `policy_average` is 0."""
+
+    @property
+    def acting_agent(self) -> Agent:
+        """The agent to evaluate and to keep: with the averaged policy, if there is one."""
+        return self.agent if self.average is None else with_actor(self.agent, self.average)
+
+
+def with_actor(agent: Agent, actor: Actor) -> Agent:
+    """`agent` with another policy of the same kind."""
+    return eqx.tree_at(lambda a: a.actor, agent, actor)
 
 
 def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:
@@ -131,6 +144,10 @@ class TrainStep(eqx.Module):
     - `absorbing`: whether who has fallen stays: see [`crl_eqx.TrajectoryBuffer`][].
     - `discount`: of the distribution of future goals.
     - `acting`: how the policy collects, default [`crl_eqx.stochastic`][].
+    - `policy_average`: the updates over which the weights of `TrainState.acting_agent`'s policy are
+        averaged, exponentially, once per unroll; 0 averages nothing.
+
+    **Raises:** `UserError` if a number does not fit the others.
     """
 
     env: AbstractGoalEnv
@@ -144,6 +161,7 @@ class TrainStep(eqx.Module):
     batch_size: int = eqx.field(static=True)
     updates_per_unroll: Fraction = eqx.field(static=True)
     discount: float = eqx.field(static=True)
+    policy_average: int = eqx.field(static=True)
 
     def __init__(
         self,
@@ -160,6 +178,7 @@ class TrainStep(eqx.Module):
         absorbing: bool = False,
         discount: float = 0.99,
         acting: Acting = stochastic,
+        policy_average: int = 0,
     ):
         check_env(env)
         self.env = env
@@ -173,9 +192,14 @@ class TrainStep(eqx.Module):
         self.batch_size = batch_size
         self.updates_per_unroll = _exact(updates_per_env_step) * self.env_steps_per_unroll
         self.discount = discount
+        self.policy_average = policy_average
         self._check(prefill_length)
 
     def _check(self, prefill_length: int) -> None:
+        if self.policy_average < 0:
+            raise UserError(
+                f"`TrainStep(policy_average={self.policy_average})` must not be negative."
+            )
         stored = min(self.prefill_unrolls * self.unroll_length, self.buffer.capacity)
         if self.buffer.capacity < 2:
             raise UserError(
@@ -219,11 +243,13 @@ class TrainStep(eqx.Module):
         opt_state = init_optimizers(self.optimizers, agent)
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.
-        agent, opt_state, episodes, key, *counters = jax.tree.map(
+        average = agent.actor if self.policy_average else None
+        agent, opt_state, episodes, key, average, *counters = jax.tree.map(
             lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf,
-            (agent, opt_state, episodes, key, zero, zero, zero),
+            (agent, opt_state, episodes, key, average, zero, zero, zero),
         )
-        return TrainState(agent, opt_state, self.buffer.init(example), episodes, key, *counters)
+        buffer = self.buffer.init(example)
+        return TrainState(agent, opt_state, buffer, episodes, key, *counters, average=average)
 
     def restart(self, state: TrainState) -> TrainState:
         """Fresh episodes in place of those under way, which end here: for a state that was restored
@@ -273,13 +299,22 @@ class TrainStep(eqx.Module):
         whole, part = divmod(self.updates_per_unroll, 1)
         debt = state.update_debt + part.numerator
         one_more = debt >= part.denominator
-        state, metrics = self._updates(
-            state, whole + (part > 0), whole + one_more.astype(jnp.int32)
-        )
+        due = whole + one_more.astype(jnp.int32)
+        state, metrics = self._updates(state, whole + (part > 0), due)
+        state = self._averaged(state, due)
         state = eqx.tree_at(
             lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
         )
         return state, metrics | dataclasses.asdict(counts)
+
+    def _averaged(self, state: TrainState, due: Int[Array, ""]) -> TrainState:
+        """Moves the averaged policy as far as `due` updates count."""
+        if state.average is None:
+            return state
+        step = -jnp.expm1(-due.astype(jnp.float32) / self.policy_average)
+        move = lambda old, new: old + step * (new - old) if eqx.is_inexact_array(old) else new
+        average = jax.tree.map(move, state.average, state.agent.actor)
+        return eqx.tree_at(lambda s: s.average, state, average)
 
     def _updates(
         self, state: TrainState, slots: int, due: Int[Array, ""]

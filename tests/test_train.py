@@ -259,6 +259,26 @@ def test_the_gradient_step_where_numbers_stop_being_finite_is_named(nan_below, e
     assert [step for step in found if step >= 0][:1] == ([expected] if expected >= 0 else [])
 
 
+def test_the_averaged_policy_follows_the_trained_one_and_acts_in_its_place():
+    step = TrainStep(Box(), **TINY, updates_per_env_step=2 / 21, policy_average=4)
+    state = step.init(tiny_agent(jax.random.key(0)), key=jax.random.key(1))
+    state = prefill(step, state)
+    weights = lambda actor: np.array(actor.network.head.weight)
+    expected = weights(state.agent.actor)
+    for _ in range(3):
+        state, _ = train(step, state)
+        share = 1 - math.exp(-2 / 4)
+        expected = expected + share * (weights(state.agent.actor) - expected)
+    np.testing.assert_allclose(weights(state.acting_agent.actor), expected, rtol=1e-5)
+    assert not np.allclose(weights(state.acting_agent.actor), weights(state.agent.actor))
+    assert eqx.tree_equal(state.acting_agent.sa_encoder, state.agent.sa_encoder)
+    plain = TrainStep(Box(), **TINY)
+    state = plain.init(tiny_agent(jax.random.key(0)), key=jax.random.key(1))
+    assert state.average is None and state.acting_agent is state.agent
+    with pytest.raises(UserError, match="policy_average=-1"):
+        TrainStep(Box(), **TINY, policy_average=-1)
+
+
 def test_a_share_of_the_environments_acts_deterministically():
     agent, state, goal = tiny_agent(jax.random.key(0)), jnp.ones((8, 2)), jnp.zeros((8, 2))
     key = jax.random.key(1)

@@ -237,6 +237,7 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
         absorbing=data.absorbing,
         discount=discount(learning, env),
         acting=make_collecting(data),
+        policy_average=learning.policy_average,
     )
 
 
@@ -371,6 +372,7 @@ _DEMANDS = {
     "schedule_end": _SHARE,
     "alpha_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
+    "policy_average": _NOT_NEGATIVE,
     "warmup_updates": _NOT_NEGATIVE,
     "sensor_noise": _NOT_NEGATIVE,
     "prefill_length": _NOT_NEGATIVE,

@@ -22,7 +22,7 @@ import equinox as eqx
 from .._agent import Agent
 from .._errors import UserError
 from .._replay import TrajectoryBuffer
-from .._train import TrainState
+from .._train import TrainState, with_actor
 from ._arrays import BadFile, read_tree, sync_directory, write_synced, write_tree
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
 from ._segments import empty_buffer, read_replay, Replay, write_replay
@@ -33,8 +33,12 @@ _AGENT, _STATE = "agent.safetensors", "state.safetensors"
 
 
 def _rest(state: TrainState) -> TrainState:
-    """What `state.safetensors` holds: all but the agent and the replay."""
-    return eqx.tree_at(lambda s: (s.agent, s.buffer), state, (None, None))
+    """What `state.safetensors` holds: all but the agent and the replay. Where the policy is
+    averaged, the agent's file has the average, and this one the policy that trains."""
+    rest = eqx.tree_at(lambda s: (s.agent, s.buffer), state, (None, None))
+    if state.average is None:
+        return rest
+    return eqx.tree_at(lambda s: s.average, rest, state.agent.actor)
 
 
 class CheckpointStore:
@@ -122,7 +126,7 @@ class CheckpointStore:
         manifest = Manifest(
             env_steps=env_steps,
             inserted=int(state.buffer.inserted),
-            agent=write_tree(temporary / _AGENT, state.agent, "agent"),
+            agent=write_tree(temporary / _AGENT, state.acting_agent, "agent"),
             state=write_tree(temporary / _STATE, _rest(state)),
             replay=replay,
             metadata=metadata,
@@ -178,6 +182,10 @@ class CheckpointStore:
             ring = empty_buffer(like.buffer, buffer)
         else:
             ring = read_replay(self._shelf.segments, manifest.replay, like.buffer, buffer)
+        if rest.average is not None:  # the two trade places again
+            trained, average = rest.average, agent.actor
+            agent = with_actor(agent, trained)
+            rest = eqx.tree_at(lambda s: s.average, rest, average)
         holes = lambda s: (s.agent, s.buffer)
         return eqx.tree_at(holes, rest, (agent, ring), is_leaf=lambda leaf: leaf is None)
 

@@ -107,6 +107,9 @@ class Learning:
     """Gradient steps over which the learning rates rise from zero."""
     weight_decay: float = 0.0
     """Decoupled weight decay (makes adam an adamw)."""
+    policy_average: int = 0
+    """Updates over which the weights of the policy that is evaluated and kept are averaged,
+    exponentially; 0 keeps the latest."""
     max_grad_norm: float | None = None
     """Clips each network's gradient to this norm."""
 
@@ -312,6 +315,8 @@ PRESETS: dict[PresetName, Config] = {
             p_random=0.5,
             discount=None,
             horizon=5.0,
+            # From one evaluation to the next the way to one cell of six may be lost, and come back.
+            policy_average=3_000,
         ),
         data=Data(
             num_envs=128,

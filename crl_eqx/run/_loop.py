@@ -418,7 +418,7 @@ def _loop(
             if evaluated:
                 due = True
                 reporter.phase(run.phase("evaluating"))
-                found = run.evaluations(state.agent, env_steps, go_on=undisturbed)
+                found = run.evaluations(state.acting_agent, env_steps, go_on=undisturbed)
                 if found is None:
                     return
                 due, unsaved, success = False, True, float(found["eval/success_rate"])

@@ -53,7 +53,7 @@ class Reporter:
             self._line()  # before the wait, not after it
 
     def part(self, share: float) -> None:
-        """How much of the phase is over, from 0 to 1: for phases that take no environment steps."""
+        """How much of an evaluation is over, from 0 to 1."""
         self._part = share
         if self._bar is not None:
             self._bar.update(self._task, status=self._status())
@@ -84,7 +84,7 @@ class Reporter:
     def _status(self) -> str:
         status = f"{self._done:,}/{self.total:,} steps"
         if self._part is not None:
-            status += f"  {self._phase} {self._part:.0%}"
+            status += f"  evaluation {self._part:.0%}"
         if len(self._marks) > 1:
             (then, before), (now, done) = self._marks[0], self._marks[-1]
             rate = (done - before) / max(now - then, 1e-9)

@@ -314,3 +314,15 @@ def test_episodes_of_one_step_are_refused_in_one_sentence(tmp_path):
 def test_a_schedule_depends_on_step_counts_alone():
     assert crossed(90, 100, 100) and crossed(90, 310, 100)
     assert not crossed(100, 199, 100)
+
+
+def test_the_averaged_policy_is_what_is_kept_and_the_other_goes_on_training(tmp_path, console):
+    run_dir = tmp_path / "run"
+    train(tiny(total_env_steps=480, policy_average=5), run_dir, console)
+    run, agent = load_run(run_dir)
+    found = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
+    assert found is not None
+    state = found[0]
+    assert state.average is not None
+    assert eqx.tree_equal(agent.actor, state.average)
+    assert not eqx.tree_equal(agent.actor, state.agent.actor)
