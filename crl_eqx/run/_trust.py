@@ -42,8 +42,8 @@ def task_file(name: str) -> Path | None:
 def with_whole_path(config: Config) -> Config:
     """Where a run names a file, its whole path, so that the run can be looked at from anywhere."""
     file = task_file(config.env)
-    if file is None:
-        return config
+    if file is None or not file.is_file():
+        return config  # and who makes the task says that it is not there, in its user's words
     function = config.env.rpartition(":")[2]
     return dataclasses.replace(config, env=f"{file.resolve()}:{function}")
 

@@ -98,7 +98,7 @@ def test_warp_and_native_agree_on_every_variant():
 def test_warp_where_it_cannot_run_is_said_at_once(monkeypatch):
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"`physics='warp'` needs.*install 'crl-eqx\[warp\]'"):
+    with pytest.raises(UserError, match=r"`physics='warp'` needs.*install 'mujoco-mjx\[warp\]'"):
         envs.make("point_u_maze", physics="warp")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: find_spec("math"))
     client = SimpleNamespace(platform_version="rocm 7.0")

@@ -523,9 +523,9 @@ def test_a_save_that_dies_at_any_of_its_steps_leaves_a_good_checkpoint(
 def test_what_a_killed_save_left_is_cleared_away_by_the_next(states, directory):
     store = CheckpointStore(directory)
     save(store, states[2])
-    for name in (".saving-0123", ".deleting-4567"):
+    for name in (f".saving-{17:032x}", f".deleting-{17:032x}"):
         shutil.copytree(directory / "step_000000000040", directory / name)
-    orphan = directory / "replay" / "0000000010-0000000015-0123.safetensors"
+    orphan = directory / "replay" / "0000000010-0000000015-0123456789ab.safetensors"
     orphan.write_bytes(b"half a segm")
     assert same(restore(directory), states[2])
     save(store, states[3])

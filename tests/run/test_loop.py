@@ -92,10 +92,11 @@ def test_a_killed_run_ends_bit_identical_to_an_uninterrupted_one(uninterrupted, 
     assert without_time(ours) == without_time(theirs)
 
 
-def test_a_stop_in_the_middle_of_an_evaluation_costs_no_row(
-    uninterrupted, tmp_path, console, monkeypatch
-):
+def test_a_stop_in_the_middle_of_an_evaluation_costs_no_row(tmp_path, console, monkeypatch):
     run_dir, calls = tmp_path / "run", []
+    # In this very process, whose programs other tests may have compiled otherwise.
+    uninterrupted = tmp_path / "whole"
+    train(tiny(run_dir=uninterrupted), uninterrupted, console)
 
     class Interrupted(PiecewiseEvaluation):
         def __call__(self, agent, key, *, go_on):
