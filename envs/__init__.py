@@ -17,6 +17,7 @@ from ._own import is_own as is_own
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     default_physics as default_physics,
+    num_cores as num_cores,
     PhysicsState as PhysicsState,
 )
 from ._randomize import (

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import tempfile
@@ -171,6 +172,12 @@ class Run:
         self._compiled: set[str] = set()
         self._has_futures = False
 
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of what it is a checkpoint of."""
+        task = fingerprint(self.config.env, self.env)
+        return {"experiment": experiment_checksum(self.config), "task": task}
+
     def initial(self) -> TrainState:
         agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
         return self.step.init(agent, key=run_key(self.seed, "train"))
@@ -179,7 +186,7 @@ class Run:
         """The state's shapes, without its arrays."""
         return eqx.filter_eval_shape(self.initial)
 
-    def _make_evaluators(self) -> dict[str, "PiecewiseEvaluation"]:
+    def _make_evaluators(self) -> dict[str, PiecewiseEvaluation]:
         evaluation = self.config.evaluation
         acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
         splits = {"eval": self.env}
@@ -363,12 +370,12 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
     """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
-    if metadata.get("experiment") not in (None, experiment_checksum(run.config)):
+    if metadata.get("experiment") not in (None, run.identity["experiment"]):
         raise UserError(
             f"`{run.run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
             f"changed or damaged since, or they are another run's."
         )
-    check_same_task(metadata, run.config.env, run.env)
+    check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
 
 
 def _loop(
@@ -385,15 +392,15 @@ def _loop(
     meter = Meter(env_steps, kept.get("meter", ()))
     due = bool(kept.get("evaluation_due", env_steps == 0))
     unsaved = not kept
-    same = {
-        "experiment": experiment_checksum(config),
-        "task": fingerprint(config.env, run.env),
-    }
 
     def save(state: TrainState) -> None:
         nonlocal unsaved
         reporter.phase("saving")
-        metadata = same | {"success_rate": success, "meter": meter.rows, "evaluation_due": due}
+        metadata = run.identity | {
+            "success_rate": success,
+            "meter": meter.rows,
+            "evaluation_due": due,
+        }
         run.store.save(state, run.step.buffer, metadata=metadata)
         unsaved, stop.save = False, False
 

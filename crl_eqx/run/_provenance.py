@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import jax
 import psutil
 
+from .. import envs
 from ._arrays import replace_file
 
 
@@ -44,9 +44,7 @@ def provenance() -> dict[str, Any]:
         "hardware": {
             "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
-            "cores": len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count(),
+            "cores": envs.num_cores(),
             "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
             "devices": [device.device_kind for device in jax.devices()],
         },

@@ -68,9 +68,9 @@ def _modules_beside(file: Path) -> set[Path]:
     return {path for path in found if folder in path.parents and path != file.resolve()}
 
 
-def check_same_task(metadata: dict[str, Any], name: str, env: Any) -> None:
-    """**Raises:** `UserError` if a checkpoint was saved with another task under the same name."""
-    before, now = metadata.get("task"), fingerprint(name, env)
+def check_same_task(name: str, *, before: str | None, now: str | None) -> None:
+    """**Raises:** `UserError` if a checkpoint was saved with another task under the same name, as
+    its fingerprint tells."""
     if before is not None and before != now:
         raise UserError(
             f"`{name}` is another task than the one that the run began with: its file, a module "
