@@ -177,10 +177,8 @@ def _finish(
         if config.logging.pictures:
             for sentence in draw_pictures(run):
                 say(sentence)
-    except (
-        OSError,
-        UserError,
-    ) as error:  # the training is done and saved, whatever becomes of its pictures
+    # The training is done and saved, whatever becomes of its pictures.
+    except (OSError, UserError) as error:
         say(f"The pictures could not be drawn: {error}. Try again: {program()} render {run}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")

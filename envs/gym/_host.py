@@ -139,8 +139,8 @@ class Host:
             raise UserError(
                 f"`{self._call}`: the numbers {[*map(int, stand_in)]} of the observation were "
                 f"taken for the achieved goal, which they equalled in the first episodes, and now "
-                f"they differ: leave them out (`state=[...]`, `--state-indices`), and the achieved "
-                f"goal is seen beside the others."
+                f"they differ: leave them out (`state=[...]`, `--env-option state=[...]`), and the "
+                f"achieved goal is seen beside the others."
             )
 
     def _bank(self, serial: int) -> "_Bank":
