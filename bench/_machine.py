@@ -2,12 +2,14 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import json
 import os
 import platform
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +49,15 @@ def _versions() -> dict[str, str]:
     return versions
 
 
+@functools.cache
 def machine() -> dict[str, Any]:
-    """Processor, cores, memory, accelerator, versions, date. Starts JAX's backend: on a GPU, call
-    it after the measuring processes have ended."""
+    """Processor, cores, memory, accelerator, versions, date. Found out in a process of its own:
+    JAX, once started, takes most of a GPU's memory from whoever measures."""
+    found = subprocess.run([sys.executable, __file__], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(found.stdout.splitlines()[-1])
+
+
+def _find_out() -> dict[str, Any]:
     import jax
 
     devices = jax.devices()
@@ -85,3 +93,7 @@ def write(
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": about, **about_run, "rows": rows}, indent=1) + "\n")
     return path
+
+
+if __name__ == "__main__":
+    print(json.dumps(_find_out()))

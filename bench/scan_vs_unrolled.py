@@ -54,6 +54,7 @@ import crl_eqx
 COMPARED = ("critic_loss", "actor_loss", "actor_grad_norm", "critic_grad_norm")
 CPU_TOLERANCE = 2e-3
 ACCELERATOR_TOLERANCE = 2e-2  # their default products are rounded to fewer bits, as TF32
+LOOK_AT_THE_CLOCK = 0.1  # seconds between two looks, at least
 UNROLLED = "unrolled"
 SCANNED = "scan, "  # and then the rematerialisation
 TRUNKS = ("actor", "sa_encoder", "g_encoder")
@@ -126,24 +127,38 @@ def job(
     carry = agent, crl_eqx.init_optimizers(crl_eqx.adams(), agent)
     step, arrays = donated(make_update(ANT), carry)
     del agent, carry
-    executable, cost = compiled(step, arrays, batch, key)
+    executable, cost = compiled(in_a_row(step), arrays, batch, key, 1)
     cost["rss_after_compile_mib"] = peak_memory_mib()["peak_rss_mib"]
 
     with turn(meeting):
-        arrays, metrics = executable(arrays, batch, key)
+        arrays, metrics = executable(arrays, batch, key, 1)
         losses = {name: float(metrics[name]) for name in COMPARED}
         state = {"arrays": arrays}
         del arrays
 
-        def update():
-            state["arrays"], _ = executable(state["arrays"], batch, key)
+        def updates(n: int):
+            state["arrays"], _ = executable(state["arrays"], batch, key, n)
             return state["arrays"]
 
-        _, trial, _ = timed(update)
-        rounds = max(2, min(100, math.ceil(seconds / trial)))
-        times = alternating({variant: update}, rounds)[variant]
+        _, trial, _ = timed(lambda: updates(1))
+        n = math.ceil(LOOK_AT_THE_CLOCK / trial)
+        rounds = max(2, min(100, math.ceil(seconds / (n * trial))))
+        times = alternating({variant: lambda: updates(n)}, rounds)[variant]
+        times = jax.tree.map(lambda seconds: seconds / n, times)
     about = {"depth": depth, "variant": variant, "width": width, "batch_size": batch_size}
     return about | cost | times | peak_memory_mib() | losses
+
+
+def in_a_row(update: Any) -> Any:
+    """`(arrays, batch, key, n) -> arrays, metrics` after n updates in one loop on the device, as
+    training makes them: there nobody launches, or waits for, a single one."""
+
+    def updates(arrays, batch, key, n):
+        empty = jax.tree.map(jnp.zeros_like, jax.eval_shape(update, arrays, batch, key)[1])
+        body = lambda _, carry: update(carry[0], batch, key)
+        return jax.lax.fori_loop(0, n, body, (arrays, empty))
+
+    return jax.jit(updates, donate_argnums=0)
 
 
 def check_losses(rows: list[dict[str, Any]], tolerance: float) -> None:
@@ -225,6 +240,8 @@ def main() -> None:
         for _ in range(args.processes)
         for variant in scanned + [UNROLLED] * (depth <= args.max_unrolled_depth)
     ]
+    about = machine()
+    title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
     runs: dict[tuple[int, str], list[dict[str, Any]]] = {}
     one_by_one = (in_fresh_process(__file__, settings, cores=args.cores) for settings in jobs)
     for row in in_fresh_processes(__file__, jobs) if args.at_once else one_by_one:
@@ -234,19 +251,18 @@ def main() -> None:
             f"depth {row['depth']}, {row['variant']}, process {len(done)} of {args.processes}: "
             f"compiled in {row['compile_seconds']:.1f} s, one update {row['wall_seconds']:.3g} s"
         )
-    rows = [medians(of_one) for of_one in runs.values()]
+        # after every row: a machine that is lent for minutes may be gone before the last
+        rows = [medians(of_one) for of_one in runs.values()]
+        path = write(
+            "scan_vs_unrolled",
+            rounded(rows),
+            directory=args.out,
+            cores_used=args.cores or os.cpu_count(),
+            processes=args.processes,
+            compiled_at_once=args.at_once,
+        )
+        plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
     show(rows, console)
-    path = write(
-        "scan_vs_unrolled",
-        rounded(rows),
-        directory=args.out,
-        cores_used=args.cores or os.cpu_count(),
-        processes=args.processes,
-        compiled_at_once=args.at_once,
-    )
-    about = machine()
-    title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
-    plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
     console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
     check_losses(rows, tolerance())
 
