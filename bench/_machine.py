@@ -53,8 +53,8 @@ def _versions() -> dict[str, str]:
 def machine() -> dict[str, Any]:
     """Processor, cores, memory, accelerator, versions, date. Found out in a process of its own:
     JAX, once started, takes most of a GPU's memory from whoever measures."""
-    found = subprocess.run([sys.executable, __file__], stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(found.stdout.splitlines()[-1])
+    found = subprocess.check_output([sys.executable, __file__], text=True)
+    return json.loads(found.splitlines()[-1])
 
 
 def _find_out() -> dict[str, Any]:

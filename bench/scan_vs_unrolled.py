@@ -242,6 +242,7 @@ def main() -> None:
     ]
     about = machine()
     title = f"{', '.join(about['devices'])} ({about['processor']}), JAX {jax.__version__}"
+    title += f", width {args.width}, batch {args.batch_size}"
     runs: dict[tuple[int, str], list[dict[str, Any]]] = {}
     one_by_one = (in_fresh_process(__file__, settings, cores=args.cores) for settings in jobs)
     for row in in_fresh_processes(__file__, jobs) if args.at_once else one_by_one:
@@ -261,7 +262,7 @@ def main() -> None:
             processes=args.processes,
             compiled_at_once=args.at_once,
         )
-        plot(rows, f"{title}, width {args.width}, batch {args.batch_size}", path.with_suffix(".png"))
+        plot(rows, title, path.with_suffix(".png"))
     show(rows, console)
     console.print(f"written to {path.name} and {path.with_suffix('.png').name}")
     check_losses(rows, tolerance())
