@@ -11,12 +11,11 @@ from jaxtyping import Array, Float, Int, Key
 
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
-from .._types import Action, Flag, Goal, PRNGKey, State
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw
-from ._physics import AbstractPhysics, PhysicsState
+from .._types import Action, PRNGKey, State
+from ._mujoco import AbstractMujocoEnv
+from ._physics import AbstractPhysics
 from ._variants import make_variants, Range, SAME
+from ._wrapped import Wrapped
 
 
 def randomize(
@@ -79,7 +78,7 @@ class Drawn(eqx.Module):
     """For the noise to come."""
 
 
-class Randomized(AbstractMujocoEnv):
+class Randomized(Wrapped):
     """A task whose episodes each draw a model, a noise and a delay. Made by `randomize`."""
 
     env: AbstractMujocoEnv
@@ -149,73 +148,6 @@ class Randomized(AbstractMujocoEnv):
         noise = self.sensor_noise * jax.random.normal(now, inner.state.shape)
         drawn = dataclasses.replace(drawn, state=inner.state, key=key)
         return dataclasses.replace(inner, physics=drawn, state=inner.state + noise)
-
-    # All else is the task's.
-
-    @property
-    def physics(self) -> AbstractPhysics:
-        return self.env.physics
-
-    @property
-    def layout(self) -> Layout:
-        return self.env.layout
-
-    @property
-    def goal_indices(self) -> tuple[int, ...]:
-        return self.env.goal_indices
-
-    @property
-    def threshold(self) -> float:
-        return self.env.threshold
-
-    @property
-    def levels(self) -> tuple[tuple[str, float], ...]:
-        return self.env.levels
-
-    @property
-    def maze(self) -> Maze | None:
-        return self.env.maze
-
-    @property
-    def episode_length(self) -> int:
-        return self.env.episode_length
-
-    @property
-    def action_size(self) -> int:
-        return self.env.action_size
-
-    def draw(self, key: PRNGKey) -> Draw:
-        return self.env.draw(key)
-
-    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
-        return self.env.observe(physics_state)
-
-    def fallen(self, state: State) -> Flag:
-        return self.env.fallen(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return self.env.position(state)
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return self.env.target(goal)
-
-    def controls(self, action: Action) -> Float[Array, " nu"]:
-        return self.env.controls(action)
-
-    def commanded(self, state: State, goal: Goal) -> Goal:
-        return self.env.commanded(state, goal)
-
-    def achieved_goal(self, state: State) -> Goal:
-        return self.env.achieved_goal(state)
-
-    def distance(self, state: State, goal: Goal) -> Float[Array, "*batch"]:
-        return self.env.distance(state, goal)
-
-    def success(self, state: State, goal: Goal) -> Flag:
-        return self.env.success(state, goal)
-
-    def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
-        return self.env.success_levels(state, goal)
 
 
 def _with_physics(env: AbstractMujocoEnv, physics: AbstractPhysics) -> AbstractMujocoEnv:

@@ -32,7 +32,8 @@ class Evaluate:
     candidates: int = 16
     """Samples that best-of chooses from."""
     env: str | None = None
-    """Another task with the same sizes; default the run's own, and its far goals."""
+    """Another task with the same sizes; default the run's own, and apart its far goals, and those
+    seen and unseen under `--hold-out`."""
     seed: int = 1
     """Seed of the episodes."""
     kernel: Kernel = "auto"
@@ -47,14 +48,17 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
     require_positive(episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
-    names = [options.env or run.config.env]
+    name = options.env or run.config.env
+    tasks = {name: make_env(run.config, name)}
     far = envs.eval_split(run.config.env)
     if options.env is None and far is not None:
-        names.append(far)
+        tasks[far] = make_env(run.config, far)
+    if options.env is None and run.config.task.hold_out:
+        for goals in ("seen", "unseen"):
+            tasks[f"{name}, {goals} goals"] = make_env(run.config, goals=goals)
     policy = make_acting(options.acting, options.candidates)
     rows = {}
-    for name in names:
-        env = make_env(run.config, name)
+    for name, env in tasks.items():
         _check_sizes(name, env, run)
 
         def summary(agent, key, env=env):

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any, assert_never, NamedTuple
+from typing import Any, assert_never, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -42,20 +42,21 @@ from ._config import (
 )
 
 
-def make_env(config: Config, name: str | None = None, *, training: bool = False) -> AbstractGoalEnv:
+Goals = Literal["all", "seen", "unseen"]
+"""Which goals an environment commands, where `--hold-out` keeps some out of training."""
+
+
+def make_env(
+    config: Config, name: str | None = None, *, training: bool = False, goals: Goals = "all"
+) -> AbstractGoalEnv:
     """The task as it is evaluated, or trained on; or another one (its evaluation split) with the
     same options, on the same physics, randomized alike."""
-    name, chosen = name or config.env, config.randomization
-    foreign = envs.is_gymnasium(name)  # and with a physics of its own
-    physics = None if config.physics == "auto" or foreign else config.physics
-    options = envs.options_from_words(name, config.task.env_option)
-    if training:
-        options |= envs.options_from_words(
-            name, config.task.train_env_option, flag="--train-env-option"
-        )
-    if foreign:
-        options |= _gymnasium_options(config.gymnasium)
-    env = envs.make(name, physics=physics, **options)
+    env = _make_task(config, name or config.env, training)
+    if goals != "all":
+        regions = _held_out(config)
+        assert isinstance(env, envs.AbstractMujocoEnv)  # as that of the regions
+        env = regions.commanding(goals, env)
+    chosen = config.randomization
     if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
         return env
     return envs.randomize(
@@ -67,6 +68,34 @@ def make_env(config: Config, name: str | None = None, *, training: bool = False)
         action_delay=chosen.action_delay,
         variants=chosen.variants,
     )
+
+
+def held_out_share(config: Config) -> float:
+    """Of the task's goals; only whole regions are held out."""
+    return _held_out(config).share if config.task.hold_out else 0.0
+
+
+def _held_out(config: Config) -> envs.HoldOut:
+    """The task with its regions of goals. **Raises** `UserError` where none can be held out."""
+    share, seed = config.task.hold_out, config.task.hold_out_seed
+    try:
+        return envs.hold_out(_make_task(config, config.env), share, seed=seed)
+    except UserError as error:
+        raise UserError(f"`--hold-out {share:g}`, `--env {config.env}`: {error}") from error
+
+
+def _make_task(config: Config, name: str, training: bool = False) -> AbstractGoalEnv:
+    """Not randomized, and with all of its goals."""
+    foreign = envs.is_gymnasium(name)  # and with a physics of its own
+    physics = None if config.physics == "auto" or foreign else config.physics
+    options = envs.options_from_words(name, config.task.env_option)
+    if training:
+        options |= envs.options_from_words(
+            name, config.task.train_env_option, flag="--train-env-option"
+        )
+    if foreign:
+        options |= _gymnasium_options(config.gymnasium)
+    return envs.make(name, physics=physics, **options)
 
 
 def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
@@ -374,6 +403,8 @@ _DEMANDS = {
     "weight_decay": _NOT_NEGATIVE,
     "policy_average": _NOT_NEGATIVE,
     "warmup_updates": _NOT_NEGATIVE,
+    "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
+    "hold_out_seed": _Demand("lie in 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "sensor_noise": _NOT_NEGATIVE,
     "prefill_length": _NOT_NEGATIVE,
     "updates_per_env_step": _Demand("be 0 or at least 1e-5", lambda x: x == 0 or x >= 1e-5),

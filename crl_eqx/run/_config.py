@@ -235,6 +235,11 @@ class Task:
     `crl-eqx envs NAME` lists them."""
     train_env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """The same for training alone, not for evaluation, such as random_starts=0.5."""
+    hold_out: float = 0.0
+    """About this share of the goals is never commanded in training; evaluation reports seen and
+    unseen goals apart, too."""
+    hold_out_seed: int = 0
+    """Which goals these are."""
 
 
 @dataclasses.dataclass(frozen=True)

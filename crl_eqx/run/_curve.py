@@ -16,7 +16,7 @@ from ._figure import GREY, save, style
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
 """What `metrics.jsonl` holds, line by line."""
 
-CURVE, SPLIT = "#1f5fa8", "#c2571a"
+CURVE, SPLIT, UNSEEN = "#1f5fa8", "#c2571a", "#2e7d4f"
 
 
 class Panel(NamedTuple):
@@ -29,7 +29,11 @@ class Panel(NamedTuple):
 
 
 def _evaluated(title: str, name: str, low: float | None = 0.0, high: float | None = None) -> Panel:
-    curves = (f"eval/{name}", "all goals", CURVE), (f"eval_split/{name}", "eval split", SPLIT)
+    curves = (
+        (f"eval/{name}", "all goals", CURVE),
+        (f"eval_split/{name}", "far goals", SPLIT),
+        (f"eval_unseen/{name}", "unseen goals", UNSEEN),
+    )
     return Panel(title, curves, low, high)
 
 
@@ -74,7 +78,7 @@ def _draw_panel(axes: Axes, panel: Panel, seeds: Sequence[Rows]) -> None:
         axes.set_ylim(panel.low, panel.high * 1.03)
     if not any(drawn):
         axes.text(0.5, 0.5, "not measured yet", transform=axes.transAxes, ha="center", color=GREY)
-    elif all(drawn) and len(drawn) > 1:
+    elif sum(drawn) > 1:
         axes.legend(frameon=False, fontsize=8, loc="best")
 
 

@@ -29,6 +29,7 @@ from ..nn import audit
 from ._build import (
     check,
     check_compute,
+    held_out_share,
     make_acting,
     make_agent,
     make_env,
@@ -159,7 +160,10 @@ class Run:
         self.config, self.run_dir = config, run_dir
         self.seed = config.seed[0]
         self.env = make_env(config)
-        training = make_env(config, training=True) if config.task.train_env_option else self.env
+        training = self.env
+        if config.task.train_env_option or config.task.hold_out:
+            goals = "seen" if config.task.hold_out else "all"
+            training = make_env(config, training=True, goals=goals)
         _check_same_sizes(training, self.env, config)
         self.step = make_train_step(config, training)
         self.store = CheckpointStore(
@@ -190,6 +194,9 @@ class Run:
         evaluation = self.config.evaluation
         acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
         splits = {"eval": self.env}
+        if self.config.task.hold_out:
+            for goals in ("seen", "unseen"):
+                splits[f"eval_{goals}"] = make_env(self.config, goals=goals)
         far = envs.eval_split(self.config.env)
         if evaluation.eval_split and far is not None:
             try:
@@ -350,6 +357,8 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     check_resources(run.config, run.step, needs, run.run_dir)
     say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
     say(f"The run {needs}.")
+    if share := held_out_share(run.config):
+        say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
     found = run.store.restore(abstract, run.step.buffer, report=say) if resume else None
     if found is not None:
         _check_same_experiment(found[1], run)

@@ -68,6 +68,13 @@ def trained(tmp_path_factory):
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must name distinct seeds"),
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
+        ("train --hold-out 1", "`--hold-out 1.0` must be at least 0 and less than 1"),
+        ("train --env ant_u_maze_single_eval --hold-out 0.5", "There is a single goal"),
+        (
+            "train --env gym:Pendulum-v1 --goal-indices 0 --goal-low -1 --goal-high 1 "
+            "--goal-threshold 0.1 --hold-out 0.5",
+            "needs a MuJoCo task",
+        ),
         ("train --wandb", "pip install wandb"),
         (f"train --run-dir {'x' * 300}", "cannot be written"),
         ("train --env ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),

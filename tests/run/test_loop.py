@@ -18,6 +18,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from crl_eqx import UserError
+from crl_eqx.envs import HoldOut
 from crl_eqx.run import (
     _loop as loop,
     CheckpointStore,
@@ -225,6 +226,23 @@ def test_every_row_has_its_metrics(tmp_path, console):
         "time/update_ms health/verdict health/sa_encoder_block_grad_norms health/sa_repr_rank"
     ).split():
         assert name in last, name
+
+
+def test_seen_and_unseen_goals_are_reported_apart(tmp_path, console):
+    run_dir = tmp_path / "run"
+    config = tiny(total_env_steps=480, num_envs=16, hold_out=0.3)
+    train(config, run_dir, console)
+    last = read_metrics(run_dir / "metrics.jsonl")[-1]
+    for name in ("success_rate", "final_distance", "time_at_goal_se"):
+        assert f"eval_seen/{name}" in last and f"eval_unseen/{name}" in last
+    run, _ = load_run(run_dir)
+    assert not isinstance(run.env, HoldOut)
+    restored = run.store.restore(run.abstract(), run.step.buffer, report=print)
+    assert restored is not None and isinstance(run.step.env, HoldOut)
+    assert not np.any(run.step.env.unseen(restored[0].buffer.steps.goal))
+    console.file.flush()
+    said = (tmp_path / "console.txt").read_text()
+    assert "Training commands 67% of the goals, and never the other 33%." in said
 
 
 def test_losses_that_are_not_finite_stop_the_run_and_say_where(tmp_path, console):

@@ -1,0 +1,143 @@
+"""Goals that training never commands, so that evaluation can tell seen from unseen ones."""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._env import AbstractGoalEnv, EnvState
+from .._errors import UserError
+from .._types import Goal, PRNGKey
+from ._mujoco import AbstractMujocoEnv, Draw
+from ._wrapped import Wrapped
+
+
+Commands = Literal["seen", "unseen"]
+
+REGIONS = 16
+DRAWS = 4096
+RAREST = 0.01  # a smaller share of goals is not looked for by drawing again
+
+
+def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
+    """`env` without about `share` of its goals.
+
+    ```python
+    seen = hold_out(make("ant_u_maze"), 0.25)  # for training
+    unseen = seen.commanding("unseen")         # for evaluation
+    ```
+
+    The goals fall into up to 16 regions: where there are no more goals than that, as in most
+    mazes, each is one; else those nearest to one of 16 goals that lie far apart, such as arcs of a
+    circle. `seed` draws the regions that are held out; their share of goals comes as close to
+    `share` as whole regions can, and is `HoldOut.share`.
+
+    Held out are commands. An agent may still come by such a place on its way, and learn from that.
+
+    **Raises** `UserError` unless 0 < `share` < 1, and if `env` is no MuJoCo task, or has one goal.
+    """
+    if not isinstance(env, AbstractMujocoEnv):
+        raise UserError(
+            f"`hold_out` needs a MuJoCo task, such as `make` and `MujocoGoalEnv` give, and got a "
+            f"{type(env).__name__}."
+        )
+    if not 0 < share < 1:
+        raise UserError(f"`share={share}` must lie between 0 and 1.")
+    goals = _some_goals(env)
+    anchors = _far_apart(goals)
+    if len(anchors) < 2:
+        raise UserError("There is a single goal in this task: none can be held out.")
+    weights = np.bincount(_nearest(goals, anchors), minlength=len(anchors)) / len(goals)
+    order = np.random.default_rng(seed).permutation(len(anchors))
+    shares = np.cumsum(weights[order])[:-1]  # one region at least stays
+    count = int(np.argmin(np.abs(shares - share))) + 1
+    held = np.isin(np.arange(len(anchors)), order[:count])
+    return HoldOut(env, jnp.asarray(anchors), jnp.asarray(held), float(shares[count - 1]))
+
+
+class HoldOut(Wrapped):
+    """A task that commands only some of its goals. Made by `hold_out`."""
+
+    env: AbstractMujocoEnv
+    """The task itself."""
+    anchors: Float[Array, "regions goal"]
+    """A goal's region is that of the nearest of these."""
+    held: Bool[Array, " regions"]
+    """Whether a region is held out."""
+    share: float = eqx.field(static=True)
+    """Of the task's goals, how many are held out."""
+    commands: Commands = eqx.field(static=True)
+
+    def __init__(
+        self,
+        env: AbstractMujocoEnv,
+        anchors: Float[Array, "regions goal"],
+        held: Bool[Array, " regions"],
+        share: float,
+        commands: Commands = "seen",
+    ):
+        self.env, self.anchors, self.held = env, anchors, held
+        self.share, self.commands = share, commands
+
+    def commanding(self, commands: Commands, env: AbstractMujocoEnv | None = None) -> "HoldOut":
+        """The same, or another task of the same goal space, with the `"seen"` goals, which are not
+        held out, or the `"unseen"` ones.
+
+        **Raises** `UserError` if the task has no such goal.
+        """
+        new = HoldOut(env or self.env, self.anchors, self.held, self.share, commands)
+        admitted = np.mean(new._admits(jnp.asarray(_some_goals(new.env))))
+        if admitted < RAREST:
+            kind = "not held out" if commands == "seen" else "held out"
+            raise UserError(f"Next to none of this task's goals is {kind}: {admitted:.1%}.")
+        return new
+
+    def unseen(self, goal: Goal) -> Bool[Array, "*batch"]:
+        """Whether a goal is held out. Acts on any leading axes."""
+        region = lambda goal: jnp.argmin(jnp.linalg.norm(goal[None] - self.anchors, axis=-1))
+        return self.held[jnp.vectorize(region, signature="(goal)->()")(goal)]
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        return self.env.reset(key=self._admitted(key))
+
+    def draw(self, key: PRNGKey) -> Draw:
+        return self.env.draw(self._admitted(key))
+
+    def _admits(self, goal: Goal) -> Bool[Array, "*batch"]:
+        unseen = self.unseen(goal)
+        return unseen if self.commands == "unseen" else ~unseen
+
+    def _admitted(self, key: PRNGKey) -> PRNGKey:
+        """The first of the keys that follow from `key` under which the task draws such a goal: so
+        it is the task itself that begins an episode, in its own way."""
+        admits = lambda key: self._admits(self.env.draw(key).goal)
+        return jax.lax.while_loop(
+            lambda key: ~admits(key), lambda key: jax.random.fold_in(key, 0), key
+        )
+
+
+def _some_goals(env: AbstractMujocoEnv) -> Float[np.ndarray, "draws goal"]:
+    """Always on a CPU: there the same are drawn wherever a run is resumed."""
+    with jax.default_device(jax.devices("cpu")[0]):
+        keys = jax.random.split(jax.random.key(0), DRAWS)
+        return np.asarray(jax.jit(jax.vmap(lambda key: env.draw(key).goal))(keys))
+
+
+def _far_apart(goals: Float[np.ndarray, "draws goal"]) -> Float[np.ndarray, "regions goal"]:
+    """Each is the goal that is farthest from all before it, up to `REGIONS` or to the last."""
+    distinct = np.unique(np.round(goals, 4), axis=0)
+    found = [distinct[0]]
+    nearest = np.full(len(distinct), np.inf)
+    for _ in range(REGIONS - 1):
+        nearest = np.minimum(nearest, np.linalg.norm(distinct - found[-1], axis=1))
+        if nearest.max() < 1e-3:
+            break
+        found.append(distinct[nearest.argmax()])
+    return np.stack(found)
+
+
+def _nearest(goals: Float[np.ndarray, "draws goal"], anchors: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(goals[:, None] - anchors, axis=-1).argmin(axis=1)

@@ -1,0 +1,95 @@
+"""What wraps a MuJoCo task, and changes some of it."""
+
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from .._env import EnvState
+from .._types import Action, Flag, Goal, PRNGKey, State
+from ._layout import Layout
+from ._maze import Maze
+from ._mujoco import AbstractMujocoEnv, Draw
+from ._physics import AbstractPhysics, PhysicsState
+
+
+class Wrapped(AbstractMujocoEnv):
+    """All is the task's own; a subclass overrides what it changes."""
+
+    env: eqx.AbstractVar[AbstractMujocoEnv]
+    """The task itself."""
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        return self.env.reset(key=key)
+
+    def step(self, env_state: EnvState, action: Action) -> EnvState:
+        return self.env.step(env_state, action)
+
+    def true_state(self, env_state: EnvState) -> State:
+        return self.env.true_state(env_state)
+
+    def qpos(self, env_state: EnvState) -> Float[Array, "*batch nq"]:
+        return self.env.qpos(env_state)
+
+    @property
+    def physics(self) -> AbstractPhysics:
+        return self.env.physics
+
+    @property
+    def layout(self) -> Layout:
+        return self.env.layout
+
+    @property
+    def goal_indices(self) -> tuple[int, ...]:
+        return self.env.goal_indices
+
+    @property
+    def threshold(self) -> float:
+        return self.env.threshold
+
+    @property
+    def levels(self) -> tuple[tuple[str, float], ...]:
+        return self.env.levels
+
+    @property
+    def maze(self) -> Maze | None:
+        return self.env.maze
+
+    @property
+    def episode_length(self) -> int:
+        return self.env.episode_length
+
+    @property
+    def action_size(self) -> int:
+        return self.env.action_size
+
+    def draw(self, key: PRNGKey) -> Draw:
+        return self.env.draw(key)
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        return self.env.observe(physics_state)
+
+    def fallen(self, state: State) -> Flag:
+        return self.env.fallen(state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.env.position(state)
+
+    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
+        return self.env.target(goal)
+
+    def controls(self, action: Action) -> Float[Array, " nu"]:
+        return self.env.controls(action)
+
+    def commanded(self, state: State, goal: Goal) -> Goal:
+        return self.env.commanded(state, goal)
+
+    def achieved_goal(self, state: State) -> Goal:
+        return self.env.achieved_goal(state)
+
+    def distance(self, state: State, goal: Goal) -> Float[Array, "*batch"]:
+        return self.env.distance(state, goal)
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        return self.env.success(state, goal)
+
+    def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
+        return self.env.success_levels(state, goal)
