@@ -12,9 +12,9 @@ from ._humanoid_body import (
     HumanoidTorque as HumanoidTorque,
 )
 from ._maze import Maze as Maze
-from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv, model_bytes as model_bytes
+from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv, model_checksum as model_checksum
 from ._options import annotation_in_words as annotation_in_words
-from ._own import is_own as is_own
+from ._own import is_own as is_own, own_files as own_files
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     default_physics as default_physics,

@@ -1,5 +1,6 @@
 """The names of MuJoCo's compiled parts that the tasks use; type checkers cannot see into those."""
 
+from pathlib import Path
 from typing import Any
 
 import mujoco
@@ -13,8 +14,6 @@ MjModel = _mujoco.MjModel
 MjSpec = _mujoco.MjSpec
 get_mju_user_warning = _mujoco.get_mju_user_warning
 mj_setConst = _mujoco.mj_setConst
-mj_saveModel = _mujoco.mj_saveModel
-mj_sizeModel = _mujoco.mj_sizeModel
 mj_stateSize = _mujoco.mj_stateSize
 mjtBias = _mujoco.mjtBias
 mjtDisableBit = _mujoco.mjtDisableBit
@@ -25,3 +24,12 @@ mjtObj = _mujoco.mjtObj
 mjtSensor = _mujoco.mjtSensor
 mjtState = _mujoco.mjtState
 set_mju_user_warning = _mujoco.set_mju_user_warning
+
+
+def xml_dependencies(file: Path) -> list[Path]:
+    """A model's file with its includes, meshes and pictures; the file alone if it is no XML, or
+    cannot be read."""
+    try:
+        return [file, *map(Path, _mujoco.mju_getXMLDependencies(str(file)))]
+    except (AttributeError, _mujoco.FatalError):  # before MuJoCo 3.3; and its own words
+        return [file]

@@ -1,6 +1,7 @@
 """What all MuJoCo tasks have in common."""
 
 import abc
+import hashlib
 from typing import NamedTuple
 
 import equinox as eqx
@@ -13,7 +14,7 @@ from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._layout import Layout, Row, rows
 from ._maze import Maze
-from ._mj import mj_saveModel, mj_sizeModel, MjModel, MjSpec
+from ._mj import MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
 
 
@@ -129,11 +130,20 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         return {name: distance < threshold for name, threshold in self.levels}
 
 
-def model_bytes(model: MjModel) -> bytes:
-    """A compiled model as MuJoCo's own binary format, with all that its file has included."""
-    buffer = np.zeros(mj_sizeModel(model), np.uint8)
-    mj_saveModel(model, None, buffer)
-    return buffer.tobytes()
+def model_checksum(model: MjModel) -> str:
+    """SHA-256 of what a compiled model computes with: all its numbers and names, with all that its
+    file has included, but not where the files lay."""
+    digest = hashlib.sha256()
+    for part in (model, model.opt, model.stat):
+        for name in dir(part):
+            if name.startswith("_") or "path" in name or name == "nbuffer":
+                continue
+            value = getattr(part, name)
+            if isinstance(value, np.ndarray):
+                digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+            elif isinstance(value, int | float | bytes):
+                digest.update(f"{name} {value!r}".encode())
+    return digest.hexdigest()
 
 
 def never(state: State) -> Bool[Array, "*batch"]:

@@ -1,17 +1,33 @@
 """Tasks of one's own by name: `FILE.py:FUNCTION`."""
 
+import contextlib
+import contextvars
 import functools
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from .._errors import UserError
+from ._mj import MjSpec, xml_dependencies
 from ._mujoco import AbstractMujocoEnv
+
+
+class _Building:
+    """A task of one's own while its code runs, and the files that it has used."""
+
+    def __init__(self, file: Path):
+        self.folder, self.files = file.resolve().parent, set[Path]()
+
+
+_building: contextvars.ContextVar[_Building | None] = contextvars.ContextVar(
+    "building", default=None
+)
+_used: dict[str, set[Path]] = {}
 
 
 def is_own(name: str) -> bool:
@@ -39,7 +55,8 @@ def own_builder(name: str) -> Callable[..., Any]:
 
     @functools.wraps(builder)  # with its signature: what it takes are the task's options
     def checked(**options: Any) -> AbstractMujocoEnv:
-        env = builder(**options)
+        with _running(name, path):
+            env = builder(**options)
         if not isinstance(env, AbstractMujocoEnv):
             raise UserError(
                 f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
@@ -49,19 +66,77 @@ def own_builder(name: str) -> Callable[..., Any]:
     return checked
 
 
+def own_files(name: str) -> frozenset[Path]:
+    """Whole paths of what the task `FILE.py:FUNCTION` has read so far: its models with their
+    includes and meshes, and what its code opened in its folder."""
+    return frozenset(_used.get(name, ()))
+
+
+def model_file(path: str | Path) -> Path:
+    """Where a model is. A task's file counts paths from its own folder, if the model is there."""
+    task = _building.get()
+    if task is None:
+        return Path(path)
+    file = task.folder / path
+    file = file if file.is_file() else Path(path)
+    task.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+    return file
+
+
+def note_spec(spec: MjSpec) -> None:
+    """A specification does not say which file it was read from, only which folder: all models
+    there are taken for used."""
+    task, folder = _building.get(), getattr(spec, "modelfiledir", "")
+    if task is None or not folder:
+        return
+    for file in Path(folder).glob("*.xml"):
+        task.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+
+
+@contextlib.contextmanager
+def _running(name: str, path: Path) -> Iterator[None]:
+    """While open, the files that are used are noted, and modules beside `path` are found, wherever
+    one stands."""
+    _listen()
+    task = _Building(path)
+    before = _building.set(task)
+    sys.path.insert(0, str(task.folder))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(str(task.folder))
+        _building.reset(before)
+        _used.setdefault(name, set()).update(task.files)
+
+
+@functools.cache
+def _listen() -> None:
+    """Once: Python cannot take such a hook off again."""
+
+    def opened(event: str, arguments: tuple[Any, ...]) -> None:
+        if event != "open" or (task := _building.get()) is None:
+            return
+        path, mode, *_ = arguments
+        if not isinstance(path, str) or set(mode or "r") & set("wax+") or path.endswith(".pyc"):
+            return
+        file = Path(path).resolve()
+        if task.folder in file.parents and file.is_file():
+            task.files.add(file)
+
+    sys.addaudithook(opened)
+
+
 def _module(name: str, path: Path) -> ModuleType:
     module_name = f"crl_eqx_own_{path.stem}"  # shadows nobody's
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # modules beside the file are found, wherever one stands
     try:
-        spec.loader.exec_module(module)
+        with _running(name, path):
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
         raise UserError(f"`make({name!r})`: running `{path}` raised {error!r}.") from error
-    finally:
-        sys.path.remove(folder)
     return module

@@ -17,6 +17,7 @@ from ._maze import Maze
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
 from ._mujoco import AbstractMujocoEnv, Draw, never
 from ._names import qpos_indices, sensor_indices
+from ._own import model_file, note_spec
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 
 
@@ -92,7 +93,8 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     ):
         """**Main arguments:**
 
-        - `model`: a file, a specification to be compiled, or, where the goal is not about a body, a
+        - `model`: a file (in a task of `FILE.py:FUNCTION` its path counts from that file, if it is
+            there), a specification to be compiled, or, where the goal is not about a body, a
             compiled model.
         - `joints`, `body` or `goal_indices`: the names of the joints whose qpos, the name of the
             body whose x, y, z, or the numbers of the state (qpos, then qvel) that are the achieved
@@ -186,7 +188,9 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
                 f"model takes none: give the file, or an `MjSpec`."
             )
     else:
-        if not isinstance(model, MjSpec) and not Path(model).is_file():
+        if isinstance(model, MjSpec):
+            note_spec(model)
+        elif not (model := model_file(model)).is_file():
             raise UserError(f"`{call}`: there is no such file.")
         try:
             spec: Any = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))

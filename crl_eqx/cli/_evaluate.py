@@ -49,13 +49,13 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     require_positive(episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
     name = options.env or run.config.env
-    tasks = {name: make_env(run.config, name)}
+    tasks = {name: make_env(run.task, options.env)}
     far = envs.eval_split(run.config.env)
     if options.env is None and far is not None:
-        tasks[far] = make_env(run.config, far)
+        tasks[far] = make_env(run.task, far)
     if options.env is None and run.config.task.hold_out:
         for goals in ("seen", "unseen"):
-            tasks[f"{name}, {goals} goals"] = make_env(run.config, goals=goals)
+            tasks[f"{name}, {goals} goals"] = make_env(run.task, goals=goals)
     policy = make_acting(options.acting, options.candidates)
     rows = {}
     for name, env in tasks.items():

@@ -19,6 +19,7 @@ from ..run import (
     default_run_dir,
     draw_curve,
     draw_pictures,
+    keep_files,
     load_config,
     Outcome,
     prepare_run_dir,
@@ -101,6 +102,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
         prepare_run_dir(directory)
     config = with_whole_path(with_physics(config))  # kept for all seeds, wherever they are run
     save_config(config, run_dir / SEEDS)
+    keep_files(config, run_dir, console.print)
     remember(config, run_dir)
     return _train_seeds(config, run_dir, console)
 

@@ -28,6 +28,7 @@ from ._export import description as description, export_policy as export_policy
 from ._loop import (
     alone as alone,
     default_run_dir as default_run_dir,
+    keep_files as keep_files,
     load_run as load_run,
     Outcome as Outcome,
     prepare_run_dir as prepare_run_dir,

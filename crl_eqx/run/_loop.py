@@ -53,6 +53,7 @@ from ._progress import Reporter
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate
 from ._signals import stop_requests, StopRequest
+from ._task_files import has_changed, keep_task, kept_task, task_file
 from ._trust import (
     check_same_task,
     fingerprint,
@@ -159,11 +160,14 @@ class Run:
         check(config)
         self.config, self.run_dir = config, run_dir
         self.seed = config.seed[0]
-        self.env = make_env(config)
+        self.task = dataclasses.replace(config, env=kept_task(config.env, run_dir))
+        """The configuration by which tasks are made: where the run has a copy of the task's files,
+        it names that."""
+        self.env = make_env(self.task)
         training = self.env
         if config.task.train_env_option or config.task.hold_out:
             goals = "seen" if config.task.hold_out else "all"
-            training = make_env(config, training=True, goals=goals)
+            training = make_env(self.task, training=True, goals=goals)
         _check_same_sizes(training, self.env, config)
         self.step = make_train_step(config, training)
         self.store = CheckpointStore(
@@ -179,7 +183,7 @@ class Run:
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
         """What a checkpoint keeps of what it is a checkpoint of."""
-        task = fingerprint(self.config.env, self.env)
+        task = fingerprint(self.config.env, self.run_dir, self.env)
         return {"experiment": experiment_checksum(self.config), "task": task}
 
     def initial(self) -> TrainState:
@@ -196,11 +200,11 @@ class Run:
         splits = {"eval": self.env}
         if self.config.task.hold_out:
             for goals in ("seen", "unseen"):
-                splits[f"eval_{goals}"] = make_env(self.config, goals=goals)
+                splits[f"eval_{goals}"] = make_env(self.task, goals=goals)
         far = envs.eval_split(self.config.env)
         if evaluation.eval_split and far is not None:
             try:
-                splits["eval_split"] = make_env(self.config, far)
+                splits["eval_split"] = make_env(self.task, far)
             except UserError as error:
                 raise UserError(
                     f"{error} This is about the task's far goals, {far}: `--no-eval-split` "
@@ -365,6 +369,10 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     if resume and found is None:
         say("No checkpoint was saved yet: the run starts from its beginning.")
     save_config(run.config, run.run_dir / CONFIG)
+    if found is None:  # else what the task is has been settled
+        keep_files(run.task, run.run_dir, say)
+    if has_changed(run.config.env, run.run_dir):
+        say(f"`{task_file(run.config.env)}` has changed: the run goes on with its own copy.")
     remember(run.config, run.run_dir)
     about = {"estimate": str(needs)}
     record_provenance(run.run_dir / "provenance.json", about=about, report=say)
@@ -375,6 +383,15 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
         say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
         state = run.step.restart(state)
     return state, metadata
+
+
+def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
+    """A copy of the files of a task of one's own in `run_dir`."""
+    if task_file(config.env) is None:
+        return
+    build = lambda name: make_env(dataclasses.replace(config, env=name))
+    if why_not := keep_task(config.env, run_dir, build):
+        say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
 
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:

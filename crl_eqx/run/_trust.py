@@ -1,14 +1,13 @@
 """Tasks of one's own in a run directory: naming a file there is asking for it to be run.
 
-A run remembers what its task was: the file, the modules beside it, and the compiled model, with all
-that its MJCF includes. Whoever looks at a run that came from elsewhere has to say `--trust` first.
+A run keeps the files of its task (`_task_files.py`), and its checkpoints remember what they and the
+compiled model were. Whoever looks at a run that came from elsewhere has to say `--trust` first.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from .. import envs
 from .._errors import UserError
 from ._arrays import replace_file
 from ._config import Config
+from ._task_files import kept_list, modules_beside, task_file
 
 
 _trusting = False
@@ -34,11 +34,6 @@ def trusting(consent: bool):
         _trusting = before
 
 
-def task_file(name: str) -> Path | None:
-    """The file of a task of one's own, `FILE.py:FUNCTION`; None for all others."""
-    return Path(name.rpartition(":")[0]) if envs.is_own(name) else None
-
-
 def with_whole_path(config: Config) -> Config:
     """Where a run names a file, its whole path, so that the run can be looked at from anywhere."""
     file = task_file(config.env)
@@ -48,24 +43,20 @@ def with_whole_path(config: Config) -> Config:
     return dataclasses.replace(config, env=f"{file.resolve()}:{function}")
 
 
-def fingerprint(name: str, env: Any) -> str | None:
+def fingerprint(name: str, run_dir: Path, env: Any) -> str | None:
     """SHA-256 of what makes a task of one's own: its file, the modules that it imported from its
     own folder, and the compiled model; None for all others."""
     file = task_file(name)
     if file is None:
         return None
-    digest = hashlib.sha256(file.read_bytes())
-    for path in sorted(_modules_beside(file)):
-        digest.update(path.name.encode() + path.read_bytes())
-    digest.update(envs.model_bytes(env.model))
+    if (kept := kept_list(run_dir)) is not None:
+        digest = hashlib.sha256(kept.read_bytes())
+    else:
+        digest = hashlib.sha256(file.read_bytes())
+        for path in sorted(modules_beside(file)):
+            digest.update(path.name.encode() + path.read_bytes())
+    digest.update(envs.model_checksum(env.model).encode())
     return digest.hexdigest()
-
-
-def _modules_beside(file: Path) -> set[Path]:
-    folder = file.resolve().parent
-    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
-    found = {Path(name).resolve() for name in files if name}
-    return {path for path in found if folder in path.parents and path != file.resolve()}
 
 
 def check_same_task(name: str, *, before: str | None, now: str | None) -> None:
@@ -87,8 +78,8 @@ def _mark(run_dir: Path) -> Path | None:
     return folder / hashlib.sha256(os.fsencode(run_dir.resolve())).hexdigest()
 
 
-def _claim(config: Config) -> bytes:
-    file = task_file(config.env)
+def _claim(config: Config, run_dir: Path) -> bytes:
+    file = kept_list(run_dir) or task_file(config.env)
     assert file is not None
     content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
     return f"{config.env}\n{content}\n".encode()
@@ -100,7 +91,7 @@ def remember(config: Config, run_dir: Path) -> None:
         return
     with contextlib.suppress(OSError):  # a home that cannot be written: one will have to say so
         mark.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(mark, _claim(config))
+        replace_file(mark, _claim(config, run_dir))
 
 
 def require_trust(config: Config, run_dir: Path) -> None:
@@ -110,9 +101,11 @@ def require_trust(config: Config, run_dir: Path) -> None:
         return
     mark = _mark(run_dir)
     with contextlib.suppress(OSError):
-        if mark is not None and mark.read_bytes() == _claim(config):
+        if mark is not None and mark.read_bytes() == _claim(config, run_dir):
             return
+    kept = kept_list(run_dir)
     raise UserError(
-        f"`{run_dir}` names a task in `{task_file(config.env)}`, whose code would be run, and was "
-        f"not begun here with that file as it is: look at it, and if you trust it, add `--trust`."
+        f"`{run_dir}` names a task in `{kept.parent if kept else task_file(config.env)}`, whose "
+        f"code would be run, and was not begun here with that code as it is: look at it, and if "
+        f"you trust it, add `--trust`."
     )

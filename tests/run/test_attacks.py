@@ -185,7 +185,7 @@ def test_code_that_a_run_directory_names_is_run_only_with_consent(tmp_path, cons
     train(config, run_dir, console)
     load_run(run_dir)  # begun here, by this user
     copied = shutil.copytree(run_dir, tmp_path / "copied")
-    with pytest.raises(UserError, match=r"own_task.py`, whose code would be run.*`--trust`"):
+    with pytest.raises(UserError, match=r"copied/task`, whose code would be run.*`--trust`"):
         load_run(copied)
     with trusting(True):
         load_run(copied)
@@ -195,21 +195,6 @@ def test_code_that_a_run_directory_names_is_run_only_with_consent(tmp_path, cons
     save_config(dataclasses.replace(config, env=f"{evil}/evil.py:f"), evil / "config.json")
     with pytest.raises(UserError, match="--trust"):
         load_run(evil)
-
-
-def test_a_task_that_changed_is_not_gone_on_with(tmp_path, console):
-    (tmp_path / "helper.py").write_text("THRESHOLD = 0.2\n")
-    config, run_dir = own(tmp_path / "run", tmp_path, total_env_steps=320), tmp_path / "run"
-    file = tmp_path / "own_task.py"
-    file.write_text("import helper\n" + file.read_text())
-    train(config, run_dir, console)
-    more = dataclasses.replace(config, total_env_steps=480)
-    with trusting(True):
-        (tmp_path / "helper.py").write_text("THRESHOLD = 0.3\n")
-        with pytest.raises(UserError, match="is another task than the one that the run began with"):
-            train(more, run_dir, console, resume=True)
-        (tmp_path / "helper.py").write_text("THRESHOLD = 0.2\n")
-        train(more, run_dir, console, resume=True)
 
 
 def test_rows_are_written_beside_no_link(tmp_path):

@@ -1,0 +1,141 @@
+"""What a run keeps of a task of one's own: the files that make it, under `task/`.
+
+A run of `FILE.py:FUNCTION` copies that file, the modules that it imports from its own folder, what
+it reads there, and its models with their includes and meshes, so that the run means the same when
+the originals have changed or are gone.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from .. import envs
+from .._env import AbstractGoalEnv
+from .._errors import UserError
+from ._arrays import replace_file
+from ._config import SEEDS
+
+
+FOLDER = "task"
+LIST = "files.json"
+
+
+class _Files(msgspec.Struct, forbid_unknown_fields=True):
+    """`task/files.json`."""
+
+    entry: str
+    """The file that has the function, below `task/`."""
+    sha256: dict[str, str | None]
+    """Of every file."""
+
+
+def task_file(name: str) -> Path | None:
+    """The file of a task of one's own, `FILE.py:FUNCTION`; None for all others."""
+    return Path(name.rpartition(":")[0]) if envs.is_own(name) else None
+
+
+def kept_list(run_dir: Path) -> Path | None:
+    """The list of what the run has kept, or the several seeds that it is one of."""
+    several = [run_dir.parent] if (run_dir.parent / SEEDS).is_file() else []
+    lists = [directory / FOLDER / LIST for directory in (run_dir, *several)]
+    return next((path for path in lists if path.is_file()), None)
+
+
+def kept_task(name: str, run_dir: Path) -> str:
+    """`name`, or the run's own copy of it, if it has one.
+
+    **Raises:** `UserError` if a file of the copy is not what was kept.
+    """
+    if task_file(name) is None or (path := kept_list(run_dir)) is None:
+        return name
+    files, folder = _read(path), path.parent
+    for place, digest in files.sha256.items():
+        if _sha256(folder / place) != digest:
+            raise UserError(
+                f"`{folder / place}` is not as the run kept it: its checksum differs, or it is "
+                f"gone. Put it back, or start a new run."
+            )
+    return f"{folder / files.entry}:{name.rpartition(':')[2]}"
+
+
+def has_changed(name: str, run_dir: Path) -> bool:
+    """Whether the file that a task was copied from is there, and is another now."""
+    file, path = task_file(name), kept_list(run_dir)
+    if file is None or path is None or not file.is_file():
+        return False
+    files = _read(path)
+    return _sha256(file) != files.sha256[files.entry]
+
+
+def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv]) -> str | None:
+    """Copies the files of a task of one's own into the run, if `build(name)` makes the same model
+    of the copies alone.
+
+    **Returns** what is in the way of that, if there is something.
+    """
+    file = task_file(name)
+    if file is None or (run_dir / FOLDER / LIST).is_file():
+        return None
+    model = _model(build(name))
+    used = {file.resolve(), *modules_beside(file), *envs.own_files(name)}
+    root = Path(os.path.commonpath([path.parent for path in used]))
+    folder = run_dir / FOLDER
+    places = {path: path.relative_to(root).as_posix() for path in sorted(used)}
+    entry = places[file.resolve()]
+    copy = f"{folder / entry}:{name.rpartition(':')[2]}"
+    why_not = None
+    try:
+        for path, place in places.items():
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(folder / place, path.read_bytes())
+        if _model(build(copy)) != model:
+            why_not = "a copy of its files gives another model"
+        elif outside := envs.own_files(copy) - {folder.resolve() / p for p in places.values()}:
+            why_not = f"it reads `{min(outside)}` wherever its file is"
+    except (OSError, UserError) as error:
+        why_not = str(error).rstrip(".")
+    if why_not is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return why_not
+    files = _Files(entry, {place: _sha256(folder / place) for place in places.values()})
+    replace_file(folder / LIST, msgspec.json.format(msgspec.json.encode(files), indent=2))
+    return None
+
+
+def _model(env: AbstractGoalEnv) -> str:
+    assert isinstance(env, envs.AbstractMujocoEnv)  # as all tasks of one's own
+    return envs.model_checksum(env.model)
+
+
+def modules_beside(file: Path) -> set[Path]:
+    """Files of the modules that have been imported from the folder of a task's file."""
+    folder = file.resolve().parent
+    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
+    found = {Path(name).resolve() for name in files if name}
+    return {path for path in found if folder in path.parents and path != file.resolve()}
+
+
+def _read(path: Path) -> _Files:
+    try:
+        files = msgspec.json.decode(path.read_bytes(), type=_Files)
+    except (msgspec.DecodeError, msgspec.ValidationError, OSError) as error:
+        raise UserError(f"`{path}` is damaged or cannot be read: {error}.") from error
+    for place in (files.entry, *files.sha256):
+        if ".." in Path(place).parts or Path(place).is_absolute() or "\0" in place:
+            raise UserError(f"`{path}` names a file outside of the run: {place!r}.")
+    if files.entry not in files.sha256:
+        raise UserError(f"`{path}` is damaged: it has no checksum of {files.entry!r}.")
+    return files
+
+
+def _sha256(path: Path) -> str | None:
+    """None if there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,192 @@
+"""A run of a task of one's own keeps what it needs."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from crl_eqx import envs, UserError
+from crl_eqx.run import keep_files, load_run, Run, save_config, train, trusting
+
+from .conftest import tiny
+
+
+MODEL = """
+<mujoco>
+  <compiler meshdir="meshes"/>
+  <include file="parts/options.xml"/>
+  <asset><mesh name="wedge" file="wedge.obj"/></asset>
+  <worldbody>
+    <body name="hand">
+      <joint name="x" type="slide" axis="1 0 0" damping="1"/>
+      <geom type="mesh" mesh="wedge" mass="1"/>
+    </body>
+  </worldbody>
+  <actuator><motor joint="x" gear="10" ctrlrange="-1 1"/></actuator>
+</mujoco>
+"""
+WEDGE = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+TASK = """
+from pathlib import Path
+
+import jax
+import numpy as np
+from helper import THRESHOLD
+
+from crl_eqx.envs import MujocoGoalEnv
+
+
+def slide(physics: str | None = None, model: str = {model!r}):
+    reach = float(np.load(Path(__file__).parent / "reach.npy"))
+    return MujocoGoalEnv(
+        model,
+        joints=["x"],
+        draw_goal=lambda key: jax.random.uniform(key, (1,), minval=-reach, maxval=reach),
+        threshold=THRESHOLD,
+        episode_length=50,
+        physics=physics,
+    )
+"""
+
+
+def write_project(root: Path) -> Path:
+    """A task beside a helper and a table, and its model in another folder."""
+    for folder in ("tasks", "robots/parts", "robots/meshes"):
+        (root / folder).mkdir(parents=True)
+    (root / "robots/slide.xml").write_text(MODEL)
+    (root / "robots/parts/options.xml").write_text('<mujoco><option timestep="0.02"/></mujoco>')
+    (root / "robots/meshes/wedge.obj").write_text(WEDGE)
+    (root / "tasks/helper.py").write_text("THRESHOLD = 0.2\n")
+    np.save(root / "tasks/reach.npy", 0.5)
+    (root / "tasks/own.py").write_text(TASK.format(model="../robots/slide.xml"))
+    return root
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "helper", raising=False)
+    return write_project(tmp_path / "project")
+
+
+def choices(project, **changes):
+    config = dataclasses.replace(tiny(total_env_steps=320), **changes)
+    return dataclasses.replace(config, env=f"{project / 'tasks' / 'own.py'}:slide")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project and a finished run of it; made once, as it takes seconds to compile."""
+    sys.modules.pop("helper", None)
+    folder = tmp_path_factory.mktemp("own")
+    with (folder / "console.txt").open("w") as file:
+        project = write_project(folder / "project")
+        train(choices(project), folder / "run", Console(file=file, width=200))
+    return folder
+
+
+@pytest.fixture
+def run_dir(trained, tmp_path):
+    """A copy of it whose project is gone."""
+    with trusting(True):
+        yield shutil.copytree(trained / "run", tmp_path / "run")
+
+
+def test_a_run_keeps_its_task_and_is_the_same_without_the_original(run_dir, tmp_path):
+    listed = json.loads((run_dir / "task/files.json").read_text())
+    assert listed["entry"] == "tasks/own.py"
+    assert set(listed["sha256"]) == {
+        "tasks/own.py",
+        "tasks/helper.py",
+        "tasks/reach.npy",
+        "robots/slide.xml",
+        "robots/parts/options.xml",
+        "robots/meshes/wedge.obj",
+    }
+    config = json.loads((run_dir / "config.json").read_text())
+    config["env"] = "/gone/own.py:slide"
+    (run_dir / "config.json").write_text(json.dumps(config))
+    script = (
+        "import sys; from crl_eqx.cli import run; "
+        "sys.exit(run(['evaluate', sys.argv[1], '--trust', '--episodes', '2', '--json']))"
+    )
+    command = [sys.executable, "-c", script, str(run_dir)]
+    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    assert "success_rate" in told.stdout
+
+
+def test_resuming_goes_on_with_the_copy_and_tells_that_the_original_has_changed(
+    trained, tmp_path, console
+):
+    file, run_dir = trained / "project/tasks/own.py", trained / "run"
+    file.write_text(file.read_text().replace("episode_length=50", "episode_length=20"))
+    more = choices(trained / "project", total_env_steps=480)
+    assert train(more, run_dir, console, resume=True).env_steps == 480
+    console.file.flush()
+    said = (tmp_path / "console.txt").read_text()
+    assert "own.py` has changed: the run goes on with its own copy." in said
+    assert load_run(run_dir)[0].env.episode_length == 50
+
+
+@pytest.mark.parametrize("file", ["tasks/own.py", "tasks/helper.py", "robots/slide.xml"])
+def test_a_copy_that_was_changed_is_refused(file, run_dir):
+    with (run_dir / "task" / file).open("a") as kept:
+        kept.write("\n")
+    with pytest.raises(UserError, match=f"{file}` is not as the run kept it"):
+        load_run(run_dir)
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        ({"entry": "../evil.py", "sha256": {"../evil.py": "0"}}, "names a file outside of the run"),
+        ({"entry": "/evil.py", "sha256": {}}, "names a file outside of the run"),
+        ({"entry": "own.py", "sha256": {}}, "has no checksum of"),
+        ({"entry": 1}, "is damaged or cannot be read"),
+    ],
+)
+def test_a_list_of_files_that_makes_no_sense_is_refused(content, sentence, run_dir):
+    (run_dir / "task/files.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=sentence):
+        load_run(run_dir)
+
+
+def test_a_task_that_needs_its_place_is_not_copied_and_has_another_identity_when_it_changes(
+    project, tmp_path
+):
+    (project / "tasks/own.py").write_text(TASK.format(model=str(project / "robots/slide.xml")))
+    config, said = choices(project), []
+    keep_files(config, tmp_path, said.append)
+    assert "The run keeps no copy of its task, and needs it where it is: it reads" in said[0]
+    assert not (tmp_path / "task").exists()
+    before = Run(config, tmp_path).identity["task"]
+    assert Run(config, tmp_path).identity["task"] == before
+    (project / "robots/parts/options.xml").write_text('<mujoco><option timestep="0.01"/></mujoco>')
+    assert Run(config, tmp_path).identity["task"] != before
+
+
+def test_several_seeds_share_the_task_that_they_began_with(project, tmp_path):
+    several = tmp_path / "runs"
+    (several / "seed_1").mkdir(parents=True)
+    config = choices(project, seed=(0, 1))
+    save_config(config, several / "seeds.json")
+    keep_files(config, several, print)
+    (project / "tasks/own.py").write_text("raise SystemExit('the original was run')")
+    run = Run(choices(project, seed=(1,)), several / "seed_1")
+    assert run.task.env == f"{several}/task/tasks/own.py:slide"
+    keep_files(run.task, run.run_dir, print)
+    assert (run.run_dir / "task/tasks/own.py").read_text() == TASK.format(
+        model="../robots/slide.xml"
+    )
+
+
+def test_paths_of_a_task_count_from_its_file(project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env = envs.make(f"{project / 'tasks' / 'own.py'}:slide", physics="native")
+    assert env.model.opt.timestep == 0.02
