@@ -4,7 +4,7 @@ if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
 from ._ant_body import ant_robot as ant_robot, AntEnds as AntEnds, AntTorque as AntTorque
-from ._gymnasium import is_gymnasium as is_gymnasium
+from ._gymnasium import gymnasium_packages as gymnasium_packages, is_gymnasium as is_gymnasium
 from ._hold_out import hold_out as hold_out, HoldOut as HoldOut
 from ._humanoid_body import (
     humanoid_robot as humanoid_robot,

@@ -1,5 +1,6 @@
 """What is known of Gymnasium before it is imported."""
 
+import importlib.metadata
 import importlib.util
 
 from .._errors import UserError
@@ -22,3 +23,16 @@ def has_gymnasium() -> bool:
 def without_gymnasium(call: str) -> UserError:
     """What to say where it is not."""
     return UserError(f"`{call}` needs Gymnasium: pip install gymnasium.")
+
+
+def gymnasium_packages(name: str) -> tuple[str, ...]:
+    """The packages that the environment `gym:NAME` comes from, once it was made; none for other
+    tasks, and for what no package has brought."""
+    if not is_gymnasium(name) or not has_gymnasium():
+        return ()
+    import gymnasium
+
+    entry = gymnasium.spec(name.removeprefix(PREFIX)).entry_point
+    module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
+    known = importlib.metadata.packages_distributions()
+    return tuple(sorted(set(known.get(module.partition(".")[0], ()))))

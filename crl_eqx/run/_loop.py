@@ -375,7 +375,8 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
         say(f"`{task_file(run.config.env)}` has changed: the run goes on with its own copy.")
     remember(run.config, run.run_dir)
     about = {"estimate": str(needs)}
-    record_provenance(run.run_dir / "provenance.json", about=about, report=say)
+    path = run.run_dir / "provenance.json"
+    record_provenance(path, task=run.config.env, about=about, report=say)
     if found is None:
         return run.initial(), {}
     state, metadata = found

@@ -36,10 +36,11 @@ def _version(name: str) -> str:
         )
 
 
-def provenance() -> dict[str, Any]:
+def provenance(task: str = "") -> dict[str, Any]:
     """Versions of what computes, and the hardware it computes on; JSON-able, without host names."""
+    names = dict.fromkeys((*PACKAGES, *envs.gymnasium_packages(task)))
     return {
-        "versions": {name: _version(name) for name in PACKAGES}
+        "versions": {name: _version(name) for name in names}
         | {"python": platform.python_version()},
         "hardware": {
             "system": f"{platform.system()} {platform.machine()}",
@@ -72,13 +73,15 @@ def read_provenance(path: Path) -> dict[str, Any] | None:
     return facts if whole and isinstance(facts.get("resumed", []), list) else None
 
 
-def record_provenance(path: Path, *, about: dict[str, Any], report: Callable[[str], None]) -> None:
+def record_provenance(
+    path: Path, *, task: str = "", about: dict[str, Any], report: Callable[[str], None]
+) -> None:
     """Writes `provenance()` and what else is known `about` the run; for a resumed run beside
     what it began with.
 
     `report` is told in one sentence if versions or hardware are others than at the beginning.
     """
-    facts = provenance() | about
+    facts = provenance(task) | about
     if path.exists():
         first = read_provenance(path)
         if first is None:
