@@ -35,6 +35,7 @@ from ..run import (
 )
 
 
+REFILL = "--refill-replay"
 ABOUT = {
     "train": (
         "Train an agent by contrastive reinforcement learning. "
@@ -42,7 +43,8 @@ ABOUT = {
     ),
     "resume": (
         "Go on with a run from its newest good checkpoint, or with several seeds. Only the budget, "
-        "evaluation and logging may differ from what the run began with."
+        "evaluation and logging may differ from what the run began with. `--refill-replay` goes on "
+        "from the newest checkpoint with whole networks, and fills a damaged replay anew."
     ),
 }
 
@@ -113,7 +115,8 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         parse_config(["--help"], Config(), "resume RUN")
     if not arguments or arguments[0].startswith("-"):
         raise UserError("`crl-eqx resume RUN [options]` needs the run's directory first.")
-    run_dir = Path(arguments[0])
+    run_dir, refill = Path(arguments[0]), REFILL in arguments
+    arguments = [word for word in arguments if word != REFILL]
     several = (run_dir / SEEDS).is_file()
     file = run_dir / (SEEDS if several else CONFIG)
     old = load_config(file)
@@ -121,27 +124,30 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     require_trust(new, run_dir)
     check(new)
     if not several:
-        return _finish(train_run(new, run_dir, console, resume=True), new, console)
+        outcome = train_run(new, run_dir, console, resume=True, refill_replay=refill)
+        return _finish(outcome, new, console)
     with contextlib.ExitStack() as held:  # if one of them is in use, nothing changes
         for directory in _seed_dirs(new, run_dir).values():
             if directory.is_dir():
                 held.enter_context(alone(directory))
         save_config(new, file)
-    return _train_seeds(new, run_dir, console)
+    return _train_seeds(new, run_dir, console, refill_replay=refill)
 
 
 def _seed_dirs(config: Config, run_dir: Path) -> dict[int, Path]:
     return {seed: run_dir / f"seed_{seed}" for seed in config.seed}
 
 
-def _train_seeds(config: Config, run_dir: Path, console: Console) -> int:
+def _train_seeds(
+    config: Config, run_dir: Path, console: Console, *, refill_replay: bool = False
+) -> int:
     """One after the other; goes on with those that were begun."""
     seeds = _seed_dirs(config, run_dir)
     for seed, directory in seeds.items():
         console.print(f"seed {seed}", highlight=False)
         alone = dataclasses.replace(config, seed=(seed,))
         begun = (directory / CONFIG).exists()
-        outcome = train_run(alone, directory, console, resume=begun)
+        outcome = train_run(alone, directory, console, resume=begun, refill_replay=refill_replay)
         code = _finish(outcome, alone, console, whole=run_dir)
         if code:
             return code

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import equinox as eqx
+import msgspec
 
 from .._agent import Agent
 from .._errors import UserError
@@ -135,7 +136,12 @@ class CheckpointStore:
         return self._shelf.publish(temporary, env_steps)
 
     def restore(
-        self, like: TrainState, buffer: TrajectoryBuffer, *, report: Callable[[str], None]
+        self,
+        like: TrainState,
+        buffer: TrajectoryBuffer,
+        *,
+        report: Callable[[str], None],
+        refill: bool = False,
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest good checkpoint's state and metadata; None if there is no checkpoint.
 
@@ -145,31 +151,57 @@ class CheckpointStore:
         - `buffer`: of the same run.
         - `report`: is told in one sentence why a checkpoint was skipped, and what is lost if the
             replay was not saved.
+        - `refill`: go on with the newest whose networks are whole, with an empty replay if its own
+            is damaged. (They share segments of it: one that is damaged concerns them all.)
 
         **Raises:** `UserError` if there are checkpoints but none is good, or if one is good but
         of another shape than `like`.
         """
         bad: dict[Path, str] = {}
+        whole: Path | None = None  # the newest whose networks could go on without their replay
         # Listed anew each time: a run that is under way may replace them while they are read.
         while untried := [path for path in self._shelf.entries() if path not in bad]:
             path = untried[-1]
             try:
                 manifest = self._shelf.examine(path)
+                if manifest.env_steps == 0 and whole:
+                    break  # that would be to begin the run over
                 state = self._read(path, manifest, like, buffer)
             except (BadFile, OSError) as error:
                 bad[path] = str(error)
                 report(f"The checkpoint `{path}` cannot be used: {error}.")
-                continue
-            if manifest.replay is None:
-                report(_what_is_lost(path, min(manifest.inserted, buffer.capacity)))
+                manifest = self._with_whole_networks(path)
+                whole = whole or (manifest and path)
+                if manifest is None or not refill:
+                    continue
+                report(_what_is_lost(path, min(manifest.inserted, buffer.capacity), "is damaged"))
+                manifest = msgspec.structs.replace(manifest, replay=None)
+                state = self._read(path, manifest, like, buffer)
+            else:
+                if manifest.replay is None:
+                    report(_what_is_lost(path, min(manifest.inserted, buffer.capacity)))
             self._replay, self._entered = manifest.replay, True
             return state, manifest.metadata
-        if bad:
-            raise UserError(
-                f"None of the {len(bad)} checkpoints in `{self.directory}` is good; the newest: "
-                f"{next(iter(bad.values()))}."
-            )
-        return None
+        if not bad:
+            return None
+        offer = whole and (
+            f" The networks of `{whole}` are whole: `--refill-replay` goes on with them, and "
+            f"collects the replay anew."
+        )
+        raise UserError(
+            f"None of the {len(bad)} checkpoints in `{self.directory}` is good; the newest: "
+            f"{next(iter(bad.values()))}.{offer or ''}"
+        )
+
+    def _with_whole_networks(self, path: Path) -> Manifest | None:
+        """The manifest of a checkpoint of which all but the replay is as it was written."""
+        try:
+            manifest = read_manifest(path)
+            manifest.agent.check(path)
+            manifest.state.check(path)
+        except (BadFile, OSError):
+            return None
+        return manifest
 
     def _read(
         self, path: Path, manifest: Manifest, like: TrainState, buffer: TrajectoryBuffer
@@ -200,9 +232,9 @@ class CheckpointStore:
         return None
 
 
-def _what_is_lost(path: Path, steps: int) -> str:
+def _what_is_lost(path: Path, steps: int, why: str = "was not saved") -> str:
     return (
-        f"The replay was not saved with `{path}`: resuming begins with an empty one, its "
+        f"The replay of `{path}` {why}: resuming begins with an empty one, its "
         f"{steps:,} steps per environment are collected again, and the run will not be "
         f"bit-identical to an uninterrupted one."
     )

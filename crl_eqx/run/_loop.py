@@ -353,7 +353,9 @@ class Meter:
         return counts | means | pace
 
 
-def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dict[str, Any]]:
+def _begin(
+    run: Run, console: Console, *, resume: bool, refill: bool
+) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from: restored, or fresh."""
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     abstract = run.abstract()
@@ -363,7 +365,9 @@ def _begin(run: Run, console: Console, *, resume: bool) -> tuple[TrainState, dic
     say(f"The run {needs}.")
     if share := held_out_share(run.config):
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
-    found = run.store.restore(abstract, run.step.buffer, report=say) if resume else None
+    found = None
+    if resume:
+        found = run.store.restore(abstract, run.step.buffer, report=say, refill=refill)
     if found is not None:
         _check_same_experiment(found[1], run)
     if resume and found is None:
@@ -490,8 +494,16 @@ def _loop(
     return Outcome(run.run_dir, env_steps, stop.exit_code, success)
 
 
-def train(config: Config, run_dir: Path, console: Console, *, resume: bool = False) -> Outcome:
-    """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint.
+def train(
+    config: Config,
+    run_dir: Path,
+    console: Console,
+    *,
+    resume: bool = False,
+    refill_replay: bool = False,
+) -> Outcome:
+    """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint; with
+    `refill_replay` from the newest whose networks are whole, be its replay damaged.
 
     SIGINT, SIGTERM, SIGHUP and SIGUSR2 save and return, and the outcome's `exit_code` says which
     it was; SIGUSR1 saves and goes on. In a thread that is not the main one nothing is listened to.
@@ -505,7 +517,7 @@ def train(config: Config, run_dir: Path, console: Console, *, resume: bool = Fal
     if not resume:
         prepare_run_dir(run_dir)
     with alone(run_dir), stop_requests() as stop:
-        state, metadata = _begin(run, console, resume=resume)
+        state, metadata = _begin(run, console, resume=resume, refill=refill_replay)
         done = int(state.env_steps)
         reporter = Reporter(console, total=config.total_env_steps, done=done)
         try:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
-from crl_eqx import UserError
+from crl_eqx import cli, UserError
 from crl_eqx.run import (
     _loop as loop,
     CheckpointStore,
@@ -159,6 +160,25 @@ def test_damaged_metrics_and_provenance_are_told_and_the_run_goes_on(run_dir, co
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert read_metrics(run_dir / "metrics.jsonl")[-1]["env_steps"] == 640
+
+
+def test_a_bit_in_what_all_checkpoints_share_costs_the_replay_and_not_the_run(
+    run_dir, console, capsys
+):
+    for segment in (run_dir / "checkpoints" / "replay").iterdir():
+        data = bytearray(segment.read_bytes())
+        data[-5] ^= 1
+        segment.write_bytes(data)
+    with pytest.raises(UserError, match=r"are whole: `--refill-replay` goes on with them"):
+        resumed(run_dir, console)
+    words = ["resume", str(run_dir), "--refill-replay", "--total-env-steps", "640"]
+    assert cli.run(words) == 0
+    assert re.search(
+        r"The replay of `.*` is damaged: resuming begins with", capsys.readouterr().out
+    )
+    load_run(run_dir)
+    whole = dataclasses.replace(tiny(), total_env_steps=800)
+    assert train(whole, run_dir, console, resume=True).env_steps == 800, "and it is saved again"
 
 
 def test_observations_that_are_no_numbers_stop_the_run_before_they_are_saved(

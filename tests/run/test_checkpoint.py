@@ -720,7 +720,7 @@ def test_without_the_replay_all_else_is_restored_and_the_loss_is_told(states, di
     empty = first().buffer
     assert eqx.tree_equal(state.buffer, empty)
     assert same(state, eqx.tree_at(lambda s: s.buffer, states[8], empty))
-    assert len(told) == 1 and "replay was not saved" in told[0] and "12 steps" in told[0]
+    assert len(told) == 1 and " was not saved: resuming" in told[0] and "12 steps" in told[0]
 
 
 def test_an_empty_replay_fills_again_with_futures_of_its_own_episodes(states, directory, getkey):
