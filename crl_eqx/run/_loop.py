@@ -61,7 +61,7 @@ from ._trust import (
     require_trust,
     with_whole_path,
 )
-from ._writers import open_writers, Writer
+from ._writers import Writers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -437,9 +437,8 @@ def _loop(
 
     with contextlib.ExitStack() as stack:
         # A run that starts from its beginning writes all of its rows, the one of step 0 included.
-        writers: list[Writer] = open_writers(run.run_dir, config, after=env_steps or -1)
-        for writer in writers:
-            stack.callback(writer.close)
+        writers = Writers(run.run_dir, config, after=env_steps or -1)
+        stack.callback(writers.close)
 
         def undisturbed(share: float) -> bool:
             """Whether an evaluation may go on."""
@@ -465,8 +464,7 @@ def _loop(
             row |= meter.take(env_steps) | found
             if config.logging.diagnostics and not run.prefilling(state):
                 row |= run.diagnostics(state, env_steps)
-            for writer in writers:
-                writer.write(row)
+            writers.write(row)
 
         if due:
             if unsaved:

@@ -1,14 +1,17 @@
 """Where metrics go: a JSON line each, TensorBoard, and Weights & Biases if asked."""
 
+import contextlib
 import dataclasses
 import json
 import math
+import time
 import uuid
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
+from .._errors import UserError
 from ._arrays import own_directory, replace_file
 from ._config import Config
 
@@ -74,16 +77,32 @@ def _scalars(row: Row) -> dict[str, float]:
 
 
 class TensorBoard:
-    """Event files under `tensorboard/`; what a resumed run writes again replaces the old."""
+    """Event files under `tensorboard/`; what a resumed run writes again replaces the old.
+
+    Written at once: `SummaryWriter` writes in a thread of its own, where nobody hears of a full
+    disk.
+    """
 
     def __init__(self, path: Path, *, after: int):
-        from tensorboardX import SummaryWriter
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.summary import scalar
 
-        self._writer = SummaryWriter(str(path), purge_step=after + 1)
+        proto: Any = event_pb2  # whose classes are made when it is imported
+        self._event, self._scalar = proto.Event, scalar
+        name = f".{uuid.uuid4().hex}"  # which nobody can have foreseen, nor made a link of
+        self._writer = EventsWriter(str(path / "events"), name)
+        start = proto.SessionLog(status=proto.SessionLog.START)
+        self._write(self._event(session_log=start, step=after + 1))
 
     def write(self, row: Row) -> None:
         for name, value in _scalars(row).items():
-            self._writer.add_scalar(name, value, row["env_steps"])
+            self._write(self._event(summary=self._scalar(name, value), step=row["env_steps"]))
+        self._writer.flush()
+
+    def _write(self, event: Any) -> None:
+        event.wall_time = time.time()
+        self._writer.write_event(event)
 
     def close(self) -> None:
         self._writer.close()
@@ -114,12 +133,41 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def open_writers(run_dir: Path, config: Config, *, after: int) -> list[Writer]:
-    """The writers that `config` asks for; rows beyond `after` environment steps are dropped: all
-    of them if it is negative."""
-    writers: list[Writer] = [JsonLines(run_dir / "metrics.jsonl", after=after)]
-    if config.logging.tensorboard:
-        writers.append(TensorBoard(own_directory(run_dir / "tensorboard"), after=after))
-    if config.logging.wandb:
-        writers.append(WeightsAndBiases(run_dir, config))
-    return writers
+class Writers:
+    """All that `config` asks for; rows beyond `after` environment steps are dropped: all of them
+    if it is negative.
+
+    What the system refuses (a full disk) is one `UserError`, whoever was writing.
+    """
+
+    def __init__(self, run_dir: Path, config: Config, *, after: int):
+        self._run_dir = run_dir
+        self._writers: list[Writer] = []
+        with self._told():
+            self._writers.append(JsonLines(run_dir / "metrics.jsonl", after=after))
+            if config.logging.tensorboard:
+                folder = own_directory(run_dir / "tensorboard")
+                self._writers.append(TensorBoard(folder, after=after))
+            if config.logging.wandb:
+                self._writers.append(WeightsAndBiases(run_dir, config))
+
+    def write(self, row: Row) -> None:
+        with self._told():
+            for writer in self._writers:
+                writer.write(row)
+
+    def close(self) -> None:
+        for writer in self._writers:
+            with contextlib.suppress(OSError):  # what it still held was told when it was written
+                writer.close()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.close()
+            raise UserError(
+                f"The metrics of `{self._run_dir}` could not be written: {error.strerror}; its "
+                f"checkpoints are untouched, and resuming goes on from the last of them."
+            ) from error

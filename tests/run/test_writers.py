@@ -1,9 +1,13 @@
 """Where metrics go besides `metrics.jsonl`."""
 
+import resource
 import sys
 import types
 
-from crl_eqx.run._writers import open_writers
+import pytest
+
+from crl_eqx import UserError
+from crl_eqx.run._writers import Writers
 
 from .conftest import tiny
 
@@ -27,13 +31,29 @@ def test_weights_and_biases_gets_the_configuration_the_rows_and_the_same_id_agai
     monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
     config = tiny(wandb=True, run_dir=tmp_path)
     for after, step in ((-1, 0), (0, 160)):
-        writers = open_writers(tmp_path, config, after=after)
-        for writer in writers:
-            writer.write({"env_steps": step, "a": 1.5, "verdict": "healthy", "norms": [1.0, 3.0]})
-            writer.close()
+        writers = Writers(tmp_path, config, after=after)
+        writers.write({"env_steps": step, "a": 1.5, "verdict": "healthy", "norms": [1.0, 3.0]})
+        writers.close()
     first, second = begun
     assert first.settings["config"]["network"]["width"] == 16
     assert first.settings["config"]["run_dir"] == str(tmp_path)
     assert first.settings["id"] == second.settings["id"] != ""
     assert first.rows == [(0, {"env_steps": 0.0, "a": 1.5, "norms/min": 1.0, "norms/max": 3.0})]
     assert first.finished and second.finished
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_full_disk_is_one_sentence_whoever_writes(tensorboard, tmp_path, capfd):
+    writers = Writers(tmp_path, tiny(tensorboard=tensorboard), after=-1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # JSON is shorter than as many events, so that with TensorBoard it is that which fails first.
+    row = {f"metric_{i}": float(i) for i in range(50)}
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+    try:
+        with pytest.raises(UserError, match=r"The metrics of .* could not be written: File too"):
+            for step in range(1000):
+                writers.write({"env_steps": step} | row)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    writers.close()
+    assert capfd.readouterr().err == ""
