@@ -13,7 +13,7 @@ NEWER = python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[
 AOT := .venv-aot
 PROGRAMS ?=
 
-.PHONY: demo test slow next aot lint types layers check clean
+.PHONY: demo test slow soak next aot lint types layers check clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,6 +32,10 @@ test: $(VENV)/.ready
 
 slow: $(VENV)/.ready
 	$(BIN)/pytest -q -m slow
+
+# An hour of damaged run directories (a minute of it is in `make test`).
+soak: $(VENV)/.ready
+	CRL_EQX_FUZZ_SECONDS=3600 $(BIN)/pytest -q tests/run/test_fuzz.py
 
 # The kernels under the next JAX, which needs a newer Python: Mosaic's interpreter is in no older.
 next:

@@ -48,7 +48,7 @@ def info(arguments: Sequence[str], console: Console) -> int:
     run = tyro.cli(Info, prog="crl-eqx info", args=list(arguments)).run
     config = load_config(run / CONFIG)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    say((run / CONFIG).read_text())
+    say((run / CONFIG).read_text())  # which has just been read as a configuration
     provenance = run / "provenance.json"
     if provenance.exists():
         facts = read_provenance(provenance)

@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
+import stat
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import equinox as eqx
 import jax
@@ -43,12 +45,37 @@ def unusable(name: str, error: OSError) -> BadFile:
     return kind(f"`{name}` cannot be read ({error.strerror})")
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading. **Raises:** `OSError` also if it is none: a pipe would be waited
+    for, and a device has no end."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
+
+
+def read_regular(path: Path, at_most: int = 1 << 30) -> bytes:
+    """A file's bytes. **Raises:** `OSError` also if it is no regular file, or far too large."""
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > at_most:
+            raise OSError(errno.EFBIG, f"it has {size:,} bytes, far too many", str(path))
+        return file.read()
+
+
 class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a file is recognised as whole."""
 
     name: str
     bytes: int
     crc32: int
+
+    def __post_init__(self):
+        """**Raises:** `ValueError`, as msgspec expects, for what is no plain name."""
+        if self.name in ("", ".", "..") or any(c in self.name for c in "/\\\0"):
+            raise ValueError(f"{self.name!r} is no name of a file")
 
     def check_size(self, directory: Path) -> None:
         """**Raises:** `BadFile` if the file is missing or has another size; reads nothing."""
@@ -59,12 +86,15 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if size != self.bytes:
             raise BadFile(f"`{self.name}` has {size:,} bytes instead of {self.bytes:,}")
 
-    def check(self, directory: Path) -> None:
-        """**Raises:** `BadFile` if the file is not byte for byte what was written."""
+    def check(self, directory: Path, at_most: int | None = None) -> None:
+        """**Raises:** `BadFile` if the file is not byte for byte what was written, or larger than
+        what it can hold: that is not even read."""
         self.check_size(directory)
+        if at_most is not None and self.bytes > at_most:
+            raise BadFile(f"`{self.name}` has {self.bytes:,} bytes, and can hold {at_most:,}")
         crc = 0
         try:
-            with (directory / self.name).open("rb") as file:
+            with open_regular(directory / self.name) as file:
                 while block := file.read(1 << 20):
                     crc = zlib.crc32(block, crc)
         except OSError as error:
@@ -102,10 +132,15 @@ def sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def own_directory(path: Path) -> Path:
-    """A directory that a run writes into. **Raises:** `UserError` if it is a link to elsewhere."""
+def refuse_link(path: Path) -> None:
+    """**Raises:** `UserError` if a directory that a run writes into is a link to elsewhere."""
     if path.is_symlink():
         raise UserError(f"`{path}` is a link: what it points to is not this run's to write into.")
+
+
+def own_directory(path: Path) -> Path:
+    """A directory that a run writes into. **Raises:** `UserError` if it is a link to elsewhere."""
+    refuse_link(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -194,6 +229,13 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
     leaves, _ = jax.tree_util.tree_flatten_with_path(eqx.filter(tree, is_array))
     name = lambda path: (prefix + jax.tree_util.keystr(path)).removeprefix(".")
     return {name(path): leaf for path, leaf in leaves}
+
+
+def most_bytes(tree: Any) -> int:
+    """More than a file of the arrays of `tree`, which may be shapes only, can have."""
+    leaves = named(tree).values()
+    data = (jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x for x in leaves)
+    return sum(x.size * x.dtype.itemsize for x in data) + (1 << 20) * (1 + len(leaves) // 100)
 
 
 def write_tree(path: Path, tree: Any, prefix: str = "") -> FileRecord:

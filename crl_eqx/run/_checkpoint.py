@@ -24,7 +24,7 @@ from .._agent import Agent
 from .._errors import UserError
 from .._replay import TrajectoryBuffer
 from .._train import TrainState, with_actor
-from ._arrays import BadFile, read_tree, sync_directory, write_synced, write_tree
+from ._arrays import BadFile, most_bytes, read_tree, sync_directory, write_synced, write_tree
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
 from ._segments import empty_buffer, read_replay, Replay, write_replay
 from ._shelf import Shelf
@@ -170,7 +170,7 @@ class CheckpointStore:
             except (BadFile, OSError) as error:
                 bad[path] = str(error)
                 report(f"The checkpoint `{path}` cannot be used: {error}.")
-                manifest = self._with_whole_networks(path)
+                manifest = self._with_whole_networks(path, like)
                 whole = whole or (manifest and path)
                 if manifest is None or not refill:
                     continue
@@ -193,12 +193,11 @@ class CheckpointStore:
             f"{next(iter(bad.values()))}.{offer or ''}"
         )
 
-    def _with_whole_networks(self, path: Path) -> Manifest | None:
+    def _with_whole_networks(self, path: Path, like: TrainState) -> Manifest | None:
         """The manifest of a checkpoint of which all but the replay is as it was written."""
         try:
             manifest = read_manifest(path)
-            manifest.agent.check(path)
-            manifest.state.check(path)
+            _check_networks(manifest, path, like)
         except (BadFile, OSError):
             return None
         return manifest
@@ -206,8 +205,7 @@ class CheckpointStore:
     def _read(
         self, path: Path, manifest: Manifest, like: TrainState, buffer: TrajectoryBuffer
     ) -> TrainState:
-        manifest.agent.check(path)
-        manifest.state.check(path)
+        _check_networks(manifest, path, like)
         agent = read_tree(path / _AGENT, like.agent, "agent")
         rest = read_tree(path / _STATE, _rest(like))
         if manifest.replay is None:
@@ -232,6 +230,12 @@ class CheckpointStore:
         return None
 
 
+def _check_networks(manifest: Manifest, path: Path, like: TrainState) -> None:
+    """**Raises:** `BadFile` if a file of the checkpoint itself is not as it was written."""
+    manifest.agent.check(path, most_bytes(like.agent))
+    manifest.state.check(path, most_bytes(_rest(like)))
+
+
 def _what_is_lost(path: Path, steps: int, why: str = "was not saved") -> str:
     return (
         f"The replay of `{path}` {why}: resuming begins with an empty one, its "
@@ -241,7 +245,7 @@ def _what_is_lost(path: Path, steps: int, why: str = "was not saved") -> str:
 
 
 def _agent_of(checkpoint: Path, like: Agent) -> Agent:
-    read_manifest(checkpoint).agent.check(checkpoint)
+    read_manifest(checkpoint).agent.check(checkpoint, most_bytes(like))
     return read_tree(checkpoint / _AGENT, like, "agent")
 
 

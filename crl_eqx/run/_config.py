@@ -12,7 +12,7 @@ import tyro
 
 from .._errors import UserError
 from ..nn import Kernel, Precision, Remat
-from ._arrays import replace_file
+from ._arrays import read_regular, replace_file
 
 
 EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]
@@ -404,9 +404,9 @@ def load_config(path: Path) -> Config:
     if not path.is_file():
         raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
     try:
-        written = msgspec.json.decode(path.read_bytes())
+        written = msgspec.json.decode(read_regular(path))
         config = msgspec.convert(written, Config, dec_hook=lambda kind, value: kind(value))
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"`{path}` is not a readable configuration: {error}.") from error
     if unknown := [*_unknown(written, config)]:
         raise UserError(

@@ -26,6 +26,7 @@ from .._evaluate import begin, go_on
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..nn import audit
+from ._arrays import refuse_link
 from ._build import (
     check,
     check_compute,
@@ -53,7 +54,7 @@ from ._progress import Reporter
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate
 from ._signals import stop_requests, StopRequest
-from ._task_files import has_changed, keep_task, kept_task, task_file
+from ._task_files import FOLDER as TASK_FILES, has_changed, keep_task, kept_task, task_file
 from ._trust import (
     check_same_task,
     fingerprint,
@@ -358,6 +359,8 @@ def _begin(
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from: restored, or fresh."""
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    for name in ("checkpoints", TASK_FILES):
+        refuse_link(run.run_dir / name)
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, run.run_dir)

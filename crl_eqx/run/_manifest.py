@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .._errors import UserError
-from ._arrays import BadFile, FileRecord, unusable
+from ._arrays import BadFile, FileRecord, read_regular, unusable
 from ._segments import Replay
 
 
@@ -69,7 +69,7 @@ def check_metadata(metadata: dict[str, Any]) -> None:
 def read_manifest(directory: Path) -> Manifest:
     """**Raises:** `BadFile` if it is damaged, `Foreign` if it is not one of ours."""
     try:
-        text = (directory / NAME).read_bytes()
+        text = read_regular(directory / NAME)
     except FileNotFoundError as error:
         raise Foreign(f"its `{NAME}` cannot be read ({error.strerror})") from error
     except OSError as error:
@@ -83,7 +83,7 @@ def read_manifest(directory: Path) -> Manifest:
                 f"its format version is {head.version}, and this crl-eqx reads version {VERSION}"
             )
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFile(f"its `{NAME}` is damaged ({error})") from error
     if manifest.checksum() != manifest.crc32:
         raise BadFile(f"its `{NAME}` is damaged (its checksum differs)")

@@ -11,7 +11,7 @@ import jax
 import psutil
 
 from .. import envs
-from ._arrays import replace_file
+from ._arrays import read_regular, replace_file
 
 
 PACKAGES = ("crl-eqx", "jax", "jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "numpy")
@@ -65,7 +65,7 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 def read_provenance(path: Path) -> dict[str, Any] | None:
     """What `record_provenance` wrote; None if that is damaged."""
     try:
-        facts = json.loads(path.read_bytes())
+        facts = json.loads(read_regular(path))
         groups = [facts["versions"], facts["hardware"]]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

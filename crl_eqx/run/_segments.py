@@ -22,6 +22,7 @@ from ._arrays import (
     FileRecord,
     match,
     match_names,
+    most_bytes,
     named,
     open_arrays,
     Streamed,
@@ -156,6 +157,13 @@ def _insert(buffer: TrajectoryBuffer, state: BufferState, steps: Step) -> Buffer
     return buffer.insert(state, steps)
 
 
+def _rows_of(steps: Step, segment: Segment) -> Step:
+    """The shapes that a segment of the ring has."""
+    length = max(segment.stop - segment.start, 0)
+    shape = lambda ring: jax.ShapeDtypeStruct((length, *ring.shape[1:]), ring.dtype)
+    return jax.tree.map(shape, steps)
+
+
 def read_replay(
     directory: Path, replay: Replay, like: BufferState, buffer: TrajectoryBuffer
 ) -> BufferState:
@@ -168,7 +176,7 @@ def read_replay(
     state = empty_buffer(like, buffer)
     state = eqx.tree_at(lambda s: s.inserted, state, jnp.asarray(oldest, jnp.int32))
     for segment in replay.segments:
-        segment.file.check(directory)
+        segment.file.check(directory, most_bytes(_rows_of(like.steps, segment)))
         skip = max(oldest - segment.start, 0)
         path = directory / segment.file.name
         state = _insert(buffer, state, _read_segment(path, skip, replay.capacity, like))

@@ -17,7 +17,7 @@ import msgspec
 from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from ._arrays import replace_file
+from ._arrays import read_regular, replace_file
 from ._config import SEEDS
 
 
@@ -92,7 +92,7 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     try:
         for path, place in places.items():
             (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / place, path.read_bytes())
+            replace_file(folder / place, read_regular(path))
         if _model(build(copy)) != model:
             why_not = "a copy of its files gives another model"
         elif outside := envs.own_files(copy) - {folder.resolve() / p for p in places.values()}:
@@ -122,8 +122,8 @@ def modules_beside(file: Path) -> set[Path]:
 
 def _read(path: Path) -> _Files:
     try:
-        files = msgspec.json.decode(path.read_bytes(), type=_Files)
-    except (msgspec.DecodeError, msgspec.ValidationError, OSError) as error:
+        files = msgspec.json.decode(read_regular(path), type=_Files)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, OSError) as error:
         raise UserError(f"`{path}` is damaged or cannot be read: {error}.") from error
     for place in (files.entry, *files.sha256):
         if ".." in Path(place).parts or Path(place).is_absolute() or "\0" in place:
@@ -136,6 +136,6 @@ def _read(path: Path) -> _Files:
 def _sha256(path: Path) -> str | None:
     """None if there is no such file."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_regular(path)).hexdigest()
     except OSError:
         return None

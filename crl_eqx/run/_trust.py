@@ -15,7 +15,7 @@ import platformdirs
 
 from .. import envs
 from .._errors import UserError
-from ._arrays import replace_file
+from ._arrays import read_regular, replace_file
 from ._config import Config
 from ._task_files import kept_list, modules_beside, task_file
 
@@ -50,11 +50,11 @@ def fingerprint(name: str, run_dir: Path, env: Any) -> str | None:
     if file is None:
         return None
     if (kept := kept_list(run_dir)) is not None:
-        digest = hashlib.sha256(kept.read_bytes())
+        digest = hashlib.sha256(read_regular(kept))
     else:
-        digest = hashlib.sha256(file.read_bytes())
+        digest = hashlib.sha256(read_regular(file))
         for path in sorted(modules_beside(file)):
-            digest.update(path.name.encode() + path.read_bytes())
+            digest.update(path.name.encode() + read_regular(path))
     digest.update(envs.model_checksum(env.model).encode())
     return digest.hexdigest()
 
@@ -81,7 +81,7 @@ def _mark(run_dir: Path) -> Path | None:
 def _claim(config: Config, run_dir: Path) -> bytes:
     file = kept_list(run_dir) or task_file(config.env)
     assert file is not None
-    content = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else "missing"
+    content = hashlib.sha256(read_regular(file)).hexdigest() if file.is_file() else "missing"
     return f"{config.env}\n{content}\n".encode()
 
 
@@ -101,7 +101,7 @@ def require_trust(config: Config, run_dir: Path) -> None:
         return
     mark = _mark(run_dir)
     with contextlib.suppress(OSError):
-        if mark is not None and mark.read_bytes() == _claim(config, run_dir):
+        if mark is not None and read_regular(mark) == _claim(config, run_dir):
             return
     kept = kept_list(run_dir)
     raise UserError(

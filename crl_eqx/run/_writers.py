@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 from .._errors import UserError
-from ._arrays import own_directory, replace_file
+from ._arrays import own_directory, read_regular, replace_file
 from ._config import Config
 
 
@@ -32,7 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows
-    lines, damaged = path.read_bytes().splitlines(), []
+    lines, damaged = read_regular(path).splitlines(), []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
@@ -119,7 +119,7 @@ class WeightsAndBiases:
             replace_file(kept, uuid.uuid4().hex.encode())
         self._run = wandb.init(
             project="crl-eqx",
-            id=kept.read_text(),
+            id=read_regular(kept, 1000).decode(),
             name=run_dir.as_posix().replace("/", "-"),
             resume="allow",
             config=json.loads(json.dumps(dataclasses.asdict(config), default=str)),
