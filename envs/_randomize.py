@@ -154,6 +154,9 @@ def _with_physics(env: AbstractMujocoEnv, physics: AbstractPhysics) -> AbstractM
     return eqx.tree_at(lambda e: e.physics, env, physics, is_leaf=lambda x: x is env.physics)
 
 
+MOST_DELAY = 1000
+
+
 def check_factors(factors: Range, call: str) -> None:
     """**Raises** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
     good = len(factors) == 2 and all(map(math.isfinite, factors)) and 0 < factors[0] <= factors[1]
@@ -164,10 +167,10 @@ def check_factors(factors: Range, call: str) -> None:
 def check_delay(delay: tuple[int, int], call: str) -> None:
     """**Raises** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
     whole = len(delay) == 2 and all(isinstance(steps, int) for steps in delay)
-    if not whole or not 0 <= delay[0] <= delay[1]:
+    if not whole or not 0 <= delay[0] <= delay[1] <= MOST_DELAY:
         raise UserError(
-            f"`{call}` must be two numbers of control steps, whole and not negative, the smaller "
-            f"one first."
+            f"`{call}` must be two numbers of control steps, whole, from 0 to {MOST_DELAY}, the "
+            f"smaller one first."
         )
 
 

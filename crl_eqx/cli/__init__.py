@@ -81,6 +81,10 @@ def run(arguments: Sequence[str]) -> int:
         known = ", ".join(COMMANDS)
         print(f"`crl-eqx {name}`: no such command; there are {known}.", file=sys.stderr)
         return 2
+    if "" in rest:
+        before = [name, *rest][rest.index("")]
+        print(f"`crl-eqx {name}`: what follows `{before}` is empty.", file=sys.stderr)
+        return 2
     use_compilation_cache()
     try:
         command = COMMANDS[name].load(name)

@@ -16,7 +16,7 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
 from ..nn import Kernel, Precision
-from ..run import ActingName, Compute, load_run, make_acting, make_env, require_positive, Run, sizes
+from ..run import ActingName, check_call, Compute, load_run, make_acting, make_env, Run, sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Evaluate:
 
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
-    require_positive(episodes=options.episodes, candidates=options.candidates)
+    check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
     name = options.env or run.config.env
     tasks = {name: make_env(run.task, options.env)}

@@ -11,7 +11,7 @@ from rich.console import Console
 from .. import envs as suite
 from .._errors import UserError
 from ..nn import Kernel, Precision
-from ..run import ActingName, Compute, draw_pictures, draw_task, require_positive
+from ..run import ActingName, check_call, Compute, draw_pictures, draw_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Render:
 
 def render(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Render, prog="crl-eqx render", args=list(arguments))
-    require_positive(episodes=options.episodes)
+    check_call(seed=options.seed, episodes=options.episodes)
     for sentence in _draw(options):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -3,9 +3,9 @@
 from .._errors import TrainingError as TrainingError
 from ._build import (
     check as check,
+    check_call as check_call,
     make_acting as make_acting,
     make_env as make_env,
-    require_positive as require_positive,
     sizes as sizes,
     with_physics as with_physics,
 )

@@ -171,8 +171,10 @@ def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file that, after a kill at any moment, holds either all of the old or all of the
-    new bytes."""
+    new bytes. **Raises:** `OSError` also where there is something else than a file: a device."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    if path.exists() and not (path.is_file() or path.is_symlink()):
+        raise OSError(errno.EEXIST, "there is something that is no file", str(path))
     try:
         write_synced(temporary, [data])
         temporary.replace(path)

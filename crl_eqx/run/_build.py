@@ -377,6 +377,10 @@ def _check_depths(network: Network) -> None:
             check_depth(depth, f"--{name.replace('_', '-')} {depth}")
 
 
+MOST = 100_000
+"""Episodes at once, and samples that best-of chooses from: more fit into no memory."""
+
+
 class _Demand(NamedTuple):
     """What a number must do, and whether it does."""
 
@@ -407,7 +411,12 @@ _DEMANDS = {
     "hold_out_seed": _Demand("lie in 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "sensor_noise": _NOT_NEGATIVE,
     "prefill_length": _NOT_NEGATIVE,
-    "updates_per_env_step": _Demand("be 0 or at least 1e-5", lambda x: x == 0 or x >= 1e-5),
+    "updates_per_env_step": _Demand(
+        "be 0 or lie in 1e-5 to 1000", lambda x: x == 0 or 1e-5 <= x <= 1000
+    ),
+    "variants": _Demand("lie in 1 to 10,000", lambda x: 1 <= x <= 10_000),
+    "eval_episodes": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
+    "candidates": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
     # The counters of steps are 32-bit numbers, and a run may collect one unroll more.
     "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),
 }
@@ -423,11 +432,15 @@ def _check_numbers(config: Config) -> None:
             raise UserError(f"`{flag(name)} {value}` must {demand.words}.")
 
 
-def require_positive(**numbers: int) -> None:
-    """**Raises:** `UserError` for the first that is not, named as its flag."""
-    for name, value in numbers.items():
+def check_call(*, seed: int = 0, **counts: int) -> None:
+    """**Raises:** `UserError` for a seed or a count that cannot be, named as its flag."""
+    if not 0 <= seed < 2**32:
+        raise UserError(f"`--seed {seed}` must lie in 0 to {2**32 - 1}.")
+    for name, value in counts.items():
         if value < 1:
             raise UserError(f"`{flag(name)} {value}` must {_POSITIVE.words}.")
+        if value > MOST:
+            raise UserError(f"`{flag(name)} {value}` must be at most {MOST:,}.")
 
 
 def check_compute(config: Config) -> None:

@@ -107,6 +107,9 @@ def crossed(before: int, now: int, every: int) -> bool:
     return before // every != now // every
 
 
+LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
+
+
 def run_key(seed: int, purpose: str):
     """Independent keys of one seed; evaluations do not disturb the training's."""
     purposes = ("agent", "train", "evaluate", "diagnose")
@@ -165,6 +168,11 @@ class Run:
         """The configuration by which tasks are made: where the run has a copy of the task's files,
         it names that."""
         self.env = make_env(self.task)
+        if not 1 <= self.env.episode_length <= LONGEST:
+            raise UserError(
+                f"`{config.env}`: episodes of {self.env.episode_length} steps; they must take from "
+                f"1 to {LONGEST:,}."
+            )
         training = self.env
         if config.task.train_env_option or config.task.hold_out:
             goals = "seen" if config.task.hold_out else "all"

@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
-from mujoco import mjx as mjx
 
 from ..._errors import UserError
 from .._mj import MjModel
 from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden
+from ._mjx_module import mjx as mjx
 from ._near import NearWalls
 
 

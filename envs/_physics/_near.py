@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
-from mujoco import mjx as mjx
 
 from .._mj import MjModel, mjtJoint
+from ._mjx_module import mjx as mjx
 
 
 class NearWalls:

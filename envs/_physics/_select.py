@@ -1,3 +1,4 @@
+import importlib.metadata
 import importlib.util
 from typing import Literal
 
@@ -21,8 +22,9 @@ _MJX_LAUNCHES, _MJX_EACH = 0.014, 2e-6
 
 def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
     """`native` where JAX runs on a CPU, and where the cores beside an accelerator step `num_envs`
-    environments faster than it does, as with 512 environments from 5 cores on; else `mjx`."""
-    if jax.default_backend() == "cpu":
+    environments faster than it does, as with 512 environments from 5 cores on; else `mjx`, if it is
+    installed."""
+    if jax.default_backend() == "cpu" or importlib.util.find_spec("mujoco.mjx") is None:
         return "native"
     native = num_envs / (_NATIVE_RATE * num_cores())
     return "native" if native < _MJX_LAUNCHES + _MJX_EACH * num_envs else "mjx"
@@ -40,6 +42,7 @@ def select_physics(physics: str | None, model: MjModel, substeps: int | float) -
     if physics == "native":
         return NativePhysics(model, substeps)
     if physics == "mjx":
+        require_mjx()
         from ._mjx import MjxPhysics  # takes seconds to import
 
         return MjxPhysics(model, substeps)
@@ -51,10 +54,30 @@ def select_physics(physics: str | None, model: MjModel, substeps: int | float) -
     raise UserError(f"`physics={physics!r}`: no such physics. Choose one of {', '.join(PHYSICS)}.")
 
 
+def require_mjx() -> None:
+    """**Raises** `UserError` where MJX is not installed, or is for another MuJoCo."""
+    if importlib.util.find_spec("mujoco.mjx") is None:
+        raise UserError(
+            "`physics='mjx'` needs MJX, which comes with the extra `mjx` (from a checkout: pip "
+            "install -e '.[mjx]'); native physics needs nothing more."
+        )
+    of = {name: importlib.metadata.version(name) for name in ("mujoco", "mujoco-mjx")}
+    if of["mujoco"].split(".")[:2] != of["mujoco-mjx"].split(".")[:2]:
+        raise UserError(
+            f"`physics='mjx'`: MJX {of['mujoco-mjx']} is for that version of MuJoCo, and "
+            f"{of['mujoco']} is installed: pip install 'mujoco~={of['mujoco-mjx']}', or choose "
+            f"native."
+        )
+
+
 def require_warp() -> None:
     """**Raises** `UserError` where Warp is not installed, or JAX computes on what it cannot."""
+    require_mjx()
     if importlib.util.find_spec("warp") is None:
-        raise UserError("`physics='warp'` needs NVIDIA Warp: pip install 'mujoco-mjx[warp]'.")
+        raise UserError(
+            "`physics='warp'` needs NVIDIA Warp, which comes with the extra `warp` (from a "
+            "checkout: pip install -e '.[warp]')."
+        )
     device = jax.devices()[0]
     cuda = "cuda" in device.client.platform_version.lower()
     if not (cuda or device.platform == "cpu"):

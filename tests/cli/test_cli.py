@@ -75,6 +75,13 @@ def trained(tmp_path_factory):
             "--goal-threshold 0.1 --hold-out 0.5",
             "needs a MuJoCo task",
         ),
+        ("evaluate somewhere --seed -1", "`--seed -1` must lie in 0 to 4294967295"),
+        ("render somewhere --seed 99999999999", "`--seed 99999999999` must lie in 0 to"),
+        ("evaluate somewhere --episodes 9999999", "`--episodes 9999999` must be at most 100,000"),
+        ("train --updates-per-env-step 1e30", "must be 0 or lie in 1e-5 to 1000"),
+        ("train --action-delay 0 99999999999", "from 0 to 1000, the smaller one first"),
+        ("train --variants 99999999 --randomize-masses 0.5 2", "must lie in 1 to 10,000"),
+        ("train --env ant --env-option episode_length=99999999999", "from 1 to 10,000,000"),
         ("train --wandb", "pip install wandb"),
         (f"train --run-dir {'x' * 300}", "cannot be written"),
         ("train --env ant --env-option torque=strong", "must be d4rl or gym or brax or a number."),
@@ -513,3 +520,16 @@ def test_a_run_that_learns_nothing_is_not_called_healthy():
     told = progress([row(0, 10.0, 0.0), row(100, 4.0, 0.0)])
     assert told == "better than untrained (final distance 10 -> 4, success 0 -> 0)"
     assert progress([row(0, 10.0, 0.0)]) is None
+
+
+@pytest.mark.parametrize("words", [["info", ""], ["train", "--run-dir", ""], ["resume", ""]])
+def test_an_empty_argument_is_not_the_folder_one_stands_in(words, capsys):
+    assert cli.run(words) == 2
+    assert "is empty." in capsys.readouterr().err
+
+
+def test_a_device_is_not_written_over(trained, capsys):
+    before = os.stat(os.devnull).st_mode
+    assert cli.run(["export", str(trained), "--out", os.devnull]) == 2
+    assert "there is something that is no file" in capsys.readouterr().err
+    assert os.stat(os.devnull).st_mode == before

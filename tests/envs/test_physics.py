@@ -1,8 +1,11 @@
 """Two engines, one physics."""
 
 import copy
+import importlib.metadata
 import importlib.util
 import pickle
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -95,12 +98,36 @@ def test_warp_and_native_agree_on_every_variant():
     np.testing.assert_allclose(*states, atol=1e-2, rtol=0)
 
 
+def test_mjx_where_it_is_not_installed_or_is_for_another_mujoco_is_said_at_once(monkeypatch):
+    find_spec = importlib.util.find_spec
+    gone = lambda name: None if name == "mujoco.mjx" else find_spec(name)
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", gone)
+        for physics in ("mjx", "warp"):
+            with pytest.raises(UserError, match=r"needs MJX, which comes with the extra `mjx`"):
+                envs.make("point_u_maze", physics=physics)
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        assert envs.default_physics(4096) == "native"
+    other = {"mujoco": "4.0.0", "mujoco-mjx": "3.17.0"}
+    monkeypatch.setattr(importlib.metadata, "version", other.__getitem__)
+    with pytest.raises(UserError, match=r"MJX 3.17.0 is for that version of MuJoCo, and 4.0.0 is"):
+        envs.make("point_u_maze", physics="mjx")
+
+
+def test_nothing_is_printed_at_those_without_warp():
+    code = "from crl_eqx import envs; envs.make('reacher', physics='mjx')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "" and "warp" not in done.stderr
+
+
 def test_warp_where_it_cannot_run_is_said_at_once(monkeypatch):
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"`physics='warp'` needs.*install 'mujoco-mjx\[warp\]'"):
+    without = lambda *names: lambda name: None if name in names else find_spec(name)
+    monkeypatch.setattr(importlib.util, "find_spec", without("warp"))
+    with pytest.raises(UserError, match=r"`physics='warp'` needs NVIDIA Warp.*the extra `warp`"):
         envs.make("point_u_maze", physics="warp")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: find_spec("math"))
+    there = lambda name: find_spec("math" if name == "warp" else name)
+    monkeypatch.setattr(importlib.util, "find_spec", there)
     client = SimpleNamespace(platform_version="rocm 7.0")
     card = SimpleNamespace(platform="gpu", client=client)
     monkeypatch.setattr(jax, "devices", lambda: [card])
