@@ -8,12 +8,13 @@ BIN := $(VENV)/bin
 RUN := runs/demo_seed$(SEED)
 
 NEXT := .venv-next
+NEWEST := .venv-newest
 # Those of Python 3.12 or newer that are here: on the path, or pyenv's.
 NEWER = python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
 AOT := .venv-aot
 PROGRAMS ?=
 
-.PHONY: demo test slow soak next aot lint types layers check clean
+.PHONY: demo test slow soak next newest aot lint types layers check clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -54,6 +55,28 @@ $(NEXT)/.ready: pyproject.toml
 $(NEXT)/.tested: $(NEXT)/.ready
 	$(NEXT)/bin/python -m pytest -q tests/kernels -W ignore::DeprecationWarning
 
+# Native physics, networks, replay and runs under the newest versions of everything, without MJX,
+# which has no version for the newest MuJoCo; on the newest Python that is here.
+newest:
+	@for python in $(NEWER) $(PYTHON); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    exec $(MAKE) --no-print-directory $(NEWEST)/.tested NEXT_PYTHON=$$python; fi; done
+
+$(NEWEST)/.ready: pyproject.toml
+	$(NEXT_PYTHON) -m venv $(NEWEST)
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
+	  -e '.[gym]' hypothesis pytest pytest-xdist scipy
+	@touch $@
+
+.PHONY: $(NEWEST)/.tested
+$(NEWEST)/.tested: $(NEWEST)/.ready
+	@$(NEWEST)/bin/python -c 'import sys, importlib.metadata as m; print("newest: Python", \
+	  sys.version.split()[0], *(f"{n} {m.version(n)}" for n in ("jax", "mujoco", "equinox", "numpy")))'
+	$(NEWEST)/bin/python -m pytest -q -n 2 -W ignore::DeprecationWarning -p no:cacheprovider \
+	  tests/envs/test_custom.py tests/envs/test_full_state.py tests/envs/test_physics.py \
+	  tests/envs/test_registry.py tests/test_step.py tests/test_replay.py tests/test_losses.py \
+	  tests/run/test_checkpoint.py tests/run/test_loop.py tests/run/test_config.py
+
 # Compiles for an H200 on a machine without one; PROGRAMS names parts of what to compile.
 aot: $(AOT)/.ready
 	$(AOT)/bin/python bench/aot.py $(if $(PROGRAMS),--programs $(PROGRAMS))
@@ -76,4 +99,4 @@ layers: $(VENV)/.ready
 check: lint types layers
 
 clean:
-	rm -rf $(VENV) $(NEXT) $(AOT) dist
+	rm -rf $(VENV) $(NEXT) $(NEWEST) $(AOT) dist

@@ -33,3 +33,10 @@ def xml_dependencies(file: Path) -> list[Path]:
         return [file, *map(Path, _mujoco.mju_getXMLDependencies(str(file)))]
     except (AttributeError, _mujoco.FatalError):  # before MuJoCo 3.3; and its own words
         return [file]
+
+
+def linear_damping(strength: float) -> Any:
+    """A joint's damping as `MjSpec` takes it: newer versions of MuJoCo want a polynomial's three
+    numbers, older ones one."""
+    joint = MjSpec().worldbody.add_body().add_joint()
+    return strength if isinstance(joint.damping, float) else [strength, 0, 0]

@@ -11,7 +11,7 @@ from .._types import Flag, Goal, PRNGKey, State
 from ._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntState, AntTorque, LEGS
 from ._layout import Layout, Part
 from ._maze import Maze
-from ._mj import MjSpec, mjtGeom, mjtJoint
+from ._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
 from ._mujoco import AbstractMujocoEnv, Draw, with_height
 from ._names import qpos_indices, qvel_indices
 from ._physics import AbstractPhysics, PhysicsState
@@ -132,7 +132,7 @@ def _direction(key: PRNGKey) -> Float[Array, "2"]:
 def _add_ball(spec: MjSpec) -> None:
     """A ball that comes to rest by itself after some seconds."""
     ball = spec.worldbody.add_body(name="ball", pos=[2, 0, BALL_RADIUS])
-    ball.add_joint(name="ball", type=mjtJoint.mjJNT_FREE, damping=[0.05, 0, 0], armature=0)
+    ball.add_joint(name="ball", type=mjtJoint.mjJNT_FREE, damping=linear_damping(0.05), armature=0)
     ball.add_geom(
         name="ball",
         type=mjtGeom.mjGEOM_SPHERE,
