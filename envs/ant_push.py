@@ -126,7 +126,7 @@ def _add_block(spec: MjSpec) -> list[str]:
     block = spec.worldbody.add_body(name="block", pos=[*BLOCK_AT, HALF_SIZE[2]])
     for name, axis in (("block_x", [1, 0, 0]), ("block_y", [0, 1, 0])):
         slide = mjtJoint.mjJNT_SLIDE
-        block.add_joint(name=name, type=slide, axis=axis, damping=linear_damping(1), armature=0)
+        block.add_joint(name=name, type=slide, axis=axis, damping=linear_damping(1.0), armature=0)
     shape = dict(contype=0, conaffinity=0)
     box = mjtGeom.mjGEOM_BOX
     colour = [0.15, 0.4, 0.75, 1]

@@ -14,6 +14,7 @@ from rich.console import Console
 from crl_eqx import cli, UserError
 from crl_eqx.run import (
     _loop as loop,
+    _manifest as manifest,
     CheckpointStore,
     draw_pictures,
     load_run,
@@ -119,14 +120,14 @@ def test_nothing_outside_is_deleted_or_overwritten_through_links(run_dir, consol
 def test_what_cannot_be_read_now_is_not_deleted(run_dir, console, monkeypatch):
     saved = sorted((run_dir / "checkpoints").glob("step_*"))
     segments = set((run_dir / "checkpoints" / "replay").iterdir())
-    real = Path.read_bytes
+    real = manifest.read_regular
 
-    def read_bytes(path):
+    def read_regular(path):
         if saved[0] in path.parents:
             raise PermissionError(13, "Permission denied", str(path))
         return real(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(manifest, "read_regular", read_regular)
     resumed(run_dir, console, keep_checkpoints=1)
     assert saved[0].is_dir() and segments <= set((run_dir / "checkpoints" / "replay").iterdir())
     monkeypatch.undo()
