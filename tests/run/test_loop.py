@@ -153,7 +153,8 @@ def test_a_signal_saves_and_exits_with_its_code(number, code, tmp_path):
     assert process.returncode == code, output
     assert "Traceback" not in output
     assert f"resume {run_dir}" in output
-    assert len(store.steps()) == 2 + (number == signal.SIGHUP)  # of the beginning, and of now
+    # Of the beginning and of now; of the other signal, if there was a step between the two.
+    assert 2 <= len(store.steps()) <= 2 + (number == signal.SIGHUP)
 
 
 def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):
