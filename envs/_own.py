@@ -23,6 +23,9 @@ class _Building:
     def __init__(self, file: Path):
         self.folder, self.files = file.resolve().parent, set[Path]()
 
+    def uses_model(self, file: Path) -> None:
+        self.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+
 
 _building: contextvars.ContextVar[_Building | None] = contextvars.ContextVar(
     "building", default=None
@@ -79,7 +82,7 @@ def model_file(path: str | Path) -> Path:
         return Path(path)
     file = task.folder / path
     file = file if file.is_file() else Path(path)
-    task.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+    task.uses_model(file)
     return file
 
 
@@ -90,7 +93,7 @@ def note_spec(spec: MjSpec) -> None:
     if task is None or not folder:
         return
     for file in Path(folder).glob("*.xml"):
-        task.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+        task.uses_model(file)
 
 
 @contextlib.contextmanager

@@ -53,9 +53,9 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     far = envs.eval_split(run.config.env)
     if options.env is None and far is not None:
         tasks[far] = make_env(run.task, far)
-    if options.env is None and run.config.task.hold_out:
+    if options.env is None and run.regions is not None:
         for goals in ("seen", "unseen"):
-            tasks[f"{name}, {goals} goals"] = make_env(run.task, goals=goals)
+            tasks[f"{name}, {goals} goals"] = make_env(run.task, regions=run.regions, goals=goals)
     policy = make_acting(options.acting, options.candidates)
     rows = {}
     for name, env in tasks.items():

@@ -42,18 +42,18 @@ from ._config import (
 )
 
 
-Goals = Literal["all", "seen", "unseen"]
-"""Which goals an environment commands, where `--hold-out` keeps some out of training."""
-
-
 def make_env(
-    config: Config, name: str | None = None, *, training: bool = False, goals: Goals = "all"
+    config: Config,
+    name: str | None = None,
+    *,
+    training: bool = False,
+    regions: envs.HoldOut | None = None,
+    goals: Literal["seen", "unseen"] = "seen",
 ) -> AbstractGoalEnv:
     """The task as it is evaluated, or trained on; or another one (its evaluation split) with the
-    same options, on the same physics, randomized alike."""
-    env = _make_task(config, name or config.env, training)
-    if goals != "all":
-        regions = _held_out(config)
+    same options, on the same physics, randomized alike; with `regions` only those `goals`."""
+    env = make_task(config, name, training=training)
+    if regions is not None:
         assert isinstance(env, envs.AbstractMujocoEnv)  # as that of the regions
         env = regions.commanding(goals, env)
     chosen = config.randomization
@@ -70,22 +70,25 @@ def make_env(
     )
 
 
-def held_out_share(config: Config) -> float:
-    """Of the task's goals; only whole regions are held out."""
-    return _held_out(config).share if config.task.hold_out else 0.0
+def make_regions(config: Config) -> envs.HoldOut | None:
+    """The task's goals as `--hold-out` parts them; None without it.
 
-
-def _held_out(config: Config) -> envs.HoldOut:
-    """The task with its regions of goals. **Raises** `UserError` where none can be held out."""
+    **Raises:** `UserError` where none can be held out.
+    """
     share, seed = config.task.hold_out, config.task.hold_out_seed
+    if not share:
+        return None
     try:
-        return envs.hold_out(_make_task(config, config.env), share, seed=seed)
+        return envs.hold_out(make_task(config), share, seed=seed)
     except UserError as error:
         raise UserError(f"`--hold-out {share:g}`, `--env {config.env}`: {error}") from error
 
 
-def _make_task(config: Config, name: str, training: bool = False) -> AbstractGoalEnv:
-    """Not randomized, and with all of its goals."""
+def make_task(
+    config: Config, name: str | None = None, *, training: bool = False
+) -> AbstractGoalEnv:
+    """As `make_env`, but not randomized, and with all of its goals."""
+    name = name or config.env
     foreign = envs.is_gymnasium(name)  # and with a physics of its own
     physics = None if config.physics == "auto" or foreign else config.physics
     options = envs.options_from_words(name, config.task.env_option)

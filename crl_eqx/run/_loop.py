@@ -30,10 +30,11 @@ from ._arrays import refuse_link
 from ._build import (
     check,
     check_compute,
-    held_out_share,
     make_acting,
     make_agent,
     make_env,
+    make_regions,
+    make_task,
     make_train_step,
     sizes,
     with_physics,
@@ -173,10 +174,10 @@ class Run:
                 f"`{config.env}`: episodes of {self.env.episode_length} steps; they must take from "
                 f"1 to {LONGEST:,}."
             )
+        self.regions = make_regions(self.task)
         training = self.env
-        if config.task.train_env_option or config.task.hold_out:
-            goals = "seen" if config.task.hold_out else "all"
-            training = make_env(self.task, training=True, goals=goals)
+        if config.task.train_env_option or self.regions is not None:
+            training = make_env(self.task, training=True, regions=self.regions)
         _check_same_sizes(training, self.env, config)
         self.step = make_train_step(config, training)
         self.store = CheckpointStore(
@@ -207,9 +208,9 @@ class Run:
         evaluation = self.config.evaluation
         acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
         splits = {"eval": self.env}
-        if self.config.task.hold_out:
+        if self.regions is not None:
             for goals in ("seen", "unseen"):
-                splits[f"eval_{goals}"] = make_env(self.task, goals=goals)
+                splits[f"eval_{goals}"] = make_env(self.task, regions=self.regions, goals=goals)
         far = envs.eval_split(self.config.env)
         if evaluation.eval_split and far is not None:
             try:
@@ -374,7 +375,8 @@ def _begin(
     check_resources(run.config, run.step, needs, run.run_dir)
     say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
     say(f"The run {needs}.")
-    if share := held_out_share(run.config):
+    if run.regions is not None:
+        share = run.regions.share
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
     found = None
     if resume:
@@ -405,8 +407,7 @@ def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> Non
     """A copy of the files of a task of one's own in `run_dir`."""
     if task_file(config.env) is None:
         return
-    build = lambda name: make_env(dataclasses.replace(config, env=name))
-    if why_not := keep_task(config.env, run_dir, build):
+    if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
         say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
 
 

@@ -24,7 +24,7 @@ def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
     """`native` where JAX runs on a CPU, and where the cores beside an accelerator step `num_envs`
     environments faster than it does, as with 512 environments from 5 cores on; else `mjx`, if it is
     installed."""
-    if jax.default_backend() == "cpu" or importlib.util.find_spec("mujoco.mjx") is None:
+    if jax.default_backend() == "cpu" or not has_mjx():
         return "native"
     native = num_envs / (_NATIVE_RATE * num_cores())
     return "native" if native < _MJX_LAUNCHES + _MJX_EACH * num_envs else "mjx"
@@ -54,9 +54,14 @@ def select_physics(physics: str | None, model: MjModel, substeps: int | float) -
     raise UserError(f"`physics={physics!r}`: no such physics. Choose one of {', '.join(PHYSICS)}.")
 
 
+def has_mjx() -> bool:
+    """Whether it is installed."""
+    return importlib.util.find_spec("mujoco.mjx") is not None
+
+
 def require_mjx() -> None:
     """**Raises** `UserError` where MJX is not installed, or is for another MuJoCo."""
-    if importlib.util.find_spec("mujoco.mjx") is None:
+    if not has_mjx():
         raise UserError(
             "`physics='mjx'` needs MJX, which comes with the extra `mjx` (from a checkout: pip "
             "install -e '.[mjx]'); native physics needs nothing more."
