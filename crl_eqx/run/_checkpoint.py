@@ -161,7 +161,7 @@ class CheckpointStore:
         whole: Path | None = None  # the newest whose networks could go on without their replay
         # Listed anew each time: a run that is under way may replace them while they are read.
         while untried := [path for path in self._shelf.entries() if path not in bad]:
-            path = untried[-1]
+            path, without = untried[-1], "was not saved"
             try:
                 manifest = self._shelf.examine(path)
                 if manifest.env_steps == 0 and whole:
@@ -174,12 +174,10 @@ class CheckpointStore:
                 whole = whole or (manifest and path)
                 if manifest is None or not refill:
                     continue
-                report(_what_is_lost(path, min(manifest.inserted, buffer.capacity), "is damaged"))
-                manifest = msgspec.structs.replace(manifest, replay=None)
+                manifest, without = msgspec.structs.replace(manifest, replay=None), "is damaged"
                 state = self._read(path, manifest, like, buffer)
-            else:
-                if manifest.replay is None:
-                    report(_what_is_lost(path, min(manifest.inserted, buffer.capacity)))
+            if manifest.replay is None:
+                report(_what_is_lost(path, without, min(manifest.inserted, buffer.capacity)))
             self._replay, self._entered = manifest.replay, True
             return state, manifest.metadata
         if not bad:
@@ -236,7 +234,7 @@ def _check_networks(manifest: Manifest, path: Path, like: TrainState) -> None:
     manifest.state.check(path, most_bytes(_rest(like)))
 
 
-def _what_is_lost(path: Path, steps: int, why: str = "was not saved") -> str:
+def _what_is_lost(path: Path, why: str, steps: int) -> str:
     return (
         f"The replay of `{path}` {why}: resuming begins with an empty one, its "
         f"{steps:,} steps per environment are collected again, and the run will not be "

@@ -405,8 +405,6 @@ def _begin(
 
 def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
     """A copy of the files of a task of one's own in `run_dir`."""
-    if task_file(config.env) is None:
-        return
     if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
         say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
 
