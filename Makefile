@@ -9,10 +9,8 @@ RUN := runs/demo_seed$(SEED)
 
 NEXT := .venv-next
 NEWEST := .venv-newest
-# The newest Python first, on the path or pyenv's.
-BY_AGE = $(foreach v,14 13 12,python3.$(v) $(wildcard $(HOME)/.pyenv/versions/3.$(v)*/bin/python))
-# Those of Python 3.12 or newer that are here: on the path, or pyenv's.
-NEWER = python3.14 python3.13 python3.12 $(wildcard $(HOME)/.pyenv/versions/3.1[2-9]*/bin/python)
+# Python 3.12 or newer, on the path or pyenv's, the newest first.
+NEWER = $(foreach v,14 13 12,python3.$(v) $(wildcard $(HOME)/.pyenv/versions/3.$(v)*/bin/python))
 AOT := .venv-aot
 PROGRAMS ?=
 
@@ -60,7 +58,7 @@ $(NEXT)/.tested: $(NEXT)/.ready
 # Native physics, networks, replay and runs under the newest versions of everything, without MJX,
 # which has no version for the newest MuJoCo; on the newest Python that is here.
 newest:
-	@for python in $(BY_AGE) $(PYTHON); do \
+	@for python in $(NEWER) $(PYTHON); do \
 	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
 	    exec $(MAKE) --no-print-directory $(NEWEST)/.tested NEXT_PYTHON=$$python; fi; done
 
