@@ -7,7 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..run import description, export_policy, load_run
+from ..run import description, export_policy, load_run, require_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,7 @@ def export(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Export, prog="crl-eqx export", args=list(arguments))
     run, agent = load_run(options.run)
     path = options.out or options.run / "policy.stablehlo"
+    require_writable(path.parent, "name another file with `--out`")
     export_policy(agent, run.env, path, {"env": run.config.env})
     for written in (path, description(path)):
         size = f"{written.stat().st_size / 1024:,.0f} KiB"

@@ -24,8 +24,8 @@ class Render:
     """A task, instead of a run: a video of uniformly random actions, and a still."""
     env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """An argument of that task's constructor, such as torque=gym; may be given several times."""
-    out: Path = Path()
-    """Where the pictures of --env go; those of a run go into its directory."""
+    out: Path | None = None
+    """The pictures' folder; default a run's plots/ and videos/, or where you are with --env."""
     episodes: int = 4
     """Episodes in the video."""
     acting: ActingName = "deterministic"
@@ -54,8 +54,11 @@ def _draw(options: Render) -> Iterator[str]:
         if options.env_option:
             raise UserError("`--env-option` goes with `--env NAME`; a run keeps its own.")
         compute = Compute(options.kernel, options.precision)
-        return draw_pictures(options.run, acting=options.acting, compute=compute, **common)
+        return draw_pictures(
+            options.run, acting=options.acting, compute=compute, folder=options.out, **common
+        )
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
     chosen = suite.options_from_words(options.env, options.env_option)
-    return draw_task(suite.make(options.env, **chosen), options.env, options.out, **common)
+    folder = options.out or Path()
+    return draw_task(suite.make(options.env, **chosen), options.env, folder, **common)

@@ -10,7 +10,8 @@ from .._errors import first_line
 
 _OURS = (
     "crl_eqx", "jax", "jaxlib", "equinox", "jaxtyping", "beartype", "optax", "numpy", "mujoco",
-    "gymnasium", "msgspec", "rich", "tyro", "safetensors", "tensorboardX", "filelock",
+    "gymnasium", "msgspec", "rich", "tyro", "safetensors", "tensorboardX", "filelock", "matplotlib",
+    "PIL", "imageio_ffmpeg",
 )  # fmt: skip
 
 

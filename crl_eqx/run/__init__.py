@@ -1,6 +1,7 @@
 """The loop that a person starts: configuration, progress, metrics, checkpoints, pictures."""
 
 from .._errors import TrainingError as TrainingError
+from ._arrays import require_writable as require_writable
 from ._build import (
     check as check,
     check_call as check_call,

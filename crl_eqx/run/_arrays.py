@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import stat
+import tempfile
 import uuid
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -145,6 +146,17 @@ def own_directory(path: Path) -> Path:
     return path
 
 
+def require_writable(folder: Path, advice: str) -> None:
+    """Makes `folder` if need be. **Raises:** `UserError` with `advice` if no file can be made in
+    it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"`{folder}` cannot be written ({error.strerror}): {advice}.") from error
+
+
 def unlinked(path: Path) -> Path:
     """`path` to be written, where a link that has its name makes way."""
     if path.is_symlink():
@@ -178,8 +190,10 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         write_synced(temporary, [data])
         temporary.replace(path)
-    except OSError:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        if error.filename == str(temporary):  # a name that nobody has asked for
+            error.filename = str(path)
         raise
     sync_directory(path.parent)
 

@@ -7,16 +7,18 @@ from typing import Any
 import jax
 
 from .._env import AbstractGoalEnv
-from .._errors import UserError
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
-from ._arrays import own_directory
+from ._arrays import own_directory, refuse_link, require_writable
 from ._build import make_acting
 from ._config import ActingName, Compute, CONFIG, file_name, load_config
 from ._loop import load_run
 from ._plots import learning_curve, trajectories
 from ._video import still as still, video, View
 from ._writers import read_metrics
+
+
+ELSEWHERE = "name another folder with `--out`"
 
 
 def draw_curve(run_dirs: Sequence[Path], path: Path) -> Path:
@@ -33,22 +35,31 @@ def draw_pictures(
     *,
     acting: ActingName = "deterministic",
     compute: Compute | None = None,
+    folder: Path | None = None,
     num_episodes: int = 4,
     view: View = "auto",
     seed: int = 0,
 ) -> Iterator[str]:
-    """Draws trajectories over the critic's energy, then a video; yields a line about each."""
+    """Draws trajectories over the critic's energy, then a video; yields a line about each.
+
+    They go into `folder`, or else into the run's `plots` and `videos`.
+
+    **Raises:** `UserError` if these cannot be written to.
+    """
     run, agent = load_run(run_dir, compute)
-    for folder in ("plots", "videos"):
-        own_directory(run_dir / folder)
+    plots, videos = (folder or run_dir / name for name in ("plots", "videos"))
+    for place in (plots, videos):
+        if folder is None:
+            refuse_link(place)
+        require_writable(place, ELSEWHERE)
     plot_key, video_key = jax.random.split(jax.random.key(seed))
     act = make_acting(acting, run.config.data.candidates)
     title = f"{run.config.env}: {acting} policy"
-    path = run_dir / "plots" / "trajectories.png"
+    path = plots / "trajectories.png"
     drawn = trajectories(run.env, agent, path, acting=act, key=plot_key, title=title)
     yield f"trajectories     {drawn}"
     filming: Any = dict(num_episodes=num_episodes, view=view, key=video_key)
-    yield from _film(run.env, act(agent), run_dir / "videos" / file_name(run.config.env), **filming)
+    yield from _film(run.env, act(agent), videos / file_name(run.config.env), **filming)
 
 
 def draw_task(
@@ -64,10 +75,7 @@ def draw_task(
 
     **Raises:** `UserError` if `folder` cannot be written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"`--out {folder}` cannot be made: {error.strerror}.") from error
+    require_writable(folder, ELSEWHERE)
 
     def policy(state: State, goal: Goal, key: PRNGKey) -> Action:
         del goal

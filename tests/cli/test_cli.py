@@ -63,7 +63,7 @@ def trained(tmp_path_factory):
         ("render", "needs either a run's directory or `--env NAME`"),
         ("render somewhere --env ant", "needs either a run's directory or `--env NAME`"),
         ("render --env ants", "Did you mean ant"),
-        ("render --env reacher --out /proc/nowhere", "`--out /proc/nowhere` cannot be made"),
+        ("render --env reacher --out /proc/nowhere", "`/proc/nowhere` cannot be written"),
         ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must name distinct seeds"),

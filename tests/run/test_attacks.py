@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -115,6 +117,53 @@ def test_nothing_outside_is_deleted_or_overwritten_through_links(run_dir, consol
     (run_dir / "plots").symlink_to(outside)
     with pytest.raises(UserError, match="plots` is a link"):
         list(draw_pictures(run_dir))
+
+
+# Begins what follows without a privilege of root's, so that read-only counts for it, too:
+# prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE).
+WITHOUT_PRIVILEGE = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(24, 1, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="gives up the privileges of Linux's root")
+@pytest.mark.parametrize(
+    "words, sentence",
+    [
+        ("export RUN", r"`RUN` cannot be written \(Permission denied\): name another file with"),
+        ("render RUN", r"`RUN/plots` cannot be written \(Permission denied\): name another folder"),
+        ("resume RUN", r"`RUN/.lock`: Permission denied"),
+    ],
+)
+def test_a_read_only_run_is_told_in_one_sentence(run_dir, words, sentence):
+    everything = [run_dir, *run_dir.rglob("*")]
+    before = {path: path.stat().st_mtime_ns for path in everything}
+    for path in everything:
+        path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        words = words.replace("RUN", str(run_dir)).split()
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_PRIVILEGE, "-m", "crl_eqx", *words],
+            capture_output=True,
+            text=True,
+        )
+    finally:
+        for path in everything:
+            path.chmod(path.stat().st_mode | 0o200)
+    assert re.search(sentence.replace("RUN", re.escape(str(run_dir))), done.stderr)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+    assert {path: path.stat().st_mtime_ns for path in everything} == before
+
+
+def test_pictures_of_a_run_go_where_they_are_told_to(run_dir, tmp_path):
+    before = set(run_dir.rglob("*"))
+    told = list(draw_pictures(run_dir, folder=tmp_path / "out", num_episodes=1, view="2d"))
+    names = {"trajectories.png", "point_u_maze.mp4", "point_u_maze.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    assert all(any(name in sentence for sentence in told) for name in names)
+    assert set(run_dir.rglob("*")) == before
 
 
 def test_what_cannot_be_read_now_is_not_deleted(run_dir, console, monkeypatch):
