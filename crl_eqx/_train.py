@@ -1,6 +1,7 @@
 """A training run as pure functions: collect, draw, update, all in one compiled step."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from fractions import Fraction
 from typing import TypeAlias
@@ -36,6 +37,7 @@ def deterministic(agent: Agent) -> Policy:
     return lambda state, goal, key: agent.act(state, goal)
 
 
+@functools.cache  # equal choices are one object, so that what is compiled for one is for all
 def partly_deterministic(share: float) -> Acting:
     """Samples of the policy, but for the first `share` of the batch, which acts deterministically.
 
@@ -57,6 +59,7 @@ def partly_deterministic(share: float) -> Acting:
     return acting
 
 
+@functools.cache
 def best_of(candidates: int) -> Acting:
     """The sample, among `candidates`, that the critic gives the highest energy."""
     return lambda agent: (

@@ -35,7 +35,6 @@ def _blocks(document: Path, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
-@pytest.mark.usefixtures("quick_compiles")
 def test_the_code_runs_in_order(name):
     blocks = _blocks(ROOT / name, "python")
     assert blocks

@@ -12,9 +12,12 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import envs
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
+from .._train import Acting
+from .._types import PRNGKey
 from ..nn import Kernel, Precision
 from ..run import ActingName, check_call, Compute, load_run, make_acting, make_env, Run, sizes
 
@@ -60,17 +63,18 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     rows = {}
     for name, env in tasks.items():
         _check_sizes(name, env, run)
-
-        def summary(agent, key, env=env):
-            return play_episodes(policy(agent), env, options.episodes, key=key).summary()
-
-        metrics = eqx.filter_jit(summary)(agent, jax.random.key(options.seed))
+        metrics = _summary(policy, agent, env, options.episodes, jax.random.key(options.seed))
         rows[name] = {metric: float(value) for metric, value in metrics.items()}
     if options.json:
         print(json.dumps(rows, indent=2))
     else:
         console.print(_table(rows, f"{options.run}: {options.episodes} episodes, {options.acting}"))
     return 0
+
+
+@eqx.filter_jit
+def _summary(acting: Acting, agent: Agent, env: AbstractGoalEnv, episodes: int, key: PRNGKey):
+    return play_episodes(acting(agent), env, episodes, key=key).summary()
 
 
 def _check_sizes(name: str, env: AbstractGoalEnv, run: Run) -> None:

@@ -180,6 +180,11 @@ def _finish(
             f"success rate {outcome.success_rate:.3f} over {config.evaluation.eval_episodes} fresh "
             f"episodes after {outcome.env_steps:,} environment steps"
         )
+    more = f"--total-env-steps {2 * config.total_env_steps}"
+    if outcome.env_steps < config.total_env_steps:
+        enough = config.evaluation.stop_at_success
+        say(f"that is enough   two evaluations in a row reached `--stop-at-success {enough}`")
+        more = "--stop-at-success None"
     try:
         say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
         if config.logging.pictures:
@@ -190,6 +195,6 @@ def _finish(
         say(f"The pictures could not be drawn: {error}. Try again: {program()} render {run}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")
-    say(f"go on            {again} --total-env-steps {2 * config.total_env_steps}")
+    say(f"go on            {again} {more}")
     say(f"replay           {program()} render {run}")
     return 0

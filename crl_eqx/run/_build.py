@@ -1,6 +1,7 @@
 """From choices to objects: the only place where the command line's words become functions."""
 
 import dataclasses
+import functools
 import importlib.util
 import inspect
 import math
@@ -238,6 +239,7 @@ def _optimizer(
     return step if clip is None else optax.chain(clip, step)
 
 
+@functools.cache  # equal choices are one object: several seeds share what is compiled
 def make_optimizers(learning: Learning) -> Optimizers:
     return {
         "actor": _optimizer(learning, learning.actor_learning_rate),
@@ -419,6 +421,7 @@ _DEMANDS = {
     ),
     "variants": _Demand("lie in 1 to 10,000", lambda x: 1 <= x <= 10_000),
     "eval_episodes": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
+    "stop_at_success": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
     "candidates": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
     # The counters of steps are 32-bit numbers, and a run may collect one unroll more.
     "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),

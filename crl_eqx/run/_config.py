@@ -153,6 +153,8 @@ class Evaluation:
     """How the policy acts while it is evaluated."""
     eval_split: bool = True
     """Also evaluate on the task's far goals (its _eval task), where it has them."""
+    stop_at_success: float | None = None
+    """Training ends once two evaluations in a row reach this success rate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -332,7 +334,7 @@ PRESETS: dict[PresetName, Config] = {
             # In the data only so: the corners in which the policy, judged without noise, sticks.
             deterministic_share=0.25,
         ),
-        evaluation=Evaluation(eval_every=100_000),
+        evaluation=Evaluation(eval_every=100_000, stop_at_success=0.98),
         logging=Logging(log_every=25_600, checkpoint_every=200_000),
     ),
 }

@@ -22,7 +22,7 @@ from .._agent import Agent
 from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
-from .._evaluate import begin, go_on
+from .._evaluate import begin, go_on, UnderWay
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..nn import audit
@@ -108,6 +108,12 @@ def crossed(before: int, now: int, every: int) -> bool:
     return before // every != now // every
 
 
+def is_enough(successes: Sequence[float], config: Config) -> bool:
+    """Whether two evaluations in a row have reached what `--stop-at-success` asks for."""
+    enough = config.evaluation.stop_at_success
+    return enough is not None and len(successes) == 2 and min(successes) >= enough
+
+
 LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
 
 
@@ -120,6 +126,26 @@ def run_key(seed: int, purpose: str):
 # The state is donated, and so updated in place; the step, which holds the environment, is not.
 _collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
 _train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
+_begin_episodes = eqx.filter_jit(begin)
+
+
+@eqx.filter_jit
+def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
+    return go_on(acting(agent), env, under_way, keys)[0]
+
+
+@eqx.filter_jit
+def _summary(under_way: UnderWay):
+    return under_way.evaluation().summary()
+
+
+@eqx.filter_jit
+def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
+    batch_key, loss_key = jax.random.split(key)
+    size = (min(step.batch_size, 256),)
+    batch = step.buffer.sample(state.buffer, size, discount=step.discount, key=batch_key)
+    goals = step.env.achieved_goal
+    return diagnose(state.agent, batch, objective=step.objective, achieved_goal=goals, key=loss_key)
 
 
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
@@ -137,25 +163,21 @@ class PiecewiseEvaluation:
 
     def __init__(self, acting: Acting, env: AbstractGoalEnv, num_episodes: int):
         steps = env.episode_length
-        self._steps = steps
+        self._acting, self._env, self._num_episodes, self._steps = acting, env, num_episodes, steps
         self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
-        self._begin = eqx.filter_jit(lambda key: begin(env, num_episodes, key=key))
-        self._go_on = eqx.filter_jit(
-            lambda agent, under_way, keys: go_on(acting(agent), env, under_way, keys)[0]
-        )
-        self._summary = eqx.filter_jit(lambda under_way: under_way.evaluation().summary())
 
     def __call__(
         self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """The summary, or None if `go_on`, told the share that is done, said no."""
-        under_way, keys = self._begin(key)
+        under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
         for done in range(0, self._steps, self._piece):
             if not go_on(done / self._steps):
                 return None
-            under_way = self._go_on(agent, under_way, keys[done : done + self._piece])
+            piece = keys[done : done + self._piece]
+            under_way = _play(self._acting, agent, self._env, under_way, piece)
             jax.block_until_ready(under_way)
-        return {name: float(value) for name, value in self._summary(under_way).items()}
+        return {name: float(value) for name, value in _summary(under_way).items()}
 
 
 class Run:
@@ -186,7 +208,6 @@ class Run:
             replay=config.logging.save_replay,
         )
         self._evaluators = self._make_evaluators()
-        self._diagnose = eqx.filter_jit(self._diagnose_state)
         self._compiled: set[str] = set()
         self._has_futures = False
 
@@ -270,20 +291,9 @@ class Run:
             row |= {f"{split}/{name}": value for name, value in metrics.items()}
         return row
 
-    def _diagnose_state(self, state: TrainState, key) -> dict[str, jax.Array]:
-        batch_key, loss_key = jax.random.split(key)
-        size = (min(self.step.batch_size, 256),)
-        batch = self.step.buffer.sample(
-            state.buffer, size, discount=self.step.discount, key=batch_key
-        )
-        goals = self.env.achieved_goal
-        return diagnose(
-            state.agent, batch, objective=self.step.objective, achieved_goal=goals, key=loss_key
-        )
-
     def diagnostics(self, state: TrainState, env_steps: int) -> dict[str, Any]:
         key = jax.random.fold_in(run_key(self.seed, "diagnose"), env_steps)
-        rows = {name: np.asarray(value) for name, value in self._diagnose(state, key).items()}
+        rows = {name: np.asarray(value) for name, value in _diagnose(self.step, state, key).items()}
         verdict = VERDICTS[int(rows.pop("verdict"))]
         return {"health/verdict": verdict} | {
             f"health/{name}": value.tolist() for name, value in rows.items()
@@ -422,14 +432,14 @@ def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
 def _loop(
     run: Run, state: TrainState, kept: dict[str, Any], reporter: Reporter, stop: StopRequest
 ) -> Outcome:
-    """Advances to the budget, or to a request to stop.
+    """Advances to the budget, to the success rate that is enough, or to a request to stop.
 
-    `kept` is what was saved with the state: the success rate, the meter's rows, and whether an
-    evaluation is still due.
+    `kept` is what was saved with the state: the latest success rates, the meter's rows, and whether
+    an evaluation is still due.
     """
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
-    success: float | None = kept.get("success_rate")
+    successes: list[float] = [*kept.get("success_rates", ())]
     meter = Meter(env_steps, kept.get("meter", ()))
     due = bool(kept.get("evaluation_due", env_steps == 0))
     unsaved = not kept
@@ -438,7 +448,7 @@ def _loop(
         nonlocal unsaved
         reporter.phase("saving")
         metadata = run.identity | {
-            "success_rate": success,
+            "success_rates": successes,
             "meter": meter.rows,
             "evaluation_due": due,
         }
@@ -460,7 +470,7 @@ def _loop(
 
         def measure(*, evaluated: bool) -> None:
             """Writes a row about the present state, unless a stop comes between: then it is due."""
-            nonlocal success, due, unsaved
+            nonlocal due, unsaved
             found: dict[str, float] | None = {}
             if evaluated:
                 due = True
@@ -468,8 +478,9 @@ def _loop(
                 found = run.evaluations(state.acting_agent, env_steps, go_on=undisturbed)
                 if found is None:
                     return
-                due, unsaved, success = False, True, float(found["eval/success_rate"])
-                reporter.success(success)
+                due, unsaved = False, True
+                successes[:] = [*successes[-1:], float(found["eval/success_rate"])]
+                reporter.success(successes[-1])
             row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
             row |= meter.take(env_steps) | found
             if config.logging.diagnostics and not run.prefilling(state):
@@ -480,7 +491,7 @@ def _loop(
             if unsaved:
                 save(state)  # evaluating a deep network on a slow machine takes minutes
             measure(evaluated=True)
-        while env_steps < config.total_env_steps and not stop:
+        while env_steps < config.total_env_steps and not (stop or is_enough(successes, config)):
             phase = run.phase("prefilling" if run.prefilling(state) else "training")
             reporter.phase(phase)
             before, updates_before, begun = env_steps, gradient_steps, time.monotonic()
@@ -499,7 +510,7 @@ def _loop(
             reporter.update(env_steps)
         if unsaved:
             save(state)
-    return Outcome(run.run_dir, env_steps, stop.exit_code, success)
+    return Outcome(run.run_dir, env_steps, stop.exit_code, successes[-1] if successes else None)
 
 
 def train(

@@ -1,6 +1,9 @@
 import abc
 import copy
-from collections.abc import Sequence
+import hashlib
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -9,7 +12,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from ..._errors import UserError
-from .._mj import mj_stateSize, MjModel, mjtDisableBit, mjtState
+from .._mj import (
+    mj_saveModel,
+    mj_sizeModel,
+    mj_stateSize,
+    MjModel,
+    mjtDisableBit,
+    mjtState,
+)
+
+
+T = TypeVar("T")
 
 
 LARGEST = 1e10
@@ -34,7 +47,7 @@ class AbstractPhysics(eqx.Module):
     The result depends on `PhysicsState` and the controls alone: the constraint solver starts cold
     at every control step, so a run that is resumed goes on exactly as if it had not stopped.
     Everything here but `variant` is static: an engine has no leaves and may be closed over, hashed
-    and compared (by identity).
+    and compared: those of equal models and substeps are equal.
     """
 
     model: eqx.AbstractVar[MjModel]
@@ -99,11 +112,25 @@ def hidden_size(model: MjModel) -> int:
     return mj_stateSize(model, mjtState.mjSTATE_FULLPHYSICS) - 1 - model.nq - model.nv
 
 
-def own_model(model: MjModel, substeps: int) -> MjModel:
-    """A copy for an engine alone, which does not silently reset itself when it fails."""
+def own_model(model: MjModel) -> MjModel:
+    """A copy for engines alone, which does not silently reset itself when it fails; equal models
+    have one copy."""
     model = copy.copy(model)
     model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
-    return model
+    saved = np.empty(mj_sizeModel(model), np.uint8)
+    mj_saveModel(model, None, saved)
+    return _SHARED.setdefault(hashlib.sha256(saved).digest(), model)
+
+
+_SHARED: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
+"""What somebody still holds, by what it was made of."""
+
+
+def shared(make: Callable[..., T], *parts: Hashable) -> T:
+    """`make(*parts)`, or what the same call has made before: engines and models are compared by
+    identity, and only equal tasks share what was compiled for one of them."""
+    found = _SHARED.get((make, *parts))
+    return _SHARED.setdefault((make, *parts), make(*parts)) if found is None else found
 
 
 def refuse_hidden(model: MjModel, physics: str, *, allowed: int = 0) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from ..._errors import UserError
 from .._mj import MjModel
-from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden
+from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden, shared
 from ._mjx_module import mjx as mjx
 from ._near import NearWalls
 
@@ -27,13 +27,12 @@ class MjxPhysics(AbstractPhysics):
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
-        self.model = own_model(model, substeps)
+        self.model = own_model(model)
         refuse_hidden(self.model, "mjx", allowed=self.model.na)
-        self.substeps, self.pool = substeps, tuple(pool)
+        self.substeps, self.pool = substeps, tuple(map(own_model, pool))
         self.variant = None
-        self._near = NearWalls(self.model)
-        put = lambda model: self._near.fewer_pairs(_put(model))
-        self._device = DeviceModel(self.model, pool, put)
+        self._near = shared(NearWalls, self.model)
+        self._device = shared(_on_device, self.model, self.pool, self._near)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         with relaxed():
@@ -60,6 +59,10 @@ class MjxPhysics(AbstractPhysics):
         seen = mjx.forward(self._near.at(model, data.qpos), data) if has_sensors else data
         activations = data.act if self.model.na else None
         return PhysicsState(data.qpos, data.qvel, seen.sensordata, activations)
+
+
+def _on_device(model: MjModel, pool: tuple[MjModel, ...], near: NearWalls) -> "DeviceModel":
+    return DeviceModel(model, pool, lambda model: near.fewer_pairs(_put(model)))
 
 
 def _put(model: MjModel) -> mjx.Model:

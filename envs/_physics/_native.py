@@ -22,7 +22,7 @@ from .._mj import (
     mjtState,
     set_mju_user_warning,
 )
-from ._base import AbstractPhysics, hidden_size, own_model, PhysicsState
+from ._base import AbstractPhysics, hidden_size, own_model, PhysicsState, shared
 
 
 class NativePhysics(AbstractPhysics):
@@ -39,11 +39,11 @@ class NativePhysics(AbstractPhysics):
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
-        self.model = own_model(model, substeps)
+        self.model = own_model(model)
         self.substeps = substeps
-        self.pool = tuple(own_model(variant, substeps) for variant in pool)
+        self.pool = tuple(map(own_model, pool))
         self.variant = None
-        self._engine = _Engine(self.model, substeps, self.pool)
+        self._engine = shared(_Engine, self.model, substeps, self.pool)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         hidden = None if self._engine.fresh is None else jnp.asarray(self._engine.fresh)
@@ -93,7 +93,7 @@ def num_cores() -> int:
 class _Engine:
     """Threads and scratch memory, made when first used, once per process.
 
-    Compared and hashed by identity. Works on NumPy arrays alone: a JAX operation inside a callback
+    Works on NumPy arrays alone: a JAX operation inside a callback
     would wait for the very threads that wait for the callback.
     """
 

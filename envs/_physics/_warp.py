@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from mujoco.mjx.third_party.mujoco_warp import OverflowType
 
 from .._mj import MjModel, mjtDisableBit
-from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden
+from ._base import AbstractPhysics, own_model, PhysicsState, refuse_hidden, shared
 from ._mjx import DeviceModel, mjx, relaxed
 
 
@@ -52,11 +52,11 @@ class WarpPhysics(AbstractPhysics):
     variant: Int[Array, ""] | None
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
-        self.model = own_model(model, substeps)
+        self.model = own_model(model)
         refuse_hidden(self.model, "warp")
-        self.substeps, self.pool = substeps, tuple(pool)
+        self.substeps, self.pool = substeps, tuple(map(own_model, pool))
         self.variant = None
-        self._engine = _Engine(self.model, substeps, pool)
+        self._engine = shared(_Engine, self.model, substeps, self.pool)
 
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
         if self.model.nsensordata == 0:
@@ -79,7 +79,7 @@ class WarpPhysics(AbstractPhysics):
 
 
 class _Engine:
-    """Warp's model, and functions of whole batches; compared and hashed by identity."""
+    """Warp's model, and functions of whole batches."""
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel]):
         self._model = _resetting(model)

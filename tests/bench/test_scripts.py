@@ -167,7 +167,6 @@ def test_medians_take_the_middle_of_numbers_and_keep_names(bench):
     assert bench("_measure").medians(rows) == {"name": "a", "x": 2.0, "gone": None}
 
 
-@pytest.mark.usefixtures("quick_compiles")
 def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
     suite = bench("gpu_suite")
     monkeypatch.setattr(suite, "WIDTH", 8)
@@ -246,7 +245,6 @@ def test_what_the_compiler_plans_for_a_gpu_is_counted_and_bounded(bench):
     assert "tower_forward 128, 12, 2" in aot.table([row])
 
 
-@pytest.mark.usefixtures("quick_compiles")
 def test_rounding_is_measured_against_float64(bench):
     errors = bench("precision").errors
     exact, rounded = (errors("packed", p, 4, width=8) for p in ("f32", "bf16"))
@@ -264,7 +262,6 @@ print(json.dumps(list(gpu_suite.work(json.loads(sys.argv[2])))))
 """
 
 
-@pytest.mark.usefixtures("quick_compiles")
 def test_the_gpu_suite_needs_little_besides_jax():
     job = dict(way="packed", precision="f32", cells=[(4, 4)], passes=[], checked=[], until=9e99)
     command = [sys.executable, "-c", BARE, str(BENCH), json.dumps(job)]

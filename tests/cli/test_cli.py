@@ -20,8 +20,6 @@ from crl_eqx.run import load_run, PRESETS, read_metrics
 from crl_eqx.run._config import Task
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 OWN = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"
 
 SMALL = (

@@ -7,9 +7,6 @@ from crl_eqx._errors import UserError
 from crl_eqx.envs.ant_maze_gen import AntMazeGen
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 def make(name) -> AntMazeGen:
     env = envs.make(name)
     assert isinstance(env, AntMazeGen)

@@ -6,14 +6,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from crl_eqx import envs
 from crl_eqx.envs._names import qpos_indices, qvel_indices
 from crl_eqx.envs.ant_push import GOALS, MAZE
-
-
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 
 def draws(env, n=10_000):

@@ -8,9 +8,6 @@ from crl_eqx._errors import UserError
 from crl_eqx.envs.cheetah import LAYOUT
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 def test_a_dropped_cheetah_stands_and_comes_to_rest(play):
     env = envs.make("cheetah")
     still = lambda s, key: jnp.zeros(6)

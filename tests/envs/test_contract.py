@@ -17,9 +17,6 @@ from crl_eqx.envs.ant_push import AntPush
 from crl_eqx.envs.cheetah import Cheetah
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 N = 32
 
 

@@ -90,9 +90,6 @@ def wander(state, goal, key):
     return jax.random.uniform(key, (*state.shape[:-1], 1), minval=-1)
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 @eqx.filter_jit
 def roll(env, episodes, key, length=12):
     return collect(wander, env, episodes, length=length, key=key)

@@ -10,8 +10,6 @@ from crl_eqx._check_env import check_env
 from crl_eqx.envs import hold_out
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 TASKS = ("point_u_maze", "ant_big_maze", "ant", "reacher", "arm_push_easy", "pusher_easy")
 
 

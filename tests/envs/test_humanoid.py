@@ -12,9 +12,6 @@ from crl_eqx._errors import UserError
 from crl_eqx.envs._humanoid_body import ARM, BODIES, LAYOUT, TOUCHES_WALLS
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 mj: Any = mujoco  # type checkers cannot see into its compiled parts
 
 

@@ -10,9 +10,6 @@ from crl_eqx import envs
 from crl_eqx.envs.pusher import LAYOUT
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
-
 mj: Any = mujoco  # type checkers cannot see into its compiled parts
 
 

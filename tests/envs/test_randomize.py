@@ -19,8 +19,6 @@ from crl_eqx.envs._variants import make_variants, SAME
 from crl_eqx.run._scene import Embodied, position_indices
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 WORLDS = dict(masses=(0.5, 2.0), friction=(0.4, 1.6), gains=(0.8, 1.2))
 
 

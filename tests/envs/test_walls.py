@@ -14,8 +14,6 @@ from crl_eqx.envs.humanoid_maze import HumanoidMaze
 from crl_eqx.envs.point_maze import PointMaze
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 LAYOUTS = [layout for layout in MAZES if not layout.endswith("_eval")]
 HELD = 5  # control steps that a push lasts
 

@@ -24,7 +24,6 @@ from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 from .towers import distance, exactly, GPU, highest, run_with, tower, value_and_gradient, weighed
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 SMALL = Case(8, 16, 6, nets=3)
 ROUNDING = 1.2e-7
 ALL = [

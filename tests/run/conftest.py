@@ -21,6 +21,7 @@ def tiny(**changes) -> Config:
         "eval_every": 400,
         "eval_episodes": 4,
         "eval_split": False,
+        "stop_at_success": None,
         "log_every": 160,
         "checkpoint_every": 240,
         "diagnostics": False,

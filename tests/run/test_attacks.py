@@ -32,8 +32,6 @@ from crl_eqx.run._writers import JsonLines
 from .conftest import tiny
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 TASK = Path(__file__).parents[2] / "examples" / "own_task.py"
 
 

@@ -22,8 +22,6 @@ from crl_eqx.run import train
 from .conftest import tiny
 
 
-pytestmark = pytest.mark.usefixtures("quick_compiles")
-
 SECONDS = float(os.environ.get("CRL_EQX_FUZZ_SECONDS", 45))
 SEED = os.environ.get("CRL_EQX_FUZZ_SEED")
 SLOWEST = 60  # seconds that a command may take, compiling included

@@ -12,7 +12,6 @@ from .conftest import tiny
 
 
 pytest.importorskip("gymnasium")
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 
 def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):

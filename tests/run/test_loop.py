@@ -30,13 +30,10 @@ from crl_eqx.run import (
     train,
     TrainingError,
 )
-from crl_eqx.run._loop import crossed, Meter, PiecewiseEvaluation
+from crl_eqx.run._loop import crossed, is_enough, Meter, PiecewiseEvaluation
 from crl_eqx.run._provenance import record_provenance
 
 from .conftest import flags, tiny
-
-
-pytestmark = pytest.mark.usefixtures("quick_compiles")
 
 
 def command(*words) -> list[str]:
@@ -164,6 +161,26 @@ def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):
     assert (first.env_steps, more.env_steps) == (480, 960)
     steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
     assert steps == sorted(set(steps)) and steps[-1] == 960
+
+
+def test_two_evaluations_in_a_row_are_enough(tmp_path, console, monkeypatch):
+    run_dir, config = tmp_path / "run", tiny(stop_at_success=0.9)
+    everybody = lambda self, agent, env_steps, *, go_on: {"eval/success_rate": 1.0}
+    monkeypatch.setattr(Run, "evaluations", everybody)
+    enough = train(config, run_dir, console)
+    assert (enough.env_steps, enough.success_rate) == (400, 1.0), "those at 0 and at 400"
+    assert train(config, run_dir, console, resume=True).env_steps == 400
+    more = tiny(total_env_steps=560)
+    assert train(more, run_dir, console, resume=True).env_steps == 560
+    steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    assert steps == sorted(set(steps)) and steps[-1] == 560
+
+
+def test_one_evaluation_is_not_enough():
+    assert is_enough([0.9, 0.8], tiny(stop_at_success=0.8))
+    assert not is_enough([0.7, 1.0], tiny(stop_at_success=0.8))
+    assert not is_enough([1.0], tiny(stop_at_success=0.8))
+    assert not is_enough([1.0, 1.0], tiny())
 
 
 def test_without_its_replay_a_resumed_run_fills_it_again_before_it_learns(tmp_path, console):
