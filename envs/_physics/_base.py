@@ -119,7 +119,7 @@ def own_model(model: MjModel) -> MjModel:
     model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
     saved = np.empty(mj_sizeModel(model), np.uint8)
     mj_saveModel(model, None, saved)
-    return _SHARED.setdefault(hashlib.sha256(saved).digest(), model)
+    return _SHARED.setdefault(hashlib.sha256(saved.tobytes()).digest(), model)
 
 
 _SHARED: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
