@@ -12,6 +12,9 @@ from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 from .towers import distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
+pytestmark = pytest.mark.usefixtures("optimized")  # interpreted kernels take long
+
+
 OLD = jax.__version_info__ < (0, 11)
 interpreted_only = pytest.mark.skipif(
     OLD, reason="Mosaic's interpreter came with JAX 0.11, for Python 3.12 or newer: `make next`"

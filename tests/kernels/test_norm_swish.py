@@ -14,6 +14,9 @@ from crl_eqx.kernels.norm_swish.cases import CASES
 from .towers import distance, GPU, weighed
 
 
+pytestmark = pytest.mark.usefixtures("optimized")  # interpreted kernels take long
+
+
 def draw(shape):
     keys = jax.random.split(jax.random.key(0), 3)
     z, scale, offset = map(jax.random.normal, keys, (shape, shape[-1:], shape[-1:]))

@@ -18,6 +18,9 @@ from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 from .towers import distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
+pytestmark = pytest.mark.usefixtures("optimized")  # interpreted kernels take long
+
+
 INTERPRETED = [
     CASES["one row"],
     CASES["not a multiple of the tile"],
