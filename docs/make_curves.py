@@ -3,18 +3,19 @@
     python docs/make_curves.py runs/arm_reach runs/pusher_easy    # docs/pictures/new_tasks.png
     python docs/make_curves.py RUN... --out FILE.png
 
-A run is what `crl-eqx train --run-dir` has written; its band is the standard error over the
-episodes of an evaluation. `crl-eqx train` itself draws all curves of one task.
+A run is what `crl-eqx train --run-dir` has written, of one seed or of several; its band is the
+standard error over the episodes of an evaluation, or over seeds. `crl-eqx train` itself draws all
+curves of one task.
 """
 
 import argparse
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from crl_eqx.run import load_config, read_metrics
+from crl_eqx.run._curve import _curve, _over_seeds
 from crl_eqx.run._figure import save, style
 
 
@@ -22,17 +23,20 @@ OUT = Path(__file__).parent / "pictures" / "new_tasks.png"
 METRIC = "eval/success_rate"
 
 
+def _seeds(run: Path) -> list[Path]:
+    return sorted(run.glob("seed_*")) or [run]
+
+
 def draw(runs: list[Path], out: Path) -> Path:
-    tasks = [load_config(run / "config.json").env for run in runs]
+    tasks = [load_config(_seeds(run)[0] / "config.json").env for run in runs]
     # By task, and where two runs are of the same, by what their directories are called.
     alike = len(set(tasks)) < len(tasks)
     with style():
         figure = Figure(figsize=(6.5, 3), layout="constrained")
         axes = figure.subplots()
         for run, task in zip(runs, tasks, strict=True):
-            rows = [row for row in read_metrics(run / "metrics.jsonl") if METRIC in row]
-            steps, rate = (np.asarray([row[x] for row in rows]) for x in ("env_steps", METRIC))
-            error = np.asarray([row[f"{METRIC}_se"] for row in rows])
+            curves = [_curve(read_metrics(s / "metrics.jsonl"), METRIC) for s in _seeds(run)]
+            steps, rate, error = _over_seeds(curves) if len(curves) > 1 else curves[0].T
             label = f"{task}, {run.name}" if alike else task
             (line,) = axes.plot(steps, rate, "o-", markersize=3, label=label)
             low, high = rate - error, rate + error

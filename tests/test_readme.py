@@ -92,7 +92,7 @@ def test_flags_named_in_the_documents_exist():
     for document in DOCUMENTS:
         for name in re.findall(r"`(--[a-z-]+)", document.read_text()):
             positive = name.replace("--no-", "--", 1)
-            of_all_commands = {"--resume", "--debug", "--trust", "--version"}
+            of_all_commands = {"--resume", "--debug", "--trust", "--version", "--out"}
             assert name in {*known, *of_all_commands} or positive in known, (
                 f"{document.name}: {name}"
             )

@@ -11,6 +11,10 @@ from crl_eqx import UserError
 from crl_eqx.nn import ResidualBlock, ResidualMLP, Stacked
 
 
+# Unoptimised, LayerNorm over two numbers rounds otherwise in a loop than in a scan.
+pytestmark = pytest.mark.usefixtures("optimized")
+
+
 def stack(num_blocks, width, seed, **options):
     make = lambda key: ResidualBlock(width, key=key)
     build = lambda key: Stacked(make, num_blocks, key=key, **options)
