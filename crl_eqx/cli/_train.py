@@ -183,7 +183,7 @@ def _finish(
     more = f"--total-env-steps {2 * config.total_env_steps}"
     if outcome.env_steps < config.total_env_steps:
         enough = config.evaluation.stop_at_success
-        say(f"that is enough   two evaluations in a row reached `--stop-at-success {enough}`")
+        say(f"stopped early    two evaluations in a row reached `--stop-at-success {enough}`")
         more = "--stop-at-success None"
     try:
         say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
