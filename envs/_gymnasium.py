@@ -32,7 +32,8 @@ def gymnasium_packages(name: str) -> tuple[str, ...]:
         return ()
     import gymnasium
 
-    entry = gymnasium.spec(name.removeprefix(PREFIX)).entry_point
+    spec = gymnasium.registry.get(name.rpartition(":")[2])  # `gym:MODULE:NAME` names a module, too
+    entry = spec and spec.entry_point
     module = entry.partition(":")[0] if isinstance(entry, str) else getattr(entry, "__module__", "")
     known = importlib.metadata.packages_distributions()
     return tuple(sorted(set(known.get(module.partition(".")[0], ()))))

@@ -231,7 +231,15 @@ def _start(
     if keyframe not in names:
         known = ", ".join(name for name in names if name) or "none with a name"
         raise UserError(f"`start={keyframe!r}`: the model has no such keyframe, only {known}.")
-    return _always(model.key(keyframe).qpos, model.key(keyframe).qvel)
+    key = model.key(keyframe)
+    mocap = model.body_mocapid >= 0
+    places = (key.mpos, model.body_pos[mocap]), (key.mquat, model.body_quat[mocap])
+    if np.any(key.act) or any(not np.allclose(x.ravel(), y.ravel()) for x, y in places):
+        raise UserError(
+            f"`start={keyframe!r}`: the keyframe sets activations or mocap bodies, and episodes "
+            f"begin with its pose and velocity alone. Say those in the model itself, or leave them."
+        )
+    return _always(key.qpos, key.qvel)
 
 
 def _always(qpos: np.ndarray, qvel: np.ndarray) -> Callable[[PRNGKey], tuple[Array, Array]]:

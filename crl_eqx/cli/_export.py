@@ -7,7 +7,11 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from .._errors import UserError
 from ..run import description, export_policy, load_run, require_writable
+
+
+KEPT = ("config.json", "metrics.jsonl", "provenance.json", ".lock")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +29,8 @@ def export(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Export, prog="crl-eqx export", args=list(arguments))
     run, agent = load_run(options.run)
     path = options.out or options.run / "policy.stablehlo"
+    if path.name in KEPT and path.parent.resolve() == options.run.resolve():
+        raise UserError(f"`--out {path}` is a file of the run itself: name another.")
     require_writable(path.parent, "name another file with `--out`")
     export_policy(agent, run.env, path, {"env": run.config.env})
     for written in (path, description(path)):

@@ -157,10 +157,20 @@ def require_writable(folder: Path, advice: str) -> None:
         raise UserError(f"`{folder}` cannot be written ({error.strerror}): {advice}.") from error
 
 
+def refuse_other_than_file(path: Path) -> None:
+    """**Raises:** `OSError` where there is something that is no file: it would not be replaced."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "there is something that is no file", str(path))
+
+
 def unlinked(path: Path) -> Path:
-    """`path` to be written, where a link that has its name makes way."""
+    """`path` to be written, where a link that has its name makes way.
+
+    **Raises:** `OSError` where there is something else than a file: a pipe, a directory.
+    """
     if path.is_symlink():
         path.unlink()
+    refuse_other_than_file(path)
     return path
 
 
@@ -185,8 +195,8 @@ def replace_file(path: Path, data: bytes) -> None:
     """Writes a file that, after a kill at any moment, holds either all of the old or all of the
     new bytes. **Raises:** `OSError` also where there is something else than a file: a device."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    if path.exists() and not (path.is_file() or path.is_symlink()):
-        raise OSError(errno.EEXIST, "there is something that is no file", str(path))
+    if not path.is_symlink():
+        refuse_other_than_file(path)
     try:
         write_synced(temporary, [data])
         temporary.replace(path)

@@ -396,6 +396,7 @@ class _Demand(NamedTuple):
 _POSITIVE = _Demand("be positive", lambda x: x > 0)
 _NOT_NEGATIVE = _Demand("not be negative", lambda x: x >= 0)
 _SHARE = _Demand("lie in [0, 1]", lambda x: 0 <= x <= 1)
+_COUNT = _Demand("lie in 0 to 1e9", lambda x: 0 <= x <= 1e9)
 _FINITE = _Demand("be a finite number", lambda x: True)
 
 _DEMANDS = {
@@ -410,8 +411,8 @@ _DEMANDS = {
     "schedule_end": _SHARE,
     "alpha_learning_rate": _NOT_NEGATIVE,
     "weight_decay": _NOT_NEGATIVE,
-    "policy_average": _NOT_NEGATIVE,
-    "warmup_updates": _NOT_NEGATIVE,
+    "policy_average": _COUNT,
+    "warmup_updates": _COUNT,
     "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
     "hold_out_seed": _Demand("lie in 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
     "sensor_noise": _NOT_NEGATIVE,

@@ -420,8 +420,9 @@ def load_config(path: Path) -> Config:
 
 def _unknown(written: dict, config: object) -> Iterator[str]:
     """Keys without a field, which reading would silently leave at their defaults."""
+    known = {field.name for field in dataclasses.fields(config)}
     for name, value in written.items():
-        if not hasattr(config, name):
+        if name not in known:
             yield name
         elif dataclasses.is_dataclass(group := getattr(config, name)):
             yield from (f"{name}.{key}" for key in _unknown(value, group))

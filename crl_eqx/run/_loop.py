@@ -63,7 +63,7 @@ from ._trust import (
     require_trust,
     with_whole_path,
 )
-from ._writers import Writers
+from ._writers import read_metrics, Writers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -394,12 +394,16 @@ def _begin(
     if found is not None:
         _check_same_experiment(found[1], run)
     if resume and found is None:
+        _check_nothing_lost(run)
         say("No checkpoint was saved yet: the run starts from its beginning.")
     save_config(run.config, run.run_dir / CONFIG)
     if found is None:  # else what the task is has been settled
         keep_files(run.task, run.run_dir, say)
     if has_changed(run.config.env, run.run_dir):
-        say(f"`{task_file(run.config.env)}` has changed: the run goes on with its own copy.")
+        say(
+            f"`{task_file(run.config.env)}` or a file that it uses has changed: the run goes on "
+            f"with its own copies."
+        )
     remember(run.config, run.run_dir)
     about = {"estimate": str(needs)}
     path = run.run_dir / "provenance.json"
@@ -413,6 +417,19 @@ def _begin(
     return state, metadata
 
 
+def _check_nothing_lost(run: Run) -> None:
+    """**Raises:** `UserError` if a run without a checkpoint has metrics of a later step than 0:
+    every run saves one before its first row."""
+    reached = max(
+        (row["env_steps"] for row in read_metrics(run.run_dir / "metrics.jsonl")), default=0
+    )
+    if reached:
+        raise UserError(
+            f"`{run.run_dir}` has metrics of {reached:,} environment steps, and no checkpoint: put "
+            f"its `checkpoints` back, or start a new run elsewhere."
+        )
+
+
 def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
     """A copy of the files of a task of one's own in `run_dir`."""
     if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
@@ -421,12 +438,16 @@ def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> Non
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
     """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
-    if metadata.get("experiment") not in (None, run.identity["experiment"]):
+    _check_configuration(metadata, run)
+    check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
+
+
+def _check_configuration(metadata: dict[str, Any], run: Run) -> None:
+    if metadata.get("experiment") not in (None, experiment_checksum(run.config)):
         raise UserError(
             f"`{run.run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
             f"changed or damaged since, or they are another run's."
         )
-    check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
 
 
 def _loop(
@@ -578,12 +599,14 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     Its networks are computed as `compute` says, not as the run's configuration does: an agent that
     a GPU has trained is looked at on a laptop.
 
-    **Raises:** `UserError` if there is no agent, or it cannot be computed so.
+    **Raises:** `UserError` if there is no agent, it cannot be computed so, or its configuration
+    is not what it was saved under.
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)
     check_compute(config)
     run, skipped = Run(config, run_dir), []
+    _check_configuration(run.store.metadata() or {}, run)
     agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
         raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")

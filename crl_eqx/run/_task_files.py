@@ -54,6 +54,14 @@ def kept_task(name: str, run_dir: Path) -> str:
     if task_file(name) is None or (path := kept_list(run_dir)) is None:
         return name
     files, folder = _read(path), path.parent
+    for found in sorted(folder.rglob("*")):
+        place = found.relative_to(folder)
+        known = {LIST, *files.sha256}
+        if not found.is_dir() and "__pycache__" not in place.parts and str(place) not in known:
+            raise UserError(
+                f"`{found}` is no file that the run has kept, and might be run with its task: take "
+                f"it away."
+            )
     for place, digest in files.sha256.items():
         if _sha256(folder / place) != digest:
             raise UserError(
@@ -64,12 +72,14 @@ def kept_task(name: str, run_dir: Path) -> str:
 
 
 def has_changed(name: str, run_dir: Path) -> bool:
-    """Whether the file that a task was copied from is there, and is another now."""
+    """Whether one of the files that a task was copied from is there, and is another now."""
     file, path = task_file(name), kept_list(run_dir)
     if file is None or path is None or not file.is_file():
         return False
     files = _read(path)
-    return _sha256(file) != files.sha256[files.entry]
+    root = file.resolve().parents[len(Path(files.entry).parts) - 1]
+    now = {place: _sha256(root / place) for place in files.sha256}
+    return any(digest not in (None, files.sha256[place]) for place, digest in now.items())
 
 
 def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv]) -> str | None:
@@ -80,6 +90,12 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     """
     file = task_file(name)
     if file is None or (run_dir / FOLDER / LIST).is_file():
+        return None
+    if (others := kept_list(run_dir)) is not None:  # what the seeds have in common
+        files = _read(others)
+        for place in (LIST, *files.sha256):
+            (run_dir / FOLDER / place).parent.mkdir(parents=True, exist_ok=True)
+            replace_file(run_dir / FOLDER / place, read_regular(others.parent / place))
         return None
     model = _model(build(name))
     used = {file.resolve(), *modules_beside(file), *envs.own_files(name)}

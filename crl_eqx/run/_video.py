@@ -90,7 +90,7 @@ def still(
     shown = make_clips(first_moment(env, key=key), control_dt=None, fps=1)
 
     def write(frames: Iterable[Picture]) -> None:
-        Image.fromarray(next(iter(frames))).save(path, optimize=True)
+        Image.fromarray(next(iter(frames))).save(unlinked(path), optimize=True)
 
     _draw(env, shown, size, view, write)
     return path

@@ -36,7 +36,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if not isinstance(row, dict) or not isinstance(row.get("env_steps"), int):
+            if not _is_row(row):
                 raise ValueError("no row of metrics")
         except (ValueError, RecursionError):  # of which JSON's and Unicode's are kinds
             if number < len(lines):
@@ -47,6 +47,13 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         which = ", ".join(map(str, damaged[:5])) + (" and more" if len(damaged) > 5 else "")
         warnings.warn(f"`{path}`: damaged lines are left out: {which}.", stacklevel=2)
     return rows
+
+
+def _is_row(row: Any) -> bool:
+    """Numbers by name, `env_steps` among them; under `health/` also a word, and lists."""
+    if not isinstance(row, dict) or not isinstance(row.get("env_steps"), int):
+        return False
+    return all(isinstance(x, int | float) for name, x in row.items() if name[:7] != "health/")
 
 
 class JsonLines:

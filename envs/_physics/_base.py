@@ -117,9 +117,17 @@ def own_model(model: MjModel) -> MjModel:
     have one copy."""
     model = copy.copy(model)
     model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
+    digest = _digest(model)
+    found = _SHARED.get(digest)
+    if found is None or _digest(found) != digest:  # its holder may have changed it since
+        found = _SHARED[digest] = model
+    return found
+
+
+def _digest(model: MjModel) -> bytes:
     saved = np.empty(mj_sizeModel(model), np.uint8)
     mj_saveModel(model, None, saved)
-    return _SHARED.setdefault(hashlib.sha256(saved.tobytes()).digest(), model)
+    return hashlib.sha256(saved.tobytes()).digest()
 
 
 _SHARED: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()

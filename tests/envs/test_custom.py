@@ -133,6 +133,18 @@ KEYED = ARM.replace(
 )
 
 
+def test_a_keyframe_that_says_more_than_pose_and_velocity_is_refused():
+    mocap = '<body name="guide" mocap="true"><geom size=".1" contype="0" conaffinity="0"/></body>'
+    model = KEYED.replace("</worldbody>", f"{mocap}</worldbody>")
+    options: dict[str, Any] = dict(
+        joints=["wrist"], draw_goal=lambda key: jnp.zeros(1), threshold=0.1, episode_length=9
+    )
+    MujocoGoalEnv(MjSpec.from_string(model), start="home", **options)
+    elsewhere = model.replace('qvel="1 0"', 'qvel="1 0" mpos="9 9 9"')
+    with pytest.raises(UserError, match="sets activations or mocap bodies"):
+        MujocoGoalEnv(MjSpec.from_string(elsewhere), start="home", **options)
+
+
 def test_a_start_can_be_a_keyframe_by_its_name():
     options: dict[str, Any] = dict(
         joints=["wrist"], draw_goal=lambda key: jnp.zeros(1), threshold=0.1, episode_length=9

@@ -547,6 +547,7 @@ def test_without_autoreset_a_mask_says_what_begins_anew(point):
 
 def test_the_package_that_an_environment_comes_from_is_known():
     assert envs.gymnasium_packages("gym:CartPole-v1") == ("gymnasium",)
+    assert envs.gymnasium_packages("gym:gymnasium:CartPole-v1") == ("gymnasium",)
     gymnasium.register("crl_eqx_test/Own-v0", entry_point=lambda: None)
     assert envs.gymnasium_packages("gym:crl_eqx_test/Own-v0") == ()
     assert envs.gymnasium_packages("reacher") == ()

@@ -328,6 +328,14 @@ def test_an_engine_can_be_copied_pickled_and_sent_to_a_spawned_worker(name):
         assert eqx.tree_equal(moved(physics), moved(other)) and other == physics
 
 
+def test_a_model_that_somebody_has_changed_is_not_given_to_others():
+    changed = MjSpec.from_string(PENDULUM).compile()
+    first = select_physics("native", changed, 3)
+    first.model.opt.timestep *= 2
+    second = select_physics("native", MjSpec.from_string(PENDULUM).compile(), 3)
+    assert second.control_dt == first.control_dt / 2 and second != first
+
+
 @pytest.mark.parametrize(
     "cores, num_envs, chosen",
     [(2, 512, "mjx"), (16, 512, "native"), (16, 4096, "mjx"), (64, 4096, "native")],

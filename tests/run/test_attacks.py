@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -69,6 +70,62 @@ def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(run_dir, conso
     with pytest.raises(OSError, match="Not a directory"):
         resumed(run_dir, console)
     assert read_metrics(run_dir / "metrics.jsonl")[-1]["env_steps"] == 480
+
+
+def test_metrics_without_a_checkpoint_are_not_begun_over(run_dir, console):
+    shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "checkpoints").mkdir()  # a disk that is away
+    before = (run_dir / "metrics.jsonl").read_text()
+    with pytest.raises(UserError, match="has metrics of 480 environment steps, and no checkpoint"):
+        resumed(run_dir, console)
+    assert (run_dir / "metrics.jsonl").read_text() == before
+
+
+def test_another_configuration_is_not_looked_at_in_silence(run_dir):
+    config = json.loads((run_dir / "config.json").read_text())
+    config["network"]["residual"] = False
+    (run_dir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="is not what its checkpoints were saved under"):
+        load_run(run_dir)
+
+
+@pytest.mark.parametrize("key", ["__doc__", "__dataclass_fields__", "__class__"])
+def test_a_key_is_a_field_and_nothing_else(run_dir, key):
+    config = json.loads((run_dir / "config.json").read_text())
+    config["learning"][key] = config[key] = "x"
+    (run_dir / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=f"does not know: .*{key}"):
+        load_run(run_dir)
+
+
+@pytest.mark.parametrize("value", ['"x"', "null", "[1]"])
+def test_a_metric_that_is_no_number_is_a_damaged_line(run_dir, value):
+    metrics = run_dir / "metrics.jsonl"
+    metrics.write_text(f'{{"env_steps": 0, "eval/success_rate": {value}}}\n' + metrics.read_text())
+    with pytest.warns(UserWarning, match="damaged lines are left out: 1"):
+        rows = read_metrics(metrics)
+    assert rows[0]["env_steps"] == 0 and rows[-1]["env_steps"] == 480
+
+
+def test_a_policy_does_not_take_the_place_of_a_file_of_the_run(run_dir, capsys):
+    before = (run_dir / "config.json").read_text()
+    assert cli.run(["export", str(run_dir), "--out", str(run_dir / "config.json")]) == 2
+    assert "is a file of the run itself" in capsys.readouterr().err
+    assert (run_dir / "config.json").read_text() == before
+
+
+def test_a_still_is_not_drawn_through_a_link_nor_a_video_into_a_pipe(run_dir, tmp_path):
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "point_u_maze.png").symlink_to(victim)
+    words = ["render", "--env", "point_u_maze", "--episodes", "1", "--view", "2d"]
+    assert cli.run([*words, "--out", str(out)]) == 0
+    assert victim.read_text() == "precious" and not (out / "point_u_maze.png").is_symlink()
+    (out / "point_u_maze.mp4").unlink()
+    os.mkfifo(out / "point_u_maze.mp4")
+    assert cli.run([*words, "--out", str(out)]) == 2
 
 
 def test_a_checkpoint_of_another_experiment_is_refused(run_dir, console):

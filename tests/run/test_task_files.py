@@ -13,6 +13,7 @@ from rich.console import Console
 
 from crl_eqx import envs, UserError
 from crl_eqx.run import keep_files, load_run, Run, save_config, train, trusting
+from crl_eqx.run._task_files import has_changed
 
 from .conftest import tiny
 
@@ -97,7 +98,7 @@ def run_dir(trained, tmp_path):
         yield shutil.copytree(trained / "run", tmp_path / "run")
 
 
-def test_a_run_keeps_its_task_and_is_the_same_without_the_original(run_dir, tmp_path):
+def test_a_run_keeps_its_task_and_is_the_same_without_the_original(trained, run_dir, tmp_path):
     listed = json.loads((run_dir / "task/files.json").read_text())
     assert listed["entry"] == "tasks/own.py"
     assert set(listed["sha256"]) == {
@@ -108,15 +109,16 @@ def test_a_run_keeps_its_task_and_is_the_same_without_the_original(run_dir, tmp_
         "robots/parts/options.xml",
         "robots/meshes/wedge.obj",
     }
-    config = json.loads((run_dir / "config.json").read_text())
-    config["env"] = "/gone/own.py:slide"
-    (run_dir / "config.json").write_text(json.dumps(config))
     script = (
         "import sys; from crl_eqx.cli import run; "
         "sys.exit(run(['evaluate', sys.argv[1], '--trust', '--episodes', '2', '--json']))"
     )
     command = [sys.executable, "-c", script, str(run_dir)]
-    told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    (trained / "project").rename(trained / "gone")
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    finally:
+        (trained / "gone").rename(trained / "project")
     assert told.returncode == 0, told.stderr
     assert "success_rate" in told.stdout
 
@@ -130,8 +132,26 @@ def test_resuming_goes_on_with_the_copy_and_tells_that_the_original_has_changed(
     assert train(more, run_dir, console, resume=True).env_steps == 480
     console.file.flush()
     said = (tmp_path / "console.txt").read_text()
-    assert "own.py` has changed: the run goes on with its own copy." in said
+    assert "own.py` or a file that it uses has changed: the run goes on with its own" in said
     assert load_run(run_dir)[0].env.episode_length == 50
+
+
+@pytest.mark.parametrize("file", ["tasks/helper.py", "robots/parts/options.xml"])
+def test_each_file_of_the_original_is_looked_at(file, project, tmp_path):
+    keep_files(choices(project), tmp_path, print)
+    name = choices(project).env
+    assert not has_changed(name, tmp_path)
+    with (project / file).open("a") as original:
+        original.write("\n")
+    assert has_changed(name, tmp_path)
+    (project / file).unlink()
+    assert not has_changed(name, tmp_path), "what is gone has no successor"
+
+
+def test_code_that_the_run_has_not_kept_is_refused(run_dir):
+    (run_dir / "task/tasks/wave.py").write_text("raise SystemExit('this was run')")
+    with pytest.raises(UserError, match=r"wave.py` is no file that the run has kept"):
+        load_run(run_dir)
 
 
 @pytest.mark.parametrize("file", ["tasks/own.py", "tasks/helper.py", "robots/slide.xml"])
@@ -181,9 +201,9 @@ def test_several_seeds_share_the_task_that_they_began_with(project, tmp_path):
     run = Run(choices(project, seed=(1,)), several / "seed_1")
     assert run.task.env == f"{several}/task/tasks/own.py:slide"
     keep_files(run.task, run.run_dir, print)
-    assert (run.run_dir / "task/tasks/own.py").read_text() == TASK.format(
-        model="../robots/slide.xml"
-    )
+    copies = (several / "task", run.run_dir / "task")
+    files = [{p.relative_to(c): p.read_bytes() for p in c.rglob("*.*")} for c in copies]
+    assert files[0] == files[1] and Path("tasks/helper.py") in files[1]
 
 
 def test_paths_of_a_task_count_from_its_file(project, tmp_path, monkeypatch):
