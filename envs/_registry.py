@@ -8,6 +8,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._fork import refuse_in_forked_process
@@ -117,6 +119,9 @@ def eval_split(name: str) -> str | None:
     return split if split in _BUILDERS else None
 
 
+LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
+
+
 def make(name: str, /, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
     """Builds a task.
 
@@ -141,12 +146,18 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
         if parameter.default is inspect.Parameter.empty and option not in options:
             raise UserError(f"`make({name!r})` needs the option `{option}`, which has no default.")
     if not is_gymnasium(name):
-        return builder(physics=physics, **options)
-    if physics is not None:
+        options["physics"] = physics
+    elif physics is not None:
         raise UserError(
             f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
         )
-    return builder(**options)
+    env = builder(**options)
+    length = env.episode_length
+    if not isinstance(length, int | np.integer) or not 1 <= length <= LONGEST:
+        raise UserError(
+            f"`{name}`: episodes of {length!r} steps; they must take from 1 to {LONGEST:,}."
+        )
+    return env
 
 
 def task_options(name: str) -> Mapping[str, inspect.Parameter]:

@@ -80,7 +80,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         *,
         joints: Sequence[str] = (),
         body: str | None = None,
-        goal_indices: Sequence[int] = (),
+        goal_indices: Sequence[int | float] = (),
         draw_goal: Callable[[PRNGKey], Array],
         threshold: float,
         episode_length: int,
@@ -115,6 +115,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         **Raises** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
         size is wrong, or not one of `joints`, `body` and `goal_indices` is given.
         """
+        _check_numbers(threshold, levels, goal_indices)
         goal_indices = tuple(int(i) for i in goal_indices)
         if bool(joints) + (body is not None) + bool(goal_indices) != 1:
             raise UserError(
@@ -245,6 +246,21 @@ def _start(
 def _always(qpos: np.ndarray, qvel: np.ndarray) -> Callable[[PRNGKey], tuple[Array, Array]]:
     start = qpos.astype(np.float32), qvel.astype(np.float32)
     return lambda key: (jnp.asarray(start[0]), jnp.asarray(start[1]))
+
+
+def _check_numbers(
+    threshold: float, levels: Sequence[tuple[str, float]], goal_indices: Sequence[int | float]
+) -> None:
+    if not 0 < threshold < float("inf"):
+        raise UserError(f"`MujocoGoalEnv(threshold={threshold!r})` must be positive and finite.")
+    names = [name for name, _ in levels]
+    if len({*names}) < len(names) or not all(0 < value < float("inf") for _, value in levels):
+        raise UserError(
+            f"`MujocoGoalEnv(levels={levels!r})` must be distinct names, each with a positive and "
+            f"finite distance."
+        )
+    if any(int(i) != i for i in goal_indices):
+        raise UserError(f"`MujocoGoalEnv(goal_indices={[*goal_indices]})` must be whole numbers.")
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

@@ -5,7 +5,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import tyro
@@ -418,7 +418,7 @@ def load_config(path: Path) -> Config:
     return config
 
 
-def _unknown(written: dict, config: object) -> Iterator[str]:
+def _unknown(written: dict, config: Any) -> Iterator[str]:
     """Keys without a field, which reading would silently leave at their defaults."""
     known = {field.name for field in dataclasses.fields(config)}
     for name, value in written.items():

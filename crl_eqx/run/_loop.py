@@ -114,9 +114,6 @@ def is_enough(successes: Sequence[float], config: Config) -> bool:
     return enough is not None and len(successes) == 2 and min(successes) >= enough
 
 
-LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
-
-
 def run_key(seed: int, purpose: str):
     """Independent keys of one seed; evaluations do not disturb the training's."""
     purposes = ("agent", "train", "evaluate", "diagnose")
@@ -191,11 +188,6 @@ class Run:
         """The configuration by which tasks are made: where the run has a copy of the task's files,
         it names that."""
         self.env = make_env(self.task)
-        if not 1 <= self.env.episode_length <= LONGEST:
-            raise UserError(
-                f"`{config.env}`: episodes of {self.env.episode_length} steps; they must take from "
-                f"1 to {LONGEST:,}."
-            )
         self.regions = make_regions(self.task)
         training = self.env
         if config.task.train_env_option or self.regions is not None:

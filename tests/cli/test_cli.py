@@ -62,6 +62,12 @@ def trained(tmp_path_factory):
         ("render somewhere --env ant", "needs either a run's directory or `--env NAME`"),
         ("render --env ants", "Did you mean ant"),
         ("render --env reacher --out /proc/nowhere", "`/proc/nowhere` cannot be written"),
+        (
+            "render --env point_u_maze --env-option episode_length=0",
+            "episodes of 0 steps; they must take from 1 to 10,000,000",
+        ),
+        ("train --policy-average 9999999999999999", "must lie in 0 to 1e9"),
+        ("train --warmup-updates 9999999999999999", "must lie in 0 to 1e9"),
         ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must name distinct seeds"),
