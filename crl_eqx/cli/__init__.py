@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -81,10 +82,11 @@ def run(arguments: Sequence[str]) -> int:
         known = ", ".join(COMMANDS)
         print(f"`crl-eqx {name}`: no such command; there are {known}.", file=sys.stderr)
         return 2
-    if "" in rest:
-        before = [name, *rest][rest.index("")]
-        print(f"`crl-eqx {name}`: what follows `{before}` is empty.", file=sys.stderr)
-        return 2
+    for before, word in itertools.pairwise([name, *rest]):
+        if word == "" or word.startswith("--") and word.endswith("="):
+            said = word or before
+            print(f"`crl-eqx {name}`: what follows `{said}` is empty.", file=sys.stderr)
+            return 2
     use_compilation_cache()
     try:
         command = COMMANDS[name].load(name)

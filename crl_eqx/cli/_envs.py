@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import envs as suite
 from .._errors import UserError
-from ..run import still
+from ..run import check_call, still
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Envs:
 
 def envs(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Envs, prog="crl-eqx envs", args=list(arguments))
+    check_call(seed=options.seed)
     if options.name is None:
         for flag, given in (("picture", options.picture), ("env-option", options.env_option)):
             if given:

@@ -52,6 +52,8 @@ def trained(tmp_path_factory):
         ("evaluate /nonexistent", "is not a run directory"),
         ("render /nonexistent", "is not a run directory"),
         ("envs ant_maze", "Did you mean"),
+        ("envs ant --seed -1", "`--seed -1` must lie in 0 to"),
+        ("train --resume=", "what follows `--resume=` is empty"),
         ("envs --picture x.png", "needs a task's name"),
         ("envs ant --picture x.foo", "must end in .png"),
         ("envs ant --picture nowhere/x.png", "there is no directory"),
