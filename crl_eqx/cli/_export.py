@@ -8,10 +8,10 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..run import description, export_policy, load_run, require_writable
+from ..run import CONFIG, description, export_policy, load_run, require_writable
 
 
-KEPT = ("config.json", "metrics.jsonl", "provenance.json", ".lock")
+KEPT = (CONFIG, "metrics.jsonl", "provenance.json", ".lock")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -146,13 +146,17 @@ def own_directory(path: Path) -> Path:
     return path
 
 
+def make_writable(folder: Path) -> None:
+    """Makes `folder` if need be. **Raises:** `OSError` if no file can be made in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
 def require_writable(folder: Path, advice: str) -> None:
-    """Makes `folder` if need be. **Raises:** `UserError` with `advice` if no file can be made in
-    it."""
+    """`make_writable`. **Raises:** `UserError` with `advice` where that fails."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        make_writable(folder)
     except OSError as error:
         raise UserError(f"`{folder}` cannot be written ({error.strerror}): {advice}.") from error
 

@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,7 +25,7 @@ from .._evaluate import begin, go_on, UnderWay
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..nn import audit
-from ._arrays import refuse_link
+from ._arrays import make_writable, refuse_link
 from ._build import (
     check,
     check_compute,
@@ -96,9 +95,7 @@ def prepare_run_dir(run_dir: Path) -> None:
                     f"`--run-dir {run_dir}` holds `{name}` of a run without its {CONFIG}: name "
                     f"another directory."
                 )
-        run_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=run_dir):
-            pass
+        make_writable(run_dir)
     except OSError as error:
         raise UserError(f"`--run-dir {run_dir}` cannot be written: {error.strerror}.") from error
 

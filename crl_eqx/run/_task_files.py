@@ -54,9 +54,9 @@ def kept_task(name: str, run_dir: Path) -> str:
     if task_file(name) is None or (path := kept_list(run_dir)) is None:
         return name
     files, folder = _read(path), path.parent
+    known = {LIST, *files.sha256}
     for found in sorted(folder.rglob("*")):
         place = found.relative_to(folder)
-        known = {LIST, *files.sha256}
         if not found.is_dir() and "__pycache__" not in place.parts and str(place) not in known:
             raise UserError(
                 f"`{found}` is no file that the run has kept, and might be run with its task: take "
@@ -92,10 +92,8 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     if file is None or (run_dir / FOLDER / LIST).is_file():
         return None
     if (others := kept_list(run_dir)) is not None:  # what the seeds have in common
-        files = _read(others)
-        for place in (LIST, *files.sha256):
-            (run_dir / FOLDER / place).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(run_dir / FOLDER / place, read_regular(others.parent / place))
+        for place in (*_read(others).sha256, LIST):
+            _copy(others.parent / place, run_dir / FOLDER / place)
         return None
     model = _model(build(name))
     used = {file.resolve(), *modules_beside(file), *envs.own_files(name)}
@@ -107,8 +105,7 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     why_not = None
     try:
         for path, place in places.items():
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            replace_file(folder / place, read_regular(path))
+            _copy(path, folder / place)
         if _model(build(copy)) != model:
             why_not = "a copy of its files gives another model"
         elif outside := envs.own_files(copy) - {folder.resolve() / p for p in places.values()}:
@@ -121,6 +118,11 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     files = _Files(entry, {place: _sha256(folder / place) for place in places.values()})
     replace_file(folder / LIST, msgspec.json.format(msgspec.json.encode(files), indent=2))
     return None
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(target, read_regular(source))
 
 
 def _model(env: AbstractGoalEnv) -> str:
