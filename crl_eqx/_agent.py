@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from ._env import AbstractGoalEnv
 from ._errors import UserError
+from ._fork import not_forked
 from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
 from .energy import AbstractEnergy, NegL2
 from .nn import Actor, Encoder, Normalizer
@@ -37,6 +38,7 @@ class Agent(eqx.Module):
     goal_normalizer: Normalizer | None = None
 
     @classmethod
+    @not_forked
     def create(
         cls,
         env: AbstractGoalEnv,
@@ -88,14 +90,17 @@ class Agent(eqx.Module):
     def _wanted(self, goal: Goal) -> Goal:
         return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
 
+    @not_forked
     def policy(self, state: State, goal: Goal):
         """The law of the action, a [`crl_eqx.nn.TanhNormal`][]."""
         return self.actor(self._seen(state), self._wanted(goal))
 
+    @not_forked
     def sa_repr(self, state: State, action: Action) -> Repr:
         """φ(s, a)."""
         return self.sa_encoder(self._seen(state), action)
 
+    @not_forked
     def g_repr(self, goal: Goal) -> Repr:
         """ψ(g)."""
         return self.g_encoder(self._wanted(goal))
@@ -116,10 +121,12 @@ class Agent(eqx.Module):
         )
         return actor.law(outputs), sa_repr, g_repr
 
+    @not_forked
     def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
         """The energy f(s, a, g): up to a constant, how likely g is in the future of (s, a)."""
         return self.energy(self.sa_repr(state, action), self.g_repr(goal))
 
+    @not_forked
     def act(
         self, state: State, goal: Goal, *, key: PRNGKey | None = None, candidates: int = 1
     ) -> Action:

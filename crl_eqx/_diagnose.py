@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Bool, Float
 
 from ._agent import Agent
+from ._fork import not_forked
 from ._replay import Batch
 from ._step import trainable
 from ._types import PRNGKey, Repr, Scalar
@@ -82,6 +83,7 @@ def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
     return {f"{name}_rank": effective_rank(rows), f"{name}_mean_cosine": mean_cosine(rows)}
 
 
+@not_forked
 def diagnose(
     agent: Agent,
     batch: Batch,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from ._env import AbstractGoalEnv, EnvState
+from ._fork import not_forked
 from ._rollout import Policy, select, start
 from ._types import PRNGKey
 
@@ -46,6 +47,7 @@ def _rules(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Float[Array, 
     return {name: flag.astype(jnp.float32) for name, flag in flags.items()}
 
 
+@not_forked
 def play(
     policy: Policy,
     env: AbstractGoalEnv,
@@ -130,6 +132,7 @@ def _metrics(tally: _Tally) -> dict[str, Float[Array, " episodes"]]:
     return rows
 
 
+@not_forked
 def evaluate(
     policy: Policy, env: AbstractGoalEnv, num_episodes: int = 128, *, key: PRNGKey
 ) -> Evaluation:

@@ -1,9 +1,14 @@
 """A process that was forked from one that had used JAX cannot use it: it would wait for ever."""
 
+import functools
 import os
+from collections.abc import Callable
+from typing import Any, cast, TypeVar
 
 from ._errors import UserError
 
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 _lost = False
 
@@ -29,11 +34,19 @@ def is_lost() -> bool:
     return _lost
 
 
-def refuse_in_forked_process(call: str) -> None:
-    """**Raises:** `UserError` in a process in which JAX would hang; `call` is its user's."""
-    if _lost:
-        raise UserError(
-            f"`{call}` in a process forked from one that had used JAX would wait for ever, as "
-            f"JAX's threads do not survive a fork: start workers with "
-            f"`multiprocessing.get_context('spawn')`, or `AsyncVectorEnv(..., context='spawn')`."
-        )
+def not_forked(function: F) -> F:
+    """For public functions that compute: in such a process they raise `UserError` and say what to
+    do, where they would hang."""
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        if _lost:
+            raise UserError(
+                f"`{function.__qualname__}(...)` in a process forked from one that had used JAX "
+                f"would wait for ever, as JAX's threads do not survive a fork: start workers with "
+                f"`multiprocessing.get_context('spawn')`, or `AsyncVectorEnv(..., "
+                f"context='spawn')`."
+            )
+        return function(*arguments, **keywords)
+
+    return cast(F, checked)

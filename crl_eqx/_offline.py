@@ -11,6 +11,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from ._errors import first_line, UserError
+from ._fork import not_forked
 from ._replay import Batch
 from ._step import adam
 from ._types import Action, Goal, PRNGKey, Repr, State
@@ -92,6 +93,7 @@ class Trajectories(eqx.Module):
     actions: Float[Array, "n t action"]
     lengths: Int[Array, " n"]
 
+    @not_forked
     def __init__(self, states: Any, actions: Any = None, lengths: Any = None):
         states, own_lengths = _as_block(states, "states")
         if states.ndim != 3:
@@ -129,6 +131,7 @@ class Trajectories(eqx.Module):
         self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
         self.lengths = jnp.asarray(whole, jnp.int32)
 
+    @not_forked
     def sample(self, size: int, *, discount: float, key: PRNGKey) -> Batch:
         """`size` steps, uniform over those that have a future, each with a state of its future."""
         step_key, future_key = jax.random.split(key)
@@ -159,6 +162,7 @@ class Critic(eqx.Module):
     energy: AbstractEnergy = NegL2()
 
     @classmethod
+    @not_forked
     def create(
         cls,
         data: Trajectories,
@@ -194,6 +198,7 @@ class Critic(eqx.Module):
         """ψ(g)."""
         return self.g_encoder(goal)
 
+    @not_forked
     def __call__(self, state: State, goal: Goal, action: Action | None = None):
         """The energy, `[*batch]`: the larger, the sooner `goal` follows."""
         return self.energy(self.sa_repr(state, action), self.g_repr(goal))
@@ -218,6 +223,7 @@ def _check_sizes(critic: Critic, data: Trajectories, achieved_goal: AchievedGoal
             ) from error
 
 
+@not_forked
 def fit(
     critic: Critic,
     data: Trajectories,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._errors import UserError
+from ._fork import not_forked
 from ._types import Action, Count, Goal, PRNGKey, State
 from .relabel import absorbed_offset, future_offset
 
@@ -85,6 +86,7 @@ class TrajectoryBuffer(eqx.Module):
     num_envs: int = eqx.field(static=True)
     absorbing: bool = eqx.field(static=True, default=False)
 
+    @not_forked
     def init(self, example: Step) -> BufferState:
         """An empty buffer for steps shaped like `example`, which has no batch axes."""
         shape = self.capacity, self.num_envs
@@ -95,6 +97,7 @@ class TrajectoryBuffer(eqx.Module):
             jnp.zeros((), jnp.int32),
         )
 
+    @not_forked
     def insert(self, state: BufferState, steps: Step) -> BufferState:
         """Appends `steps`, `[time, num_envs, ...]`, in place of the oldest ones."""
         length = steps.episode.shape[0]
@@ -185,6 +188,7 @@ class TrajectoryBuffer(eqx.Module):
         future = state.steps.state[place.future_row, place.env]
         return Batch(steps.state, steps.action, steps.goal, future)
 
+    @not_forked
     def sample(
         self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
     ) -> Batch:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from ._env import AbstractGoalEnv, EnvState
+from ._fork import not_forked
 from ._replay import Step
 from ._types import Action, Count, Goal, PRNGKey, State
 
@@ -41,6 +42,7 @@ class RolloutCounts(eqx.Module):
     """Steps whose state, action or goal is not finite: none of them can be learnt from."""
 
 
+@not_forked
 def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
     """Fresh episodes number 0."""
     env_state = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, num_envs))
@@ -87,6 +89,7 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
     return Episodes(env_state, jnp.where(done, 0, age), number), terminated, counts
 
 
+@not_forked
 def collect(
     policy: Policy, env: AbstractGoalEnv, episodes: Episodes, *, length: int, key: PRNGKey
 ) -> tuple[Episodes, Step, RolloutCounts]:

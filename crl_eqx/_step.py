@@ -10,6 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from ._agent import Agent
+from ._fork import not_forked
 from ._replay import Batch
 from ._types import PRNGKey
 from .objectives import AbstractObjective
@@ -60,10 +61,12 @@ def adams(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
     return {name: adam(learning_rate) for name in ("actor", "critic", "alpha")}
 
 
+@not_forked
 def init_optimizers(optimizers: Optimizers, agent: Agent) -> OptState:
     return {name: optimizers[name].init(group) for name, group in trainable(agent).items()}
 
 
+@not_forked
 def update(
     agent: Agent,
     opt_state: OptState,

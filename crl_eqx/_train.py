@@ -15,6 +15,7 @@ from ._agent import Agent
 from ._check_env import check_env
 from ._env import AbstractGoalEnv
 from ._errors import UserError
+from ._fork import not_forked
 from ._replay import BufferState, Step, TrajectoryBuffer
 from ._rollout import collect, Episodes, Policy, RolloutCounts, start
 from ._step import adams, init_optimizers, Optimizers, OptState, update
@@ -166,6 +167,7 @@ class TrainStep(eqx.Module):
     discount: float = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
 
+    @not_forked
     def __init__(
         self,
         env: AbstractGoalEnv,
@@ -235,6 +237,7 @@ class TrainStep(eqx.Module):
     def prefill_env_steps(self) -> int:
         return self.prefill_unrolls * self.env_steps_per_unroll
 
+    @not_forked
     def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
         """A run that has not begun: fresh episodes and an empty buffer."""
         start_key, key = jax.random.split(key)
@@ -254,6 +257,7 @@ class TrainStep(eqx.Module):
         buffer = self.buffer.init(example)
         return TrainState(agent, opt_state, buffer, episodes, key, *counters, average=average)
 
+    @not_forked
     def restart(self, state: TrainState) -> TrainState:
         """Fresh episodes in place of those under way, which end here: for a state that was restored
         where its environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
@@ -265,6 +269,7 @@ class TrainStep(eqx.Module):
         episodes = jax.tree.map(lambda leaf: leaf.copy(), episodes)  # donated: no array twice
         return eqx.tree_at(lambda s: (s.episodes, s.key), state, (episodes, key))
 
+    @not_forked
     def collect(self, state: TrainState) -> tuple[TrainState, RolloutCounts]:
         """One unroll into the buffer, without an update."""
         key, rollout_key = jax.random.split(state.key)
@@ -286,6 +291,7 @@ class TrainStep(eqx.Module):
         )
         return state, counts
 
+    @not_forked
     def prefill(self, state: TrainState) -> TrainState:
         """The unrolls before the first update, by the initial policy."""
         arrays, static = eqx.partition(state, eqx.is_array)
@@ -297,6 +303,7 @@ class TrainStep(eqx.Module):
         arrays, _ = jax.lax.scan(body, arrays, length=self.prefill_unrolls)
         return eqx.combine(arrays, static)
 
+    @not_forked
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         state, counts = self.collect(state)
         whole, part = divmod(self.updates_per_unroll, 1)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
+from .._fork import not_forked
 from .._types import Goal, PRNGKey
 from ._mujoco import AbstractMujocoEnv, Draw
 from ._wrapped import Wrapped
@@ -22,6 +23,7 @@ DRAWS = 4096
 RAREST = 0.01  # a smaller share of goals is not looked for by drawing again
 
 
+@not_forked
 def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     """`env` without about `share` of its goals.
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
+from .._fork import not_forked
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._layout import Layout, Row, rows
 from ._maze import Maze
@@ -95,11 +96,13 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         """MuJoCo's positions, for pictures. Acts on any leading axes."""
         return env_state.physics.qpos
 
+    @not_forked
     def reset(self, *, key: PRNGKey) -> EnvState:
         qpos, qvel, goal = self.draw(key)
         physics_state = self.physics.init(qpos, qvel)
         return EnvState(physics_state, self.observe(physics_state), goal)
 
+    @not_forked
     def step(self, env_state: EnvState, action: Action) -> EnvState:
         action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
         ctrl = self.controls(action)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
+from .._fork import not_forked
 from .._types import Action, PRNGKey, State
 from ._mujoco import AbstractMujocoEnv
 from ._physics import AbstractPhysics
@@ -18,6 +19,7 @@ from ._variants import make_variants, Range, SAME
 from ._wrapped import Wrapped
 
 
+@not_forked
 def randomize(
     env: AbstractGoalEnv,
     *,

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from .._fork import refuse_in_forked_process
+from .._fork import not_forked
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv
@@ -122,6 +122,7 @@ def eval_split(name: str) -> str | None:
 LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
 
 
+@not_forked
 def make(name: str, /, *, physics: str | None = None, **options: Any) -> AbstractGoalEnv:
     """Builds a task.
 
@@ -138,7 +139,6 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
-    refuse_in_forked_process(f"make({name!r})")
     builder = _any_builder(name)
     for option, value in options.items():
         require_known(builder, option, f"`make({name!r}, {option}={value!r})`")

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._errors import UserError
+from .._fork import not_forked
 from .._types import Flag, Goal, PRNGKey, State
 from ._layout import Layout, Part
 from ._maze import Maze
@@ -74,6 +75,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     _draw_start: Callable[[PRNGKey], tuple[Array, Array]] = eqx.field(static=True)
     _ends: Callable[[State], Flag] = eqx.field(static=True)
 
+    @not_forked
     def __init__(
         self,
         model: str | Path | MjSpec | MjModel,

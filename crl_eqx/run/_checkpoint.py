@@ -22,6 +22,7 @@ import msgspec
 
 from .._agent import Agent
 from .._errors import UserError
+from .._fork import not_forked
 from .._replay import TrajectoryBuffer
 from .._train import TrainState, with_actor
 from ._arrays import BadFile, most_bytes, read_tree, sync_directory, write_synced, write_tree
@@ -247,6 +248,7 @@ def _agent_of(checkpoint: Path, like: Agent) -> Agent:
     return read_tree(checkpoint / _AGENT, like, "agent")
 
 
+@not_forked
 def save_agent(path: Path | str, agent: Agent) -> None:
     """Writes an agent's weights as one safetensors file; [`crl_eqx.run.load_agent`][] reads them.
 
@@ -263,6 +265,7 @@ def save_agent(path: Path | str, agent: Agent) -> None:
         raise UserError(f"`save_agent({str(path)!r})` failed: {error.strerror}.") from error
 
 
+@not_forked
 def load_agent(path: Path | str, like: Agent) -> Agent:
     """`like` with saved weights.
 

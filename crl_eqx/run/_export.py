@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .._agent import Agent
 from .._env import AbstractGoalEnv
+from .._fork import not_forked
 from ..envs import AbstractMujocoEnv
 from ._arrays import replace_file
 
@@ -17,6 +18,7 @@ from ._arrays import replace_file
 PLATFORMS = ("cpu", "cuda")
 
 
+@not_forked
 def export_policy(
     agent: Agent, env: AbstractGoalEnv, path: Path, about: dict[str, Any] | None = None
 ) -> Path:

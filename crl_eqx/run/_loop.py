@@ -22,6 +22,7 @@ from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
 from .._evaluate import begin, go_on, UnderWay
+from .._fork import not_forked
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..nn import audit
@@ -523,6 +524,7 @@ def _loop(
     return Outcome(run.run_dir, env_steps, stop.exit_code, successes[-1] if successes else None)
 
 
+@not_forked
 def train(
     config: Config,
     run_dir: Path,
@@ -581,6 +583,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
     return new
 
 
+@not_forked
 def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
     """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
     which checkpoints it had to skip.

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from .._env import AbstractGoalEnv
+from .._fork import not_forked
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
 from ._arrays import own_directory, refuse_link, require_writable
@@ -30,6 +31,7 @@ def draw_curve(run_dirs: Sequence[Path], path: Path) -> Path:
     return learning_curve(rows, path, title=title)
 
 
+@not_forked
 def draw_pictures(
     run_dir: Path,
     *,
@@ -62,6 +64,7 @@ def draw_pictures(
     yield from _film(run.env, act(agent), videos / file_name(run.config.env), **filming)
 
 
+@not_forked
 def draw_task(
     env: AbstractGoalEnv,
     name: str,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import first_line, keeping, UserError
+from ..._fork import not_forked
 from ..._types import Action, Flag, Goal, PRNGKey, State
 from ._host import Host
 from ._look import Look, look_at, places_of
@@ -66,6 +67,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     _desired: Callable[[Array], Array] | None = eqx.field(static=True)
     _draw_goal: Callable[[PRNGKey], Array] | None = eqx.field(static=True)
 
+    @not_forked
     def __init__(
         self,
         env: str | Callable[[], gymnasium.Env] | None = None,
@@ -134,6 +136,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         """Closes the simulators, for those that hold windows, files or processes."""
         self._host.close()
 
+    @not_forked
     def reset(self, *, key: PRNGKey) -> EnvState:
         seed_key, goal_key = jax.random.split(key)
         token = jax.ShapeDtypeStruct((3,), jnp.int32)
@@ -149,6 +152,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         pick = lambda fresh, old: jnp.where(done, fresh, old)
         return jax.tree.map(pick, fresh, env_state)
 
+    @not_forked
     def step(self, env_state: EnvState, action: Action) -> EnvState:
         token = env_state.physics
         moment = _call(self._host.advance, self._moment_shape, token, self._spread(action))

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
-from ..._fork import is_lost, refuse_in_forked_process
+from ..._fork import is_lost, not_forked
 from .._registry import make
 
 
@@ -71,16 +71,17 @@ class ToGymnasium(gymnasium.Env):
         success = self.task.success(self.task.true_state(moment), moment.goal)
         return moment, observe(self.task, moment), success
 
+    @not_forked
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
         """`options` are accepted, as Gymnasium wants, and there are none."""
-        refuse_in_forked_process(f"{type(self).__name__}.reset")
         super().reset(seed=seed)
         self._age = 0
         self._moment, observation, success = self._reset(draw_key(self.np_random))
         return as_numpy(observation), {"is_success": bool(success)}
 
+    @not_forked
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         if self._moment is None:
             raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")

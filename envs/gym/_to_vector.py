@@ -14,6 +14,7 @@ from jaxtyping import Bool
 
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
+from ..._fork import not_forked
 from ._to_gymnasium import (
     action_space,
     as_numpy,
@@ -45,6 +46,7 @@ class ToGymnasiumVector(VectorEnv):
     - `autoreset_mode`: default `NEXT_STEP`, as Gymnasium's.
     """
 
+    @not_forked
     def __init__(
         self,
         task: str | AbstractGoalEnv,
@@ -93,6 +95,7 @@ class ToGymnasiumVector(VectorEnv):
         success = jax.vmap(self.task.success)(self.task.true_state(moment), moment.goal)
         return moment, observe(self.task, moment), success
 
+    @not_forked
     def reset(
         self,
         *,
@@ -128,6 +131,7 @@ class ToGymnasiumVector(VectorEnv):
         self._age[mask], self._ended[mask] = 0, False
         return as_numpy(seen), _info(np.array(success), mask)
 
+    @not_forked
     def step(self, actions: Any):
         if self._moment is None:
             raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")
