@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._errors import UserError
 from .._types import Flag, PRNGKey, State
+from ._body import AbstractBody
 from ._layout import Part
 from ._mj import mj_setConst, MjData, MjModel, MjSpec
 from ._mujoco import never, substeps
@@ -55,7 +56,7 @@ LAYOUT = AntState()
 GOAL = LAYOUT.position.indices[:2]
 
 
-class AntBody(eqx.Module):
+class AntBody(AbstractBody):
     """An ant in a model that was made from `assets/ant.xml`, whatever else the model holds.
 
     A torso of radius 0.25 m on four legs; each is a fixed stub, a hip (±30°) and an ankle

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._types import Action, PRNGKey
+from ._body import AbstractBody
 from ._layout import Part
 from ._mj import MjModel, MjSpec, mjtGeom
 from ._mujoco import control_ranges, spread
@@ -53,7 +54,7 @@ class CubeState(NamedTuple):
     opening: Part = Part(16, 17, "m", "distance between the tips of the fingers")
 
 
-class ArmBody(eqx.Module):
+class ArmBody(AbstractBody):
     """An arm in a model that was made from `assets/arm.xml`, whatever else the model holds.
 
     The Franka Panda's published link offsets, joint limits, masses and inertias; shapes are ours.

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from .._errors import UserError
 from .._types import Flag, PRNGKey, State
+from ._body import AbstractBody
 from ._layout import Part
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
 from ._mujoco import never, substeps
@@ -75,7 +76,7 @@ LAYOUT = HumanoidState()
 GOAL = LAYOUT.position.indices
 
 
-class HumanoidBody(eqx.Module):
+class HumanoidBody(AbstractBody):
     """A humanoid in a model that was made from `humanoid_spec()`, whatever else the model holds.
 
     Capsules and spheres, 11 moving bodies (the feet belong to the shins, the hands to the lower

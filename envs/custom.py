@@ -229,7 +229,7 @@ def _start(
 ) -> Callable[[PRNGKey], tuple[Float[Array, " nq"], Float[Array, " nv"]]]:
     """Always the same qpos and qvel."""
     if keyframe is None:
-        return _always(model.qpos0, np.zeros(model.nv))
+        return _Always.of(model.qpos0, np.zeros(model.nv))
     names = [model.key(i).name for i in range(model.nkey)]
     if keyframe not in names:
         known = ", ".join(name for name in names if name) or "none with a name"
@@ -242,12 +242,22 @@ def _start(
             f"`start={keyframe!r}`: the keyframe sets activations or mocap bodies, and episodes "
             f"begin with its pose and velocity alone. Say those in the model itself, or leave them."
         )
-    return _always(key.qpos, key.qvel)
+    return _Always.of(key.qpos, key.qvel)
 
 
-def _always(qpos: np.ndarray, qvel: np.ndarray) -> Callable[[PRNGKey], tuple[Array, Array]]:
-    start = qpos.astype(np.float32), qvel.astype(np.float32)
-    return lambda key: (jnp.asarray(start[0]), jnp.asarray(start[1]))
+class _Always(NamedTuple):
+    """Every episode begins alike. Compared by its numbers, and can be pickled."""
+
+    qpos: tuple[float, ...]
+    qvel: tuple[float, ...]
+
+    @classmethod
+    def of(cls, qpos: np.ndarray, qvel: np.ndarray) -> "_Always":
+        return cls(tuple(qpos.tolist()), tuple(qvel.tolist()))
+
+    def __call__(self, key: PRNGKey) -> tuple[Float[Array, " nq"], Float[Array, " nv"]]:
+        del key
+        return jnp.array(self.qpos, jnp.float32), jnp.array(self.qvel, jnp.float32)
 
 
 def _check_numbers(

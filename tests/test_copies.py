@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from importlib import resources
 
 import equinox as eqx
 import jax
@@ -30,16 +31,56 @@ def test_a_copied_agent_is_equal_and_compiled_no_second_time(way):
     assert act(agent) == act(other) and len(traced) == 1
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", ["point_u_maze", "arm_push_easy", "randomized"])
-def test_a_copied_task_plays_the_same_episodes(way, name):
-    env = envs.make("reacher" if name == "randomized" else name, physics="native")
+def made(name):
     if name == "randomized":
-        env = envs.randomize(env, masses=(0.5, 2.0), action_delay=(0, 2), variants=3)
+        env = envs.make("reacher", physics="native")
+        return envs.randomize(env, masses=(0.5, 2.0), action_delay=(0, 2), variants=3)
+    if name == "held out":
+        return envs.hold_out(envs.make("ant_u_maze", physics="native"), 0.5)
+    if name == "own":
+        return envs.MujocoGoalEnv(
+            str(resources.files("crl_eqx.envs") / "assets" / "reacher.xml"),
+            joints=["elbow"],
+            draw_goal=somewhere,
+            threshold=0.1,
+            episode_length=5,
+            physics="native",
+        )
+    return envs.make(name, physics="native")
 
-    def played(env):
+
+def somewhere(key):
+    return jax.random.uniform(key, (1,))
+
+
+KINDS = ["point_u_maze", "ant", "ant_u_maze", "ant_ball", "humanoid", "arm_push_easy"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", [*KINDS, "randomized", "held out", "own"])
+def test_a_copied_task_is_equal_plays_the_same_episodes_and_is_compiled_no_second_time(way, name):
+    env = made(name)
+    other = WAYS[way](env)
+    assert eqx.tree_equal(env, other)
+    traced = []
+
+    @eqx.filter_jit
+    def play(env):
+        traced.append(env)
         start = env.reset(key=jax.random.key(0))
         return env.step(start, jax.numpy.ones(env.action_size))
 
-    moments = [jax.jit(lambda env=env: played(env))() for env in (env, WAYS[way](env))]
-    assert eqx.tree_equal(*moments)
+    assert eqx.tree_equal(play(env), play(other)) and len(traced) == 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_copied_task_of_gymnasium_has_simulators_of_its_own_and_plays_the_same(way):
+    GymnasiumGoalEnv = pytest.importorskip("crl_eqx.envs.gym").GymnasiumGoalEnv
+    env = GymnasiumGoalEnv("Pendulum-v1", achieved_goal=[0], draw_goal=somewhere, threshold=0.1)
+    other = WAYS[way](env)
+    moments = []
+    for task in (env, other):
+        start = task.reset(key=jax.random.key(0))
+        moments.append(task.step(start, jax.numpy.ones(1)))
+    assert eqx.tree_equal(moments[0].state, moments[1].state)
+    assert moments[0].physics[0] != moments[1].physics[0]

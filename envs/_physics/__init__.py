@@ -1,6 +1,10 @@
 """Physics engines behind one interface; the tasks know nothing of them."""
 
-from ._base import AbstractPhysics as AbstractPhysics, PhysicsState as PhysicsState
+from ._base import (
+    AbstractPhysics as AbstractPhysics,
+    own_model as own_model,
+    PhysicsState as PhysicsState,
+)
 from ._native import NativePhysics as NativePhysics, num_cores as num_cores
 from ._select import (
     default_physics as default_physics,

@@ -66,6 +66,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     _achieved: Callable[[Array], Array] = eqx.field(static=True)
     _desired: Callable[[Array], Array] | None = eqx.field(static=True)
     _draw_goal: Callable[[PRNGKey], Array] | None = eqx.field(static=True)
+    _made: "_Call" = eqx.field(static=True)
 
     @not_forked
     def __init__(
@@ -105,6 +106,19 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         **Raises** `UserError` if there is no such environment, if its actions or observations are
         not numbers in a `Box`, or if what is above does not fit.
         """
+        self._made = _Call(
+            (env,),
+            dict(
+                achieved_goal=achieved_goal,
+                draw_goal=draw_goal,
+                desired_goal=desired_goal,
+                state=state,
+                threshold=threshold,
+                episode_length=episode_length,
+                vector=vector,
+                **options,
+            ),
+        )
         found = source(env, vector, options)
         look = look_at(found)
         if look.is_goal_env:
@@ -127,6 +141,10 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         states, goals = _sizes_of(found, look, self)
         self.state_size, self.goal_size = states.shape[-1], goals.shape[-1]
         self._host = Host(found.store, look.size, self.episode_length, found.call, twins)
+
+    def __reduce__(self):
+        # Copies, pickles and spawned workers make simulators of their own.
+        return self._made, ()
 
     @property
     def resumable(self) -> bool:
@@ -184,6 +202,16 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         action = jnp.clip(jnp.where(jnp.isfinite(action), action, 0.0), -1.0, 1.0)
         low, high = jnp.array(self._low), jnp.array(self._high)
         return jnp.clip((low + high) / 2 + action * (high - low) / 2, low, high)
+
+
+class _Call:
+    """The call that made a task. Compared and hashed by identity."""
+
+    def __init__(self, arguments: tuple[Any, ...], keywords: dict[str, Any]):
+        self._arguments, self._keywords = arguments, keywords
+
+    def __call__(self) -> GymnasiumGoalEnv:
+        return GymnasiumGoalEnv(*self._arguments, **self._keywords)
 
 
 def _call(callback: Callable[..., Any], shapes: Any, *arrays: Array) -> Any:
