@@ -1,4 +1,3 @@
-import math
 from typing import Any
 
 import equinox as eqx
@@ -6,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._checks import require_count, require_number
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
@@ -65,10 +65,7 @@ class Agent(eqx.Module):
         - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
         - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
         """
-        if not (0 <= initial_alpha < math.inf):
-            raise UserError(
-                f"`Agent.create(initial_alpha={initial_alpha})` must be 0 or positive, and finite."
-            )
+        require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
         actor_key, sa_key, g_key = jax.random.split(key, 3)
         actor_depth = depth if actor_depth is None else actor_depth
         critic_depth = depth if critic_depth is None else critic_depth
@@ -135,10 +132,10 @@ class Agent(eqx.Module):
         Without `key` the deterministic action; with it a sample of the policy, or, with
         `candidates` > 1, the one among so many samples that the critic likes best.
         """
-        if candidates < 1 or (key is None and candidates > 1):
+        require_count(candidates, f"Agent.act(candidates={candidates!r})")
+        if key is None and candidates > 1:
             raise UserError(
-                f"`Agent.act(candidates={candidates})` must be at least 1, and needs a `key` to "
-                f"draw more than one."
+                f"`Agent.act(candidates={candidates})` needs a `key` to draw more than one."
             )
         policy = self.policy(state, goal)
         if key is None:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from ._checks import require_count
 from ._env import AbstractGoalEnv, EnvState
 from ._fork import not_forked
 from ._rollout import Policy, select, start
@@ -63,6 +64,7 @@ def play(
 
     **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
     """
+    require_count(num_episodes, f"play(num_episodes={num_episodes!r})")
     first, keys = begin(env, num_episodes, key=key)
     last, traces = go_on(policy, env, first, keys, trace=trace)
     moments = jax.tree.map(

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from ._checks import require_count, require_discount
 from ._errors import first_line, UserError
 from ._fork import not_forked
 from ._replay import Batch
@@ -66,7 +67,10 @@ def _as_block(value: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _whole_lengths(lengths: Any, n: int, t: int) -> np.ndarray:
-    found = np.asarray(lengths)
+    try:
+        found = np.asarray(lengths)
+    except ValueError:  # a ragged list
+        found = np.empty(0, object)
     whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and (found % 1 == 0).all())
     if found.shape != (n,) or not whole or found.min(initial=0) < 0 or found.max(initial=0) > t:
         raise UserError(
@@ -174,12 +178,17 @@ class Critic(eqx.Module):
     ) -> "Critic":
         """Encoders for `data`; goals are whole states unless `goal_size` says otherwise.
 
-        **Raises:** `UserError` if `goal_size` is not a positive number.
+        **Raises:** `UserError` if a size is not a positive whole number, or `energy` is none.
 
         `**encoder` are keywords of [`crl_eqx.nn.Encoder`][], such as `depth` and `width`.
         """
-        if goal_size is not None and goal_size < 1:
-            raise UserError(f"`Critic.create(goal_size={goal_size})` must be positive.")
+        if goal_size is not None:
+            require_count(goal_size, f"Critic.create(goal_size={goal_size!r})")
+        if energy is not None and not isinstance(energy, AbstractEnergy):
+            raise UserError(
+                f"`Critic.create(energy={energy!r})` must be one of `crl_eqx.energy`, such as "
+                f"`NegL2()`."
+            )
         sa_key, g_key = jax.random.split(key)
         state_size, action_size = data.states.shape[-1], data.actions.shape[-1]
         return cls(
@@ -254,12 +263,18 @@ def fit(
     **Raises:** `UserError` if a number is out of its range, or goals or states do not fit the
     critic's encoders.
     """
-    if not 0 < discount <= 1:
-        raise UserError(f"`fit(discount={discount})` must lie in (0, 1].")
-    for name, count in dict(num_updates=num_updates, batch_size=batch_size).items():
-        if count < 1:
-            raise UserError(f"`fit({name}={count})` must be positive.")
+    require_discount(discount, f"fit(discount={discount!r})")
+    require_count(num_updates, f"fit(num_updates={num_updates!r})")
+    # Contrasts need two.
+    require_count(batch_size, f"fit(batch_size={batch_size!r})", least=2)
     _check_sizes(critic, data, achieved_goal)
+    goals = jnp.isfinite(jax.jit(achieved_goal)(data.states)).all(axis=-1)
+    real = np.arange(data.states.shape[1]) < np.asarray(data.lengths)[:, None]
+    for row, time in np.argwhere(real & ~np.asarray(goals)):
+        raise UserError(
+            f"`fit(achieved_goal=...)` gives goals that are not finite, the first of them for "
+            f"states[{row}, {time}]."
+        )
     objective = CRL() if objective is None else objective
     optimizer = adam() if optimizer is None else optimizer
     params, static = eqx.partition(critic, eqx.is_inexact_array)

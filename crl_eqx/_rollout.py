@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from ._checks import require_count
 from ._env import AbstractGoalEnv, EnvState
 from ._fork import not_forked
 from ._replay import Step
@@ -45,6 +46,7 @@ class RolloutCounts(eqx.Module):
 @not_forked
 def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
     """Fresh episodes number 0."""
+    require_count(num_envs, f"start(num_envs={num_envs!r})")
     env_state = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, num_envs))
     zeros = jnp.zeros(num_envs, jnp.int32)
     return Episodes(env_state, zeros, zeros)

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from ._agent import Agent
 from ._check_env import check_env
+from ._checks import require_count, require_discount, require_number, require_whole
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
@@ -46,7 +47,8 @@ def partly_deterministic(share: float) -> Acting:
     policy, by which agents are judged, stays for good. Only if some environments act as it does
     are such states in the data, and only then are they learnt from.
     """
-    if not 0 <= share <= 1:
+    require_number(share, f"partly_deterministic({share!r})")
+    if share > 1:
         raise UserError(f"`partly_deterministic({share})` must be given a share in [0, 1].")
 
     def acting(agent: Agent) -> Policy:
@@ -63,6 +65,7 @@ def partly_deterministic(share: float) -> Acting:
 @functools.cache
 def best_of(candidates: int) -> Acting:
     """The sample, among `candidates`, that the critic gives the highest energy."""
+    require_count(candidates, f"best_of({candidates!r})")
     return lambda agent: (
         lambda state, goal, key: agent.act(state, goal, key=key, candidates=candidates)
     )
@@ -70,10 +73,11 @@ def best_of(candidates: int) -> Acting:
 
 def _exact(ratio: float | int | Fraction) -> Fraction:
     """The fraction that a float such as 0.1 stands for; a fraction is taken at its word."""
+    require_number(ratio, f"TrainStep(updates_per_env_step={ratio!r})")
     exact = Fraction(ratio)
     if not isinstance(ratio, Fraction):
         exact = exact.limit_denominator(100_000)
-    if exact < 0 or (ratio and not exact):
+    if ratio and not exact:
         raise UserError(
             f"`TrainStep(updates_per_env_step={ratio})` must be 0 or at least 1/100000."
         )
@@ -186,6 +190,14 @@ class TrainStep(eqx.Module):
         policy_average: int = 0,
     ):
         check_env(env)
+        require_whole(batch_size, f"TrainStep(batch_size={batch_size!r})")
+        counts = dict(num_envs=num_envs, unroll_length=unroll_length)
+        for name, count in (counts | dict(replay_capacity=replay_capacity)).items():
+            require_count(count, f"TrainStep({name}={count!r})")
+        counts = dict(prefill_length=prefill_length, policy_average=policy_average)
+        for name, count in counts.items():
+            require_count(count, f"TrainStep({name}={count!r})", least=0)
+        require_discount(discount, f"TrainStep(discount={discount!r})")
         self.env = env
         self.objective = CRL() if objective is None else objective
         self.optimizers = adams() if optimizers is None else optimizers
@@ -201,10 +213,6 @@ class TrainStep(eqx.Module):
         self._check(prefill_length)
 
     def _check(self, prefill_length: int) -> None:
-        if self.policy_average < 0:
-            raise UserError(
-                f"`TrainStep(policy_average={self.policy_average})` must not be negative."
-            )
         stored = min(self.prefill_unrolls * self.unroll_length, self.buffer.capacity)
         if self.buffer.capacity < 2:
             raise UserError(

@@ -19,6 +19,9 @@ from ._mj import MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
 
 
+LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
+
+
 class Draw(NamedTuple):
     """How an episode begins."""
 

@@ -7,12 +7,14 @@ import importlib.util
 import inspect
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from .._errors import UserError
+from .._check_env import check_env
+from .._errors import first_line, UserError
 from ._mj import MjSpec, xml_dependencies
 from ._mujoco import AbstractMujocoEnv
 
@@ -64,6 +66,7 @@ def own_builder(name: str) -> Callable[..., Any]:
             raise UserError(
                 f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
             )
+        check_env(env)
         return env
 
     return checked
@@ -104,9 +107,15 @@ def _running(name: str, path: Path) -> Iterator[None]:
     task = _Building(path)
     before = _building.set(task)
     sys.path.insert(0, str(task.folder))
+    # Nothing but what it is made of is to lie beside a task: a compiled file would be run
+    # unlooked at in its place.
+    writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
+    except SystemExit as error:
+        raise UserError(f"`make({name!r})`: its code called `sys.exit({error.code!r})`.") from error
     finally:
+        sys.dont_write_bytecode = writing
         with contextlib.suppress(ValueError):
             sys.path.remove(str(task.folder))
         _building.reset(before)
@@ -141,5 +150,19 @@ def _module(name: str, path: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise UserError(f"`make({name!r})`: running `{path}` raised {error!r}.") from error
+        reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
+        raise UserError(
+            f"`make({name!r})`: running `{_place(error, path)}` raised {reason} (`--debug` shows "
+            f"the traceback)."
+        ) from error
     return module
+
+
+def _place(error: Exception, path: Path) -> str:
+    """The file and line of the task's own code, or beside it, in which it went wrong."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    folder = path.resolve().parent
+    own = [frame for frame in frames if folder in Path(frame.filename).resolve().parents]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else str(path)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
+from .._checks import require_count, require_number
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._fork import not_forked
@@ -57,6 +58,7 @@ def randomize(
             f"`randomize` needs a MuJoCo task that is not randomized, such as `make` and "
             f"`MujocoGoalEnv` give, and got a {type(env).__name__}."
         )
+    require_count(seed, f"randomize(seed={seed!r})", least=0, most=2**32 - 1)
     _check(masses, friction, gains, sensor_noise, action_delay, variants)
     if masses == friction == gains == SAME:
         variants = 0
@@ -161,14 +163,17 @@ MOST_DELAY = 1000
 
 def check_factors(factors: Range, call: str) -> None:
     """**Raises** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
-    good = len(factors) == 2 and all(map(math.isfinite, factors)) and 0 < factors[0] <= factors[1]
+    numbers = isinstance(factors, tuple | list) and len(factors) == 2
+    numbers = numbers and all(isinstance(x, float | int) and math.isfinite(x) for x in factors)
+    good = numbers and 0 < factors[0] <= factors[1]
     if not good:
         raise UserError(f"`{call}` must be two positive factors, the smaller one first.")
 
 
 def check_delay(delay: tuple[int, int], call: str) -> None:
     """**Raises** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
-    whole = len(delay) == 2 and all(isinstance(steps, int) for steps in delay)
+    whole = isinstance(delay, tuple | list) and len(delay) == 2
+    whole = whole and all(isinstance(steps, int) for steps in delay)
     if not whole or not 0 <= delay[0] <= delay[1] <= MOST_DELAY:
         raise UserError(
             f"`{call}` must be two numbers of control steps, whole, from 0 to {MOST_DELAY}, the "
@@ -187,9 +192,5 @@ def _check(
     for name, factors in dict(masses=masses, friction=friction, gains=gains).items():
         check_factors(factors, f"{name}={factors}")
     check_delay(action_delay, f"action_delay={action_delay}")
-    if not 0 <= sensor_noise < math.inf:
-        raise UserError(
-            f"`sensor_noise={sensor_noise}` must be a finite number that is not negative."
-        )
-    if variants < 1:
-        raise UserError(f"`variants={variants}` must be at least 1.")
+    require_number(sensor_noise, f"randomize(sensor_noise={sensor_noise!r})")
+    require_count(variants, f"randomize(variants={variants!r})")

@@ -15,7 +15,7 @@ from .._errors import UserError
 from .._fork import not_forked
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
-from ._mujoco import AbstractMujocoEnv
+from ._mujoco import AbstractMujocoEnv, LONGEST
 from ._options import options_of, read_options, require_known
 from ._own import is_own, own_builder
 from .ant import Ant
@@ -117,9 +117,6 @@ def eval_split(name: str) -> str | None:
         return f"{stem}_{''.join(f'{k}f' for k in farther)}" if farther else None
     split = f"{name}_eval"
     return split if split in _BUILDERS else None
-
-
-LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
 
 
 @not_forked

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._checks import require_count, require_number
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Flag, Goal, PRNGKey, State
 from ._layout import Layout, Part
 from ._maze import Maze
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
-from ._mujoco import AbstractMujocoEnv, Draw, never
+from ._mujoco import AbstractMujocoEnv, Draw, LONGEST, never
 from ._names import qpos_indices, sensor_indices
 from ._own import model_file, note_spec
 from ._physics import AbstractPhysics, PhysicsState, select_physics
@@ -117,8 +118,15 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         **Raises** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
         size is wrong, or not one of `joints`, `body` and `goal_indices` is given.
         """
-        _check_numbers(threshold, levels, goal_indices)
-        goal_indices = tuple(int(i) for i in goal_indices)
+        require_number(threshold, f"MujocoGoalEnv(threshold={threshold!r})", positive=True)
+        require_count(
+            episode_length, f"MujocoGoalEnv(episode_length={episode_length!r})", most=LONGEST
+        )
+        _check_levels(levels)
+        for name, function in dict(draw_goal=draw_goal, draw_start=draw_start, ends=ends).items():
+            if function is not None and not callable(function):
+                raise UserError(f"`MujocoGoalEnv({name}={function!r})` must be a function.")
+        goal_indices = _whole(goal_indices)
         if bool(joints) + (body is not None) + bool(goal_indices) != 1:
             raise UserError(
                 "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
@@ -168,21 +176,37 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         return _padded(goal, 3)
 
     def _check_draws(self) -> None:
-        draw = jax.eval_shape(self.draw, jax.random.key(0))
+        """Some of them, as they are drawn."""
+        with jax.ensure_compile_time_eval():
+            keys = jax.random.split(jax.random.key(0), 2)
+            starts = [self._draw_start(key) for key in keys]
+            if not all(isinstance(start, tuple | list) and len(start) == 2 for start in starts):
+                raise UserError("`draw_start` of `MujocoGoalEnv` must give qpos and qvel.")
+            draws = [
+                Draw(*start, self._draw_goal(key)) for start, key in zip(starts, keys, strict=True)
+            ]
         sizes = dict(qpos=self.model.nq, qvel=self.model.nv, goal=self.goal_size)
-        for name, size in sizes.items():
-            array = getattr(draw, name)
-            if array.shape != (size,) or array.dtype != jnp.float32:
-                which = "draw_goal" if name == "goal" else "draw_start"
+        for name, array in ((name, getattr(draw, name)) for name in sizes for draw in draws):
+            which = "draw_goal" if name == "goal" else "draw_start"
+            said = f"`{which}` of `MujocoGoalEnv` gives a {name}"
+            size, shape = sizes[name], getattr(array, "shape", None)
+            if shape != (size,) or array.dtype != jnp.float32:
+                given = repr(array) if shape is None else f"of shape {shape} and type {array.dtype}"
                 raise UserError(
-                    f"`{which}` of `MujocoGoalEnv` gives a {name} of shape {array.shape} and type "
-                    f"{array.dtype}; this model and goal need shape ({size},) and float32."
+                    f"{said} {given}; this model and goal need shape ({size},) and float32."
                 )
+            if not np.isfinite(array).all():
+                raise UserError(f"{said} that is not finite: {np.asarray(array)}.")
 
 
 def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel:
     """The model, with a sensor of the body that the goal is about."""
     call = f"MujocoGoalEnv({str(model)!r})" if isinstance(model, str | Path) else "MujocoGoalEnv"
+    if not isinstance(model, str | Path | MjSpec | MjModel):
+        raise UserError(
+            f"`MujocoGoalEnv({model!r})` needs a model: the path of a file, an `MjSpec` or an "
+            f"`MjModel`."
+        )
     compiled: Any = model
     if isinstance(model, MjModel):
         if body is not None:
@@ -193,7 +217,7 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
     else:
         if isinstance(model, MjSpec):
             note_spec(model)
-        elif not (model := model_file(model)).is_file():
+        elif not _is_file(model := model_file(model)):
             raise UserError(f"`{call}`: there is no such file.")
         try:
             spec: Any = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
@@ -206,6 +230,13 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
     if compiled.nv == 0:
         raise UserError(f"`{call}`: the model has no joints, and so nothing that could move.")
     return compiled
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False
 
 
 def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
@@ -230,9 +261,9 @@ def _start(
     """Always the same qpos and qvel."""
     if keyframe is None:
         return _Always.of(model.qpos0, np.zeros(model.nv))
-    names = [model.key(i).name for i in range(model.nkey)]
+    names = [name for i in range(model.nkey) if (name := model.key(i).name)]
     if keyframe not in names:
-        known = ", ".join(name for name in names if name) or "none with a name"
+        known = ", ".join(names) or "none with a name"
         raise UserError(f"`start={keyframe!r}`: the model has no such keyframe, only {known}.")
     key = model.key(keyframe)
     mocap = model.body_mocapid >= 0
@@ -260,19 +291,30 @@ class _Always(NamedTuple):
         return jnp.array(self.qpos, jnp.float32), jnp.array(self.qvel, jnp.float32)
 
 
-def _check_numbers(
-    threshold: float, levels: Sequence[tuple[str, float]], goal_indices: Sequence[int | float]
-) -> None:
-    if not 0 < threshold < float("inf"):
-        raise UserError(f"`MujocoGoalEnv(threshold={threshold!r})` must be positive and finite.")
-    names = [name for name, _ in levels]
-    if len({*names}) < len(names) or not all(0 < value < float("inf") for _, value in levels):
+def _check_levels(levels: Any) -> None:
+    try:
+        names = [str(name) for name, _ in levels]
+        for _, value in levels:
+            require_number(value, f"MujocoGoalEnv(levels={levels!r})", positive=True)
+    except (TypeError, ValueError):
+        names = ["", ""]
+    if len({*names}) < len(names):
         raise UserError(
             f"`MujocoGoalEnv(levels={levels!r})` must be distinct names, each with a positive and "
             f"finite distance."
         )
-    if any(int(i) != i for i in goal_indices):
-        raise UserError(f"`MujocoGoalEnv(goal_indices={[*goal_indices]})` must be whole numbers.")
+
+
+def _whole(goal_indices: Any) -> tuple[int, ...]:
+    """From Python or from JSON, which has no whole numbers of its own."""
+    try:
+        whole = tuple(int(i) for i in goal_indices)
+        good = all(i == j for i, j in zip(whole, goal_indices, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        whole, good = (), False
+    if not good:
+        raise UserError(f"`MujocoGoalEnv(goal_indices={goal_indices!r})` must be whole numbers.")
+    return whole
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

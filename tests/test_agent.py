@@ -76,7 +76,7 @@ def test_the_best_of_many_samples_is_the_critic_s_favourite_row_by_row():
 
 @pytest.mark.parametrize(("candidates", "key"), [(8, None), (0, jax.random.key(0))])
 def test_candidates_are_not_accepted_and_ignored(agent, candidates, key):
-    with pytest.raises(UserError, match=rf"candidates={candidates}\)`.*`key`"):
+    with pytest.raises(UserError, match=rf"candidates={candidates}\)` (needs a|must be)"):
         agent.act(jnp.zeros(2), jnp.zeros(2), key=key, candidates=candidates)
 
 
@@ -116,7 +116,7 @@ def test_the_temperature_starts_where_it_is_told_to(alpha):
 
 @pytest.mark.parametrize("alpha", [-0.1, float("inf"), float("nan")])
 def test_a_temperature_below_zero_or_without_end_is_refused(alpha):
-    sentence = rf"`Agent.create\(initial_alpha={alpha}\)` must be 0 or positive, and finite"
+    sentence = rf"`Agent.create\(initial_alpha={alpha}\)` must be 0 or positive, and a finite"
     with pytest.raises(UserError, match=sentence):
         Agent.create(Box(), initial_alpha=alpha, key=jax.random.key(0))
 

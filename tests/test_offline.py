@@ -115,8 +115,8 @@ def test_a_ragged_list_is_padded_inside():
     [
         (dict(discount=1.5), r"`fit\(discount=1.5\)` must lie in \(0, 1\]"),
         (dict(discount=float("nan")), "must lie in"),
-        (dict(num_updates=0), r"`fit\(num_updates=0\)` must be positive"),
-        (dict(batch_size=-1), r"`fit\(batch_size=-1\)` must be positive"),
+        (dict(num_updates=0), r"`fit\(num_updates=0\)` must be at least 1"),
+        (dict(batch_size=-1), r"`fit\(batch_size=-1\)` must be at least 2"),
         (dict(achieved_goal=lambda s: s[..., :1]), "`achieved_goal` gives goals of 1 numbers"),
     ],
 )

@@ -1,6 +1,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._checks import require_count
 from .._types import PRNGKey, Repr
 from ._residual_mlp import check_depth, ResidualMLP
 
@@ -18,6 +19,7 @@ class Encoder(eqx.Module):
         self, in_size: int, *, repr_size: int = 64, depth: int = 16, key: PRNGKey, **network
     ):
         check_depth(depth, f"Encoder(depth={depth})")
+        require_count(repr_size, f"Encoder(repr_size={repr_size!r})")
         self.network = ResidualMLP(in_size, repr_size, depth=depth, key=key, **network)
 
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Repr:

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import require_count, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import Precision, Remat
@@ -16,6 +17,7 @@ from ._stacked import Kernel, run_together, Stacked
 
 def check_depth(depth: int, call: str) -> None:
     """`depth` is never rounded: `call` names what the user wrote, such as `Encoder(depth=6)`."""
+    require_whole(depth, call)
     if depth >= LAYERS_PER_BLOCK and depth % LAYERS_PER_BLOCK == 0:
         return
     below = max(depth // LAYERS_PER_BLOCK * LAYERS_PER_BLOCK, LAYERS_PER_BLOCK)
@@ -42,7 +44,8 @@ class ResidualMLP(eqx.Module):
         switched off one by one for ablations.
     - `kernel`, `precision`, `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
 
-    **Raises:** `UserError` when `depth` is not a positive multiple of 4.
+    **Raises:** `UserError` when `depth` is not a positive multiple of 4, or a size no positive
+    whole number.
     """
 
     first: Layer
@@ -65,7 +68,10 @@ class ResidualMLP(eqx.Module):
         unroll: int = 1,
         key: PRNGKey,
     ):
-        check_depth(depth, f"{type(self).__name__}(depth={depth})")
+        call = type(self).__name__
+        check_depth(depth, f"{call}(depth={depth})")
+        for name, size in dict(in_size=in_size, out_size=out_size, width=width).items():
+            require_count(size, f"{call}({name}={size!r})")
         first_key, trunk_key, head_key = jax.random.split(key, 3)
         self.first = Layer(
             in_size, width, layer_norm=layer_norm, activation=activation, key=first_key

@@ -15,6 +15,7 @@ import optax
 
 from .. import energy as energies, envs, losses
 from .._agent import Agent
+from .._checks import fits_float32, LARGEST, SMALLEST
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._step import Optimizers
@@ -364,9 +365,10 @@ def _check_gymnasium(config: Config) -> None:
             f"are {sizes[0]}, {sizes[1]} and {sizes[2]}."
         )
     for low, high in zip(choices.goal_low, choices.goal_high, strict=True):
-        if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        if not (low <= high and fits_float32(high - low)):
             raise UserError(
-                f"`--goal-low {low}` must be finite and not above `--goal-high {high}`."
+                f"`--goal-low {low}` must not be above `--goal-high {high}`, nor too far below it "
+                f"for float32."
             )
 
 
@@ -397,12 +399,12 @@ _POSITIVE = _Demand("be positive", lambda x: x > 0)
 _NOT_NEGATIVE = _Demand("not be negative", lambda x: x >= 0)
 _SHARE = _Demand("lie in [0, 1]", lambda x: 0 <= x <= 1)
 _COUNT = _Demand("lie in 0 to 1e9", lambda x: 0 <= x <= 1e9)
-_FINITE = _Demand("be a finite number", lambda x: True)
+_ANY = _Demand("be a number", lambda x: True)
 
 _DEMANDS = {
     "discount": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
-    "logsumexp_penalty": _FINITE,
-    "target_entropy_per_action": _FINITE,
+    "logsumexp_penalty": _ANY,
+    "target_entropy_per_action": _ANY,
     "initial_alpha": _NOT_NEGATIVE,
     "p_future": _SHARE,
     "p_random": _SHARE,
@@ -432,11 +434,15 @@ _DEMANDS = {
 
 def _check_numbers(config: Config) -> None:
     for _, name, value in flat(config):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            continue
         demand = _DEMANDS.get(name, _POSITIVE)
-        if not (math.isfinite(value) and demand.met(value)):
+        if isinstance(value, int | float) and not isinstance(value, bool) and not demand.met(value):
             raise UserError(f"`{flag(name)} {value}` must {demand.words}.")
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(x, float) and not fits_float32(x) for x in numbers):
+            raise UserError(
+                f"`{flag(name)} {' '.join(map(str, numbers))}` must be finite in float32, whose "
+                f"numbers are 0, or {SMALLEST:.1e} to {LARGEST:.1e} in size."
+            )
 
 
 def check_call(*, seed: int = 0, **counts: int) -> None:

@@ -57,7 +57,7 @@ def kept_task(name: str, run_dir: Path) -> str:
     known = {LIST, *files.sha256}
     for found in sorted(folder.rglob("*")):
         place = found.relative_to(folder)
-        if not found.is_dir() and "__pycache__" not in place.parts and str(place) not in known:
+        if not found.is_dir() and str(place) not in known:
             raise UserError(
                 f"`{found}` is no file that the run has kept, and might be run with its task: take "
                 f"it away."

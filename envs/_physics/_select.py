@@ -3,7 +3,9 @@ import importlib.util
 from typing import Literal
 
 import jax
+import numpy as np
 
+from ..._checks import require_count
 from ..._errors import UserError
 from .._mj import MjModel
 from ._base import AbstractPhysics
@@ -36,8 +38,8 @@ def select_physics(physics: str | None, model: MjModel, substeps: int | float) -
     **Raises** `UserError` if there is no such engine, it cannot run here, or `substeps` is not a
     whole number.
     """
-    if isinstance(substeps, bool | float) or substeps < 1:
-        raise UserError(f"`substeps={substeps!r}` must be a whole number of at least 1.")
+    require_count(substeps, f"substeps={substeps!r}")
+    assert isinstance(substeps, int | np.integer)
     physics = default_physics() if physics is None else physics
     if physics == "native":
         return NativePhysics(model, substeps)

@@ -22,6 +22,22 @@ def flat(observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
     return np.asarray(observation, float).reshape(*lead, -1)
 
 
+def _as_in(space: Any, actions: np.ndarray) -> np.ndarray:
+    """In the space's shape and type; of whole numbers the nearest."""
+    whole = np.issubdtype(space.dtype, np.integer)
+    return (np.rint(actions) if whole else actions).reshape(space.shape).astype(space.dtype)
+
+
+def _require_new(env: Any, made: list[Any]) -> None:
+    """**Raises:** `UserError` if a function gave an environment that it had given before."""
+    if any(env.unwrapped is other for other in made):
+        raise UserError(
+            f"`GymnasiumGoalEnv` needs a function that makes a new environment at every call, and "
+            f"was given one that gives the same {type(env.unwrapped).__name__} again."
+        )
+    made.append(env.unwrapped)
+
+
 class Singles:
     """Instances that are stepped one after the other."""
 
@@ -35,8 +51,7 @@ class Singles:
     def step(self, at: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows, over = [], []
         for i, action in zip(at, actions, strict=True):
-            space: Any = self.envs[i].action_space
-            shaped = action.reshape(space.shape).astype(space.dtype)
+            shaped = _as_in(self.envs[i].action_space, action)
             observation, _, terminated, truncated, _ = self.envs[i].step(shaped)
             rows.append(flat(observation))
             over.append(bool(terminated or truncated))
@@ -48,14 +63,21 @@ class SinglesStore:
 
     def __init__(self, make: Callable[[], gymnasium.Env], *made: gymnasium.Env):
         self._make, self._free = make, list(made)
+        self._made = [env.unwrapped for env in made]
 
     def take(self, count: int) -> Singles:
-        return Singles([self._free.pop() if self._free else self._make() for _ in range(count)])
+        return Singles([self._free.pop() if self._free else self._new() for _ in range(count)])
+
+    def _new(self) -> gymnasium.Env:
+        env = self._make()
+        _require_new(env, self._made)
+        return env
 
     def give_back(self, simulators: Any) -> None:
         self._free.extend(simulators.envs)
 
     def close(self) -> None:
+        self._made.clear()
         while self._free:
             self._free.pop().close()
 
@@ -82,10 +104,9 @@ class Together:
             raise RuntimeError("A vector environment of Gymnasium can only be stepped as a whole.")
         if len(others):  # a step may not meet episodes that are over
             self.reset(others, np.zeros_like(others))
-        space: Any = self.envs.action_space
         every = np.zeros((self.envs.num_envs, actions.shape[1]))
         every[at] = actions
-        shaped = every.reshape(space.shape).astype(space.dtype)
+        shaped = _as_in(self.envs.action_space, every)
         observation, _, terminated, truncated, _ = self.envs.step(shaped)
         self._over = terminated | truncated
         self._over[others] = True
@@ -98,12 +119,13 @@ class TogetherStore:
     def __init__(self, make: Callable[[int], VectorEnv], *made: VectorEnv):
         self._make = make
         self._free: dict[int, list[VectorEnv]] = defaultdict(list)
+        self._made = [envs.unwrapped for envs in made]
         for envs in made:
             self._free[envs.num_envs].append(envs)
 
     def take(self, count: int) -> Together:
         free = self._free[count]
-        envs = free.pop() if free else self._make(count)
+        envs = free.pop() if free else self._new(count)
         mode = envs.metadata.get("autoreset_mode")
         if mode not in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value):
             raise UserError(
@@ -111,6 +133,11 @@ class TogetherStore:
                 f"be `AutoresetMode.DISABLED`, as the rollout resets what has ended."
             )
         return Together(envs)
+
+    def _new(self, count: int) -> VectorEnv:
+        envs = self._make(count)
+        _require_new(envs, self._made)
+        return envs
 
     def give_back(self, simulators: Any) -> None:
         self._free[simulators.envs.num_envs].append(simulators.envs)

@@ -51,8 +51,14 @@ def source(
     if vector is not None:
         return _from_vector(vector)
     if spec is None:
-        assert callable(env)
-        return _from_function("GymnasiumGoalEnv(...)", env)
+        if not callable(env):
+            raise UserError(
+                f"`GymnasiumGoalEnv({env!r})` needs a name, or a function that makes a new "
+                f"environment at every call: as many are made as run at once."
+            )
+        found = _from_function("GymnasiumGoalEnv(...)", env)
+        found.store.give_back(found.store.take(2))  # raises where it gives the same one twice
+        return found
     call = f"GymnasiumGoalEnv({env!r})"
 
     def make() -> gymnasium.Env:

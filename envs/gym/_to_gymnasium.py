@@ -126,6 +126,8 @@ class Reward:
 def task_of(task: str | AbstractGoalEnv, options: dict[str, Any]) -> AbstractGoalEnv:
     if isinstance(task, str):
         return make(task, **options)
+    if not isinstance(task, AbstractGoalEnv):
+        raise UserError(f"`{task!r}` is no task: give a name, or what `make` gives.")
     if options:
         raise UserError(f"`{next(iter(options))}=...` is an option of a task that is named.")
     return task

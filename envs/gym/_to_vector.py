@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool
 
+from ..._checks import require_count
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
 from ..._fork import not_forked
@@ -56,8 +57,7 @@ class ToGymnasiumVector(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **options: Any,
     ):
-        if num_envs < 1:
-            raise UserError(f"`ToGymnasiumVector(num_envs={num_envs})` must be positive.")
+        require_count(num_envs, f"ToGymnasiumVector(num_envs={num_envs!r})")
         self.task, self.num_envs = task_of(task, options), num_envs
         self.reward = Reward(self.task, reward_type)
         self.autoreset_mode = AutoresetMode(autoreset_mode)

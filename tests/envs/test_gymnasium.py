@@ -424,7 +424,7 @@ def test_a_lander_takes_a_function_of_its_state():
         ),
         (lambda: GymnasiumGoalEnv(), "needs a name"),
         (lambda: ToGymnasium(diary()[0], episode_length=3), "an option of a task that is named"),
-        (lambda: ToGymnasiumVector("ant", 0), "must be positive"),
+        (lambda: ToGymnasiumVector("ant", 0), "must be at least 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_in_one_sentence(make, sentence):

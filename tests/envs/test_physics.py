@@ -307,7 +307,7 @@ def test_what_an_engine_cannot_do_is_said_at_once():
     with pytest.raises(UserError, match="`physics='bullet'`.*native, mjx, warp"):
         select_physics("bullet", model, 1)
     for substeps in (0, 2.0, True):
-        with pytest.raises(UserError, match=f"`substeps={substeps}` must be a whole number"):
+        with pytest.raises(UserError, match=f"`substeps={substeps}` must be "):
             select_physics("native", model, substeps)
 
 

@@ -44,7 +44,7 @@ def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
         (dict(env="gym:Pendulum-v1", goal_indices=(0, 1)), "equally many numbers, and are 2, 0"),
         (
             dict(env="gym:X", goal_indices=(0,), goal_low=(1.0,), goal_high=(0.0,)),
-            "`--goal-low 1.0` must be finite and not above `--goal-high 0.0`",
+            "`--goal-low 1.0` must not be above `--goal-high 0.0`",
         ),
         (dict(env="gym:X", goal_threshold=-1.0), "`--goal-threshold -1.0` must be positive"),
         (dict(env="gym:X", episode_length=0), "`--episode-length 0` must be positive"),

@@ -1,0 +1,129 @@
+"""Mistakes in calls of the library, as its users make them: without the tests' type checker."""
+
+import subprocess
+import sys
+
+
+SCRIPT = r'''
+import traceback
+import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
+import crl_eqx
+from crl_eqx import energy, envs, nn
+from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize
+from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
+
+key = jax.random.key(0)
+env = envs.make("reacher", physics="native")
+agent = crl_eqx.Agent.create(env, depth=4, width=8, key=key)
+rows = np.zeros((2, 5, 3))
+data = crl_eqx.Trajectories(rows)
+critic = crl_eqx.Critic.create(data, depth=4, width=8, key=key)
+spec = mujoco.MjSpec.from_string("""<mujoco><worldbody><body><joint name="x" type="slide"/>
+  <geom size="0.1" mass="1"/></body></worldbody><keyframe><key qpos="0.1"/></keyframe></mujoco>""")
+goal = lambda key: jax.random.uniform(key, (1,))
+
+
+def own(model=spec, **options):
+    usual = dict(joints=["x"], draw_goal=goal, threshold=0.1, episode_length=5, physics="native")
+    return MujocoGoalEnv(model, **usual | options)
+
+
+def fit(**options):
+    return crl_eqx.fit(critic, data, **dict(num_updates=1, batch_size=4, key=key) | options)
+
+
+def step(**options):
+    usual = dict(num_envs=2, unroll_length=5, prefill_length=10, batch_size=4)
+    return crl_eqx.TrainStep(env, **usual | options)
+
+
+pendulum = gymnasium.make("Pendulum-v1")
+gym = dict(achieved_goal=[0], draw_goal=goal, threshold=0.1, episode_length=9)
+
+
+def many(make):
+    env = GymnasiumGoalEnv(make, **gym)
+    return jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, 2))
+
+
+own(), fit(), step(), many(lambda: gymnasium.make("Pendulum-v1"))  # what is right is taken
+calls = [
+    (lambda: crl_eqx.Critic.create(data, width=0, key=key), "width=0"),
+    (lambda: crl_eqx.Critic.create(data, width=8.0, key=key), "width=8.0"),
+    (lambda: crl_eqx.Critic.create(data, depth=8.0, key=key), "depth=8.0"),
+    (lambda: crl_eqx.Critic.create(data, repr_size=0, key=key), "repr_size=0"),
+    (lambda: crl_eqx.Critic.create(data, goal_size=1.5, key=key), "goal_size=1.5"),
+    (lambda: crl_eqx.Critic.create(data, energy="neg_l2", key=key), "energy='neg_l2'"),
+    (lambda: fit(batch_size=2.5), "batch_size=2.5"),
+    (lambda: fit(batch_size=1), "batch_size=1"),
+    (lambda: fit(num_updates=2.0), "num_updates=2.0"),
+    (lambda: fit(num_updates=True), "num_updates=True"),
+    (lambda: fit(discount="a"), "discount='a'"),
+    (lambda: fit(achieved_goal=lambda s: s * jnp.nan), "achieved_goal"),
+    (lambda: step(num_envs=2.5), "num_envs=2.5"),
+    (lambda: step(batch_size=4.0), "batch_size=4.0"),
+    (lambda: step(prefill_length=-1), "prefill_length=-1"),
+    (lambda: step(discount=0.0), "discount=0.0"),
+    (lambda: step(discount=1.5), "discount=1.5"),
+    (lambda: step(updates_per_env_step="a"), "updates_per_env_step='a'"),
+    (lambda: step(updates_per_env_step=float("nan")), "updates_per_env_step=nan"),
+    (lambda: crl_eqx.Agent.create(env, initial_alpha=1e300, key=key), "initial_alpha=1e+300"),
+    (lambda: crl_eqx.Agent.create(env, width=-3, key=key), "width=-3"),
+    (lambda: agent.act(jnp.zeros(10), jnp.zeros(2), key=key, candidates=1.5), "candidates=1.5"),
+    (lambda: crl_eqx.best_of(0), "best_of(0)"),
+    (lambda: crl_eqx.best_of(2.0), "best_of(2.0)"),
+    (lambda: crl_eqx.partly_deterministic(2.0), "partly_deterministic(2.0)"),
+    (lambda: crl_eqx.evaluate(lambda *a: jnp.zeros(2), env, 0, key=key), "num_episodes=0"),
+    (lambda: crl_eqx.evaluate(lambda *a: jnp.zeros(2), env, 1.5, key=key), "num_episodes=1.5"),
+    (lambda: randomize(env, masses=(0.5, 2.0), seed=-1), "seed=-1"),
+    (lambda: randomize(env, masses=(0.5, 2.0), variants=2.5), "variants=2.5"),
+    (lambda: randomize(env, masses=3), "masses=3"),
+    (lambda: randomize(env, gains=("a", "b")), "gains=('a', 'b')"),
+    (lambda: randomize(env, sensor_noise="loud"), "sensor_noise='loud'"),
+    (lambda: randomize(env, action_delay=2), "action_delay=2"),
+    (lambda: hold_out(env, "half"), "share=half"),
+    (lambda: hold_out(env, 0.5, seed=1.5), "seed=1.5"),
+    (lambda: crl_eqx.Trajectories(rows, lengths=[[1, 2], [3]]), "lengths=[[1, 2], [3]]"),
+    (lambda: crl_eqx.Trajectories(rows, lengths="ab"), "lengths=ab"),
+    (lambda: own(None), "MujocoGoalEnv(None)"),
+    (lambda: own(3), "MujocoGoalEnv(3)"),
+    (lambda: own(mujoco.MjData(spec.compile())), "needs a model"),
+    (lambda: own("x" * 5000), "no such file"),
+    (lambda: own("nul\0byte.xml"), "no such file"),
+    (lambda: own(start=""), "start=''"),
+    (lambda: own(threshold="a"), "threshold='a'"),
+    (lambda: own(episode_length=2.5), "episode_length=2.5"),
+    (lambda: own(levels=[1.0]), "levels=[1.0]"),
+    (lambda: own(levels=3), "levels=3"),
+    (lambda: own(substeps=np.float32(2)), "substeps="),
+    (lambda: own(substeps="a"), "substeps='a'"),
+    (lambda: own(ends=True), "ends=True"),
+    (lambda: own(draw_goal=[0.1]), "draw_goal=[0.1]"),
+    (lambda: own(draw_goal=lambda key: [0.1]), "gives a goal [0.1]"),
+    (lambda: own(draw_goal=lambda key: jnp.full(1, jnp.nan)), "goal that is not finite"),
+    (lambda: own(draw_start=lambda key: 3), "draw_start"),
+    (lambda: own(joints=(), goal_indices=["a"]), "goal_indices=['a']"),
+    (lambda: own(joints=(), goal_indices=3), "goal_indices=3"),
+    (lambda: GymnasiumGoalEnv(pendulum, **gym), "needs a name, or a function"),
+    (lambda: many(lambda: pendulum), "makes a new environment at every call"),
+    (lambda: ToGymnasium(3), "`3` is no task"),
+    (lambda: ToGymnasiumVector("ant", 2.0), "num_envs=2.0"),
+]
+for i, (call, words) in enumerate(calls):
+    try:
+        call()
+        print(words, "was taken")
+    except crl_eqx.UserError as error:
+        if words not in str(error) or str(error)[-1] != "." or "\n" in str(error):
+            print(words, "is not how this begins, or it is no sentence:", error)
+    except Exception as error:
+        told = str(error).splitlines()[-1][-200:] if str(error) else repr(error)
+        print(words, "->", type(error).__name__, told)
+'''
+
+
+def test_every_mistake_is_told_in_one_sentence_that_shows_what_was_given():
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
