@@ -8,10 +8,13 @@ from typing import Any
 
 
 class Unbroken:
-    """A standard stream that goes silent when its reader has gone: `| head -1` costs no run."""
+    """A standard stream that goes silent when its reader has gone (`| head -1`) or its disk is
+    full: neither costs a run."""
 
     def __init__(self, stream: Any):
         self._stream = stream
+        self.lost: OSError | None = None
+        """Why something could not be written, if its reader did not choose so by going."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -29,7 +32,9 @@ class Unbroken:
     def _surviving(self):
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self.lost = error
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -42,7 +47,12 @@ def main() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, Unbroken(stream))
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    if isinstance(sys.stdout, Unbroken) and (lost := sys.stdout.lost):
+        print(f"Not all could be printed: {lost.strerror}.", file=sys.stderr)
+        code = code or 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

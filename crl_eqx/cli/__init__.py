@@ -5,12 +5,9 @@ import importlib.metadata
 import itertools
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
-
-from rich.console import Console
+from typing import Any, NamedTuple
 
 from .._errors import kept_error, TrainingError, UserError
-from ._cache import use_compilation_cache
 from ._whose import sentence_about
 
 
@@ -22,7 +19,7 @@ class Command(NamedTuple):
     function: str | None = None
     """Default: named as the command."""
 
-    def load(self, name: str) -> Callable[[Sequence[str], Console], int]:
+    def load(self, name: str) -> Callable[[Sequence[str], Any], int]:
         module = importlib.import_module(f".{self.module}", __package__)
         return getattr(module, self.function or name)
 
@@ -87,8 +84,13 @@ def run(arguments: Sequence[str]) -> int:
             said = word or before
             print(f"`crl-eqx {name}`: what follows `{said}` is empty.", file=sys.stderr)
             return 2
-    use_compilation_cache()
     try:
+        # Here, where a package that is missing is told in a sentence.
+        from rich.console import Console
+
+        from ._cache import use_compilation_cache
+
+        use_compilation_cache()
         command = COMMANDS[name].load(name)
         from ..run import trusting
 

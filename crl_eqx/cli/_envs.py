@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import envs as suite
 from .._errors import UserError
-from ..run import check_call, still
+from ..run import check_call
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +49,8 @@ def envs(arguments: Sequence[str], console: Console) -> int:
     console.print(_options(options.name))
     console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
     if options.picture is not None:
+        from ..run import still  # which needs matplotlib
+
         console.print(str(still(env, options.picture, key=jax.random.key(options.seed))))
     return 0
 

@@ -29,6 +29,8 @@ def export(arguments: Sequence[str], console: Console) -> int:
     options = tyro.cli(Export, prog="crl-eqx export", args=list(arguments))
     run, agent = load_run(options.run)
     path = options.out or options.run / "policy.stablehlo"
+    if not path.name or "\\" in path.name or path.is_dir():
+        raise UserError(f"`--out {path}` is no name of a file: give one such as policy.stablehlo.")
     if path.name in KEPT and path.parent.resolve() == options.run.resolve():
         raise UserError(f"`--out {path}` is a file of the run itself: name another.")
     require_writable(path.parent, "name another file with `--out`")

@@ -8,7 +8,15 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..run import CheckpointStore, CONFIG, load_config, read_metrics, read_provenance
+from .._errors import UserError
+from ..run import (
+    check_configuration,
+    CheckpointStore,
+    CONFIG,
+    load_config,
+    read_metrics,
+    read_provenance,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +75,10 @@ def info(arguments: Sequence[str], console: Console) -> int:
         say(f"  gradients and representations: {verdict}")
         if sentence := progress(rows):
             say(f"  learning: {sentence}")
-    steps = CheckpointStore(run / "checkpoints").steps()
-    say("checkpoints: " + (", ".join(f"{step:,}" for step in steps) or "none"))
+    store = CheckpointStore(run / "checkpoints")
+    say("checkpoints: " + (", ".join(f"{step:,}" for step in store.steps()) or "none"))
+    try:
+        check_configuration(store.metadata() or {}, run, config)
+    except UserError as error:  # which `resume`, `evaluate` and the others stop at
+        say(str(error))
     return 0

@@ -17,13 +17,12 @@ from ..run import (
     CONFIG,
     Config,
     default_run_dir,
-    draw_curve,
-    draw_pictures,
     keep_files,
     load_config,
     Outcome,
     prepare_run_dir,
     PRESETS,
+    refuse_link,
     remember,
     require_trust,
     resumed_config,
@@ -100,8 +99,9 @@ def train(arguments: Sequence[str], console: Console) -> int:
     run_dir = config.run_dir or default_run_dir(config)
     if len(config.seed) == 1:
         return _finish(train_run(config, run_dir, console), config, console)
-    for directory in (run_dir, *_seed_dirs(config, run_dir).values()):
-        prepare_run_dir(directory)
+    prepare_run_dir(run_dir)
+    for directory in _seed_dirs(config, run_dir).values():
+        prepare_run_dir(directory, within=run_dir)
     config = with_whole_path(with_physics(config))  # kept for all seeds, wherever they are run
     save_config(config, run_dir / SEEDS)
     keep_files(config, run_dir, console.print)
@@ -128,6 +128,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         return _finish(outcome, new, console)
     with contextlib.ExitStack() as held:  # if one of them is in use, nothing changes
         for directory in _seed_dirs(new, run_dir).values():
+            refuse_link(directory)
             if directory.is_dir():
                 held.enter_context(alone(directory))
         save_config(new, file)
@@ -151,8 +152,13 @@ def _train_seeds(
         code = _finish(outcome, alone, console, whole=run_dir)
         if code:
             return code
-    curve = draw_curve([*seeds.values()], run_dir / "learning_curve.png")
-    console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
+    try:
+        from ..run import draw_curve  # not before: a run needs no matplotlib
+
+        curve = draw_curve([*seeds.values()], run_dir / "learning_curve.png")
+        console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
+    except (OSError, UserError, ImportError) as error:
+        console.print(f"The curve of all seeds could not be drawn: {error}", soft_wrap=True)
     return 0
 
 
@@ -186,12 +192,14 @@ def _finish(
         say(f"stopped early    two evaluations in a row reached `--stop-at-success {enough}`")
         more = "--stop-at-success None"
     try:
+        from ..run import draw_curve, draw_pictures  # not before: a run needs no matplotlib
+
         say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
         if config.logging.pictures:
             for sentence in draw_pictures(run):
                 say(sentence)
     # The training is done and saved, whatever becomes of its pictures.
-    except (OSError, UserError) as error:
+    except (OSError, UserError, ImportError) as error:
         say(f"The pictures could not be drawn: {error}. Try again: {program()} render {run}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")

@@ -1,5 +1,6 @@
 """Whose code an error came from, in one sentence."""
 
+import os
 import sysconfig
 import traceback
 from importlib.util import find_spec
@@ -13,6 +14,22 @@ _OURS = (
     "gymnasium", "msgspec", "rich", "tyro", "safetensors", "tensorboardX", "filelock", "matplotlib",
     "PIL", "imageio_ffmpeg",
 )  # fmt: skip
+
+
+def _one_line(error: Exception) -> str:
+    return f"{' '.join(str(error).split()).rstrip('.')}."
+
+
+def _no_backend() -> str | None:
+    """Why JAX cannot compute on the platform that it was told to, if it cannot."""
+    import jax
+
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        why = _one_line(error) if str(error) else "JAX finds no such device here."
+        return f"`JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}`: {why}"
+    return None
 
 
 def _infrastructure() -> list[Path]:
@@ -46,6 +63,15 @@ def sentence_about(error: Exception) -> str | None:
                 f"`{frame.filename}:{frame.lineno}`, in `{frame.name}`, raised "
                 f"{type(error).__name__}: {first_line(error)} (`--debug` shows the traceback)"
             )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"This needs the package `{error.name.partition('.')[0]}`, which is not installed: "
+            f"install crl-eqx with what it needs (from a checkout: pip install -e .)."
+        )
+    if isinstance(error, RuntimeError) and "environment variable" in str(error):  # MUJOCO_GL
+        return _one_line(error)
+    if os.environ.get("JAX_PLATFORMS") and (why := _no_backend()):
+        return why
     if isinstance(error, OSError) and error.strerror:
         where = f"`{error.filename}`: " if error.filename else ""
         return f"{where}{error.strerror}."

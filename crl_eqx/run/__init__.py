@@ -1,7 +1,10 @@
 """The loop that a person starts: configuration, progress, metrics, checkpoints, pictures."""
 
+import importlib
+from typing import Any, TYPE_CHECKING
+
 from .._errors import TrainingError as TrainingError
-from ._arrays import require_writable as require_writable
+from ._arrays import refuse_link as refuse_link, require_writable as require_writable
 from ._build import (
     check as check,
     check_call as check_call,
@@ -28,6 +31,7 @@ from ._config import (
 from ._export import description as description, export_policy as export_policy
 from ._loop import (
     alone as alone,
+    check_configuration as check_configuration,
     default_run_dir as default_run_dir,
     keep_files as keep_files,
     load_run as load_run,
@@ -37,12 +41,6 @@ from ._loop import (
     Run as Run,
     train as train,
 )
-from ._pictures import (
-    draw_curve as draw_curve,
-    draw_pictures as draw_pictures,
-    draw_task as draw_task,
-    still as still,
-)
 from ._provenance import read_provenance as read_provenance
 from ._trust import (
     remember as remember,
@@ -51,3 +49,23 @@ from ._trust import (
     with_whole_path as with_whole_path,
 )
 from ._writers import read_metrics as read_metrics
+
+
+if TYPE_CHECKING:
+    from ._pictures import (
+        draw_curve as draw_curve,
+        draw_pictures as draw_pictures,
+        draw_task as draw_task,
+        still as still,
+    )
+
+
+_PICTURES = ("draw_curve", "draw_pictures", "draw_task", "still")
+
+
+def __getattr__(name: str) -> Any:
+    """Pictures need matplotlib and Pillow, which take half a second to import, and nothing else
+    does."""
+    if name not in _PICTURES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("._pictures", __name__), name)

@@ -290,6 +290,8 @@ def check(config: Config) -> None:
     check_compute(config)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
         raise UserError("`--wandb` needs Weights & Biases: pip install wandb.")
+    if config.logging.tensorboard and importlib.util.find_spec("tensorboardX") is None:
+        raise UserError("`--tensorboard` needs tensorboardX: pip install it, or --no-tensorboard.")
     if config.learning.energy == "mrn" and config.network.repr_size % 2:
         raise UserError(
             f"`--repr-size {config.network.repr_size}` must be even under `--energy mrn`: the "

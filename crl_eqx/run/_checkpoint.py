@@ -77,9 +77,14 @@ class CheckpointStore:
         return sorted({manifest.env_steps for manifest in self._shelf.good().values()})
 
     def metadata(self) -> dict[str, Any] | None:
-        """What the newest checkpoint was saved with; None if there is none."""
-        newest = list(self._shelf.good().values())[-1:]
-        return newest[0].metadata if newest else None
+        """What the newest checkpoint with a good manifest was saved with, whether or not its arrays
+        are good; None if there is none."""
+        for path in reversed(self._shelf.entries()):
+            try:
+                return read_manifest(path).metadata
+            except BadFile:
+                continue
+        return None
 
     def save(
         self, state: TrainState, buffer: TrajectoryBuffer, *, metadata: dict[str, Any]

@@ -82,8 +82,13 @@ def default_run_dir(config: Config) -> Path:
     return Path("runs") / f"{file_name(config.env)}_depth{config.network.depth}"
 
 
-def prepare_run_dir(run_dir: Path) -> None:
-    """Makes a directory for a new run. **Raises:** `UserError` if it cannot be, or is in use."""
+def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
+    """Makes a directory for a new run, one of several `within` another.
+
+    **Raises:** `UserError` if it cannot be made, is in use, or leads out of the other.
+    """
+    if within is not None:
+        refuse_link(run_dir)
     try:
         if any((run_dir / name).exists() for name in (CONFIG, SEEDS)):
             raise UserError(
@@ -428,14 +433,15 @@ def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> Non
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
     """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
-    _check_configuration(metadata, run)
+    check_configuration(metadata, run.run_dir, run.config)
     check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
 
 
-def _check_configuration(metadata: dict[str, Any], run: Run) -> None:
-    if metadata.get("experiment") not in (None, experiment_checksum(run.config)):
+def check_configuration(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
+    """**Raises:** `UserError` if a checkpoint with that metadata was saved under another."""
+    if metadata.get("experiment") not in (None, experiment_checksum(config)):
         raise UserError(
-            f"`{run.run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
+            f"`{run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
             f"changed or damaged since, or they are another run's."
         )
 
@@ -536,8 +542,9 @@ def train(
     """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint; with
     `refill_replay` from the newest whose networks are whole, be its replay damaged.
 
-    SIGINT, SIGTERM, SIGHUP and SIGUSR2 save and return, and the outcome's `exit_code` says which
-    it was; SIGUSR1 saves and goes on. In a thread that is not the main one nothing is listened to.
+    SIGINT, SIGTERM, SIGHUP, SIGUSR2, SIGALRM and SIGXCPU save and return, and the outcome's
+    `exit_code` says which it was; SIGUSR1 saves and goes on. In a thread that is not the main one
+    nothing is listened to.
 
     **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
     another process trains in `run_dir`; `TrainingError` when the losses leave the finite numbers.
@@ -598,7 +605,7 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     require_trust(config, run_dir)
     check_compute(config)
     run, skipped = Run(config, run_dir), []
-    _check_configuration(run.store.metadata() or {}, run)
+    check_configuration(run.store.metadata() or {}, run_dir, config)
     agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
         raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import psutil
 
 from .. import envs
 from ._arrays import read_regular, replace_file
@@ -38,6 +37,8 @@ def _version(name: str) -> str:
 
 def provenance(task: str = "") -> dict[str, Any]:
     """Versions of what computes, and the hardware it computes on; JSON-able, without host names."""
+    import psutil  # not before: `crl-eqx info` can do without
+
     names = dict.fromkeys((*PACKAGES, *envs.gymnasium_packages(task)))
     return {
         "versions": {name: _version(name) for name in names}

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import jax
-import psutil
 
 from .._errors import UserError
 from .._train import TrainState, TrainStep
@@ -64,6 +63,8 @@ def _free_memory() -> int:
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    import psutil  # which nothing else of a run needs
+
     return psutil.virtual_memory().available
 
 

@@ -11,10 +11,15 @@ def _there(*names: str) -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
-STOPS = _there("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2")
-"""Save and stop: Ctrl-C, a scheduler's end, a terminal that closed, and one that is free."""
+STOPS = _there("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2", "SIGXCPU", "SIGALRM")
+"""Save and stop: Ctrl-C, a scheduler's end, a terminal that closed, one that is free, a limit of
+CPU time (`ulimit -t`), an alarm."""
 SAVES = _there("SIGUSR1")
 """Save and go on: what schedulers send some minutes before the end."""
+
+
+XCPU = getattr(signal, "SIGXCPU", None)
+"""Which the system sends again every second."""
 
 
 class StopRequest:
@@ -49,7 +54,7 @@ def stop_requests() -> Iterator[StopRequest]:
         if number in SAVES:
             request.save = True
             return
-        if request:
+        if request and number != XCPU:
             raise KeyboardInterrupt
         request.signal = signal.Signals(number)
 

@@ -104,8 +104,9 @@ def require_trust(config: Config, run_dir: Path) -> None:
         if mark is not None and read_regular(mark) == _claim(config, run_dir):
             return
     kept = kept_list(run_dir)
+    ours = "" if mark else " (without a home directory none is remembered as yours)"
     raise UserError(
         f"`{run_dir}` names a task in `{kept.parent if kept else task_file(config.env)}`, whose "
-        f"code would be run, and was not begun here with that code as it is: look at it, and if "
-        f"you trust it, add `--trust`."
+        f"code would be run, and was not begun here with that code as it is{ours}: look at it, "
+        f"and if you trust it, add `--trust`."
     )

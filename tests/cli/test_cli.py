@@ -539,3 +539,104 @@ def test_a_device_is_not_written_over(trained, capsys):
     assert cli.run(["export", str(trained), "--out", os.devnull]) == 2
     assert "there is something that is no file" in capsys.readouterr().err
     assert os.stat(os.devnull).st_mode == before
+
+
+@pytest.mark.parametrize("out", [".", "/", "a\\b", ".."])
+def test_a_policy_is_written_into_a_file(out, trained, capsys):
+    assert cli.run(["export", str(trained), "--out", out]) == 2
+    assert f"`--out {out}` is no name of a file" in capsys.readouterr().err
+
+
+def told(*words, out=subprocess.PIPE, **variables):
+    """Exit code and stderr of a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "crl_eqx", *words],
+        stdout=out,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    "variables, sentence",
+    [
+        (dict(JAX_PLATFORMS="nosuch"), "`JAX_PLATFORMS=nosuch`: Unable to initialize backend"),
+        (dict(MUJOCO_GL="nosuch"), "invalid value for environment variable MUJOCO_GL: nosuch."),
+    ],
+)
+def test_what_the_environment_says_wrongly_is_told_in_one_sentence(variables, sentence):
+    code, error = told("envs", "reacher", **variables)
+    assert code == 2 and error.startswith(sentence) and error.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full device")
+def test_what_could_not_be_printed_is_no_success(trained):
+    with open("/dev/full", "w") as full:
+        code, error = told("info", str(trained), out=full)
+    assert (code, error) == (2, "Not all could be printed: No space left on device.\n")
+
+
+MISSING = """
+import sys
+for name in sys.argv.pop(1).split(","):
+    sys.modules[name] = None
+from crl_eqx import cli
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def test_who_looks_at_a_run_needs_nothing_that_draws_or_trains(trained):
+    words = ["matplotlib,PIL,psutil,tensorboardX,imageio_ffmpeg", "info", str(trained)]
+    done = subprocess.run([sys.executable, "-c", MISSING, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    words = ["matplotlib,PIL,psutil,tensorboardX", "evaluate", str(trained), "--episodes", "2"]
+    done = subprocess.run([sys.executable, "-c", MISSING, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "package, words",
+    [("matplotlib", "render --env reacher"), ("rich", "envs reacher"), ("mujoco", "envs reacher")],
+)
+def test_a_package_that_is_missing_is_named(package, words):
+    call = [sys.executable, "-c", MISSING, package, *words.split()]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(f"This needs the package `{package}`, which is not installed")
+
+
+def test_several_seeds_do_not_follow_a_link_out_of_their_run(tmp_path, capsys):
+    outside, run_dir = tmp_path / "outside", tmp_path / "run"
+    outside.mkdir(), run_dir.mkdir()
+    (run_dir / "seed_1").symlink_to(outside)
+    assert cli.run(["train", *SMALL, "--seed", "0", "1", "--run-dir", str(run_dir)]) == 2
+    assert f"`{run_dir / 'seed_1'}` is a link" in capsys.readouterr().err
+    assert not [*outside.iterdir()]
+
+
+def test_info_says_where_a_configuration_is_not_the_one_that_was_trained(trained, tmp_path, capsys):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    written = json.loads((run_dir / "config.json").read_text())
+    del written["learning"]  # which makes it the default
+    (run_dir / "config.json").write_text(json.dumps(written))
+    assert cli.run(["info", str(run_dir)]) == 0
+    assert "is not what its checkpoints were saved under" in capsys.readouterr().out
+    assert cli.run(["info", str(trained)]) == 0
+    assert "is not what" not in capsys.readouterr().out
+
+
+def test_weights_without_their_replay_are_not_read_under_another_configuration(
+    trained, tmp_path, capsys
+):
+    run_dir = shutil.copytree(trained, tmp_path / "run")
+    for segment in (run_dir / "checkpoints" / "replay").iterdir():
+        segment.unlink()
+    assert cli.run(["evaluate", str(run_dir), "--episodes", "2"]) == 0
+    written = json.loads((run_dir / "config.json").read_text())
+    written["learning"]["p_future"], written["learning"]["p_random"] = 1.0, 0.0
+    (run_dir / "config.json").write_text(json.dumps(written))
+    capsys.readouterr()
+    assert cli.run(["evaluate", str(run_dir), "--episodes", "2"]) == 2
+    assert "is not what its checkpoints were saved under" in capsys.readouterr().err

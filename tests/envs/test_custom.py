@@ -62,14 +62,34 @@ def test_a_function_in_a_file_is_a_task_by_name():
     assert s.state[0] > 0 and s.goal[1] == 0 and env.goal_indices == (0, 1)
 
 
+ENDS = """
+import jax.numpy as jnp
+from crl_eqx.envs import MujocoGoalEnv
+
+def f(physics=None):
+    return MujocoGoalEnv(
+        "ends_model.xml", joints=["wrist"], draw_goal=lambda key: jnp.zeros(1), threshold=0.1,
+        episode_length=5, ends=lambda state: state[..., 0], physics=physics,
+    )
+"""
+
+
 def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
     broken, odd = tmp_path / "broken.py", tmp_path / "odd.py"
-    broken.write_text("1 / 0")
+    broken.write_text("one = 1\none / 0")
+    leaving, wrong, ends = (tmp_path / f"{name}.py" for name in ("leaving", "wrong", "ends"))
+    leaving.write_text("import sys\nsys.exit(3)")
+    wrong.write_text("one = 1\ndef f(physics=None)\n    return 3")
+    (tmp_path / "ends_model.xml").write_text(ARM)
+    ends.write_text(ENDS)
     odd.write_text("def bare(): ...\n\ndef three(physics=None):\n    return 3")
     for name, sentence in {
         "nowhere.py:f": "there is no file `nowhere.py`",
         f"{OWN}:cranes": "has no function `cranes`",
-        f"{broken}:f": "raised ZeroDivisionError",
+        f"{broken}:f": f"running `{broken}:2` raised ZeroDivisionError: division by zero",
+        f"{wrong}:f": f"running `{wrong}:2` raised SyntaxError",
+        f"{leaving}:f": r"its code called `sys.exit\(3\)`",
+        f"{ends}:f": r"`MujocoGoalEnv.step\(env_state, action\)",
         f"{odd}:bare": "`bare` must take `physics: str | None = None`",
         f"{odd}:three": "gives a int, and must give a `MujocoGoalEnv`",
     }.items():

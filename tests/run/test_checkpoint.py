@@ -450,10 +450,10 @@ def test_a_bad_checkpoint_does_not_count_among_those_kept(states, directory):
     assert len(list(directory.glob("step_*"))) == 2
 
 
-def test_metadata_is_that_of_the_newest_good_checkpoint(states, directory):
+def test_metadata_is_that_of_the_newest_good_manifest(states, directory):
     store = CheckpointStore(directory)
     save(store, states[2], success_rate=0.25, nested={"list": [1, None, "x"]})
-    cut(save(store, states[3]) / "agent.safetensors")
+    cut(save(store, states[3]) / "manifest.json")
     assert CheckpointStore(directory).metadata() == {
         "success_rate": 0.25,
         "nested": {"list": [1, None, "x"]},

@@ -126,6 +126,7 @@ def test_a_run_in_a_thread_listens_to_nothing(tmp_path, console):
 
 
 STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGUSR2, 140)]
+STOPS += [(signal.SIGXCPU, 152), (signal.SIGALRM, 142)]
 
 
 @pytest.mark.parametrize("number, code", STOPS)

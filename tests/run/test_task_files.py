@@ -148,6 +148,16 @@ def test_each_file_of_the_original_is_looked_at(file, project, tmp_path):
     assert not has_changed(name, tmp_path), "what is gone has no successor"
 
 
+def test_compiled_code_in_place_of_what_was_kept_is_refused(run_dir):
+    load_run(run_dir)
+    assert not [*run_dir.rglob("__pycache__")], "looking at a run leaves nothing in it"
+    folder = run_dir / "task/tasks/__pycache__"
+    folder.mkdir()
+    (folder / f"helper.{sys.implementation.cache_tag}.pyc").write_bytes(b"forged")
+    with pytest.raises(UserError, match=r"helper.*pyc` is no file that the run has kept"):
+        load_run(run_dir)
+
+
 def test_code_that_the_run_has_not_kept_is_refused(run_dir):
     (run_dir / "task/tasks/wave.py").write_text("raise SystemExit('this was run')")
     with pytest.raises(UserError, match=r"wave.py` is no file that the run has kept"):
