@@ -31,20 +31,24 @@ def require_count(value: Any, call: str, *, least: int = 1, most: int | None = N
         raise UserError(f"`{call}` must be {bounds}.")
 
 
+def as_number(value: Any) -> float:
+    """NaN, which meets no demand, where it is none."""
+    try:
+        return math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
 def require_discount(value: Any, call: str) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, lies in (0, 1]."""
-    if not isinstance(value, float | int) or not 0 < value <= 1:
+    if not 0 < as_number(value) <= 1:
         raise UserError(f"`{call}` must lie in (0, 1].")
 
 
 def require_number(value: Any, call: str, *, positive: bool = False) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is a finite number
     that is not negative, or, if so asked, positive, and that float32 can hold."""
-    try:
-        number = math.nan if isinstance(value, bool | str) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    good = fits_float32(number) and (number > 0 if positive else number >= 0)
-    if not good:
+    number = as_number(value)
+    if not fits_float32(number) or number < 0 or (positive and number == 0):
         kind = "positive" if positive else "0 or positive"
         raise UserError(f"`{call}` must be {kind}, and a finite number of float32.")

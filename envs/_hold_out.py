@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._checks import require_count
+from .._checks import as_number, require_count
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._fork import not_forked
@@ -48,7 +48,7 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
             f"{type(env).__name__}."
         )
     require_count(seed, f"hold_out(seed={seed!r})", least=0, most=2**32 - 1)
-    if not isinstance(share, float) or not 0 < share < 1:
+    if not 0 < as_number(share) < 1:
         raise UserError(f"`share={share}` must lie between 0 and 1.")
     goals = _some_goals(env)
     anchors = _far_apart(goals)
