@@ -4,6 +4,7 @@ import contextlib
 import io
 import os
 import sys
+import warnings
 from typing import Any
 
 
@@ -43,7 +44,10 @@ class Unbroken:
 def main() -> None:
     from .cli import run
 
+    warnings.formatwarning = lambda message, *_, **__: f"{message}\n"  # and no line of our code
     for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called
+            setattr(sys, name, io.StringIO())
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             setattr(sys, name, Unbroken(stream))

@@ -5,12 +5,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import require_count, require_number
+from ._checks import require_count, require_flag, require_key, require_kind, require_number
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
-from .energy import AbstractEnergy, NegL2
+from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Actor, Encoder, Normalizer
 from .nn._residual_mlp import run_mlps_together
 
@@ -65,6 +65,10 @@ class Agent(eqx.Module):
         - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
         - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
         """
+        require_kind(env, AbstractGoalEnv, f"Agent.create({env!r})", "a task, as `make` gives")
+        require_key(key, "Agent.create(env, key=...)")
+        require_flag(normalize, f"Agent.create(normalize={normalize!r})")
+        require_energy(energy, "Agent.create")
         require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
         actor_key, sa_key, g_key = jax.random.split(key, 3)
         actor_depth = depth if actor_depth is None else actor_depth

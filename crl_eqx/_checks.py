@@ -3,6 +3,8 @@
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ._errors import UserError
@@ -18,17 +20,62 @@ def fits_float32(x: float) -> bool:
 
 def require_whole(value: Any, call: str) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is a whole number."""
-    if isinstance(value, bool) or not hasattr(value, "__index__") or np.ndim(value):
+    # Static in what is compiled, and so no array.
+    if isinstance(value, bool | jax.Array) or not hasattr(value, "__index__") or np.ndim(value):
         raise UserError(f"`{call}` must be a whole number.")
 
 
-def require_count(value: Any, call: str, *, least: int = 1, most: int | None = None) -> None:
+def whole_numbers(values: Any, call: str) -> tuple[int, ...]:
+    """From Python, or from JSON, which has no whole numbers of its own.
+
+    **Raises:** `UserError` unless `values`, which their user wrote in `call`, are whole numbers.
+    """
+    try:
+        values = [*values]
+        whole = tuple(int(x) for x in values)
+        odd = any(isinstance(x, bool | str) for x in values)
+        good = not odd and all(i == x for i, x in zip(whole, values, strict=True))
+    except (TypeError, ValueError, OverflowError):
+        whole, good = (), False
+    if not good:
+        raise UserError(f"`{call}` must be whole numbers.")
+    return whole
+
+
+MOST = 2**31 - 1
+"""What counts can be, in 32 bits."""
+
+
+def require_count(value: Any, call: str, *, least: int = 1, most: int = MOST) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is a whole number
     from `least` to `most`."""
     require_whole(value, call)
-    if value < least or (most is not None and value > most):
-        bounds = f"at least {least}" if most is None else f"from {least} to {most:,}"
-        raise UserError(f"`{call}` must be {bounds}.")
+    if value < least:
+        raise UserError(f"`{call}` must be at least {least}.")
+    if value > most:
+        raise UserError(f"`{call}` must be at most {most:,}.")
+
+
+def require_flag(value: Any, call: str) -> None:
+    """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise UserError(f"`{call}` must be True or False.")
+
+
+def require_key(key: Any, call: str) -> None:
+    """**Raises:** `UserError` unless `key`, which its user gave to `call`, is one random key."""
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if not typed or key.shape:
+        legacy = dtype == np.uint32 and np.ndim(key) == 1
+        if not legacy:
+            raise UserError(f"`{call}` needs one random key, such as `key=jax.random.key(0)`.")
+
+
+def require_kind(value: Any, kind: Any, call: str, example: str) -> None:
+    """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is of a kind."""
+    if not isinstance(value, kind):
+        raise UserError(f"`{call}` needs {example}.")
 
 
 def as_number(value: Any) -> float:

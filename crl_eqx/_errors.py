@@ -22,7 +22,10 @@ class TrainingError(RuntimeError):
 
 def first_line(error: BaseException) -> str:
     """What an error of others says, in one line."""
-    return (str(error).strip() or repr(error)).splitlines()[0]
+    try:
+        return (str(error).strip() or repr(error)).splitlines()[0]
+    except Exception:  # its own `__str__` fails
+        return type(error).__name__
 
 
 _kept: list[Exception] = []

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from ._checks import require_count
+from ._checks import require_count, require_key, require_kind
 from ._env import AbstractGoalEnv, EnvState
 from ._fork import not_forked
-from ._rollout import Policy, select, start
+from ._rollout import act, Policy, select, start
 from ._types import PRNGKey
 
 
@@ -64,6 +64,8 @@ def play(
 
     **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
     """
+    require_kind(env, AbstractGoalEnv, f"play(policy, {env!r})", "a task, as `make` gives")
+    require_key(key, "play(..., key=...)")
     require_count(num_episodes, f"play(num_episodes={num_episodes!r})")
     first, keys = begin(env, num_episodes, key=key)
     last, traces = go_on(policy, env, first, keys, trace=trace)
@@ -109,7 +111,7 @@ def go_on(
 
     def body(under_way, key):
         env_state, tally = under_way.env_state, under_way.tally
-        action = policy(env_state.state, env_state.goal, key)
+        action = act(policy, env, env_state, key)
         was_alive = tally.alive
         env_state = select(was_alive > 0, jax.vmap(env.step)(env_state, action), env_state)
         distance = jax.vmap(env.distance)(env.true_state(env_state), env_state.goal)

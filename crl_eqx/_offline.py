@@ -10,13 +10,13 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from ._checks import require_count, require_discount
+from ._checks import require_count, require_discount, require_key, require_kind
 from ._errors import first_line, UserError
 from ._fork import not_forked
 from ._replay import Batch
 from ._step import adam
 from ._types import Action, Goal, PRNGKey, Repr, State
-from .energy import AbstractEnergy, NegL2
+from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Encoder
 from .objectives import CRL
 from .objectives._base import AchievedGoal
@@ -25,9 +25,13 @@ from .relabel import future_index
 
 def _numbers(value: Any, name: str) -> np.ndarray:
     """As NumPy's float32. **Raises:** `UserError` in the words of whoever gave `name`."""
+    if np.ma.is_masked(value):
+        raise UserError(
+            f"`Trajectories({name})` has masked numbers: leave those steps out, and say `lengths`."
+        )
     try:
         array = np.asarray(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(f"`Trajectories({name})` is no array: {first_line(error)}.") from error
     if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
         raise UserError(f"`Trajectories({name})` must hold real numbers, not {array.dtype}.")
@@ -184,11 +188,9 @@ class Critic(eqx.Module):
         """
         if goal_size is not None:
             require_count(goal_size, f"Critic.create(goal_size={goal_size!r})")
-        if energy is not None and not isinstance(energy, AbstractEnergy):
-            raise UserError(
-                f"`Critic.create(energy={energy!r})` must be one of `crl_eqx.energy`, such as "
-                f"`NegL2()`."
-            )
+        require_energy(energy, "Critic.create")
+        require_kind(data, Trajectories, "Critic.create(data)", "`Trajectories`")
+        require_key(key, "Critic.create(data, key=...)")
         sa_key, g_key = jax.random.split(key)
         state_size, action_size = data.states.shape[-1], data.actions.shape[-1]
         return cls(
@@ -263,6 +265,9 @@ def fit(
     **Raises:** `UserError` if a number is out of its range, or goals or states do not fit the
     critic's encoders.
     """
+    require_kind(critic, eqx.Module, "fit(critic, data)", "a `Critic`")
+    require_kind(data, Trajectories, "fit(critic, data)", "`Trajectories`")
+    require_key(key, "fit(..., key=...)")
     require_discount(discount, f"fit(discount={discount!r})")
     require_count(num_updates, f"fit(num_updates={num_updates!r})")
     # Contrasts need two.

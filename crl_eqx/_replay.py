@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+from ._checks import require_count, require_flag
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import Action, Count, Goal, PRNGKey, State
@@ -85,6 +86,11 @@ class TrajectoryBuffer(eqx.Module):
     capacity: int = eqx.field(static=True)
     num_envs: int = eqx.field(static=True)
     absorbing: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        require_count(self.capacity, f"TrajectoryBuffer(capacity={self.capacity!r})")
+        require_count(self.num_envs, f"TrajectoryBuffer(num_envs={self.num_envs!r})")
+        require_flag(self.absorbing, f"TrajectoryBuffer(absorbing={self.absorbing!r})")
 
     @not_forked
     def init(self, example: Step) -> BufferState:

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Int
 
 from ._checks import require_count
 from ._env import AbstractGoalEnv, EnvState
+from ._errors import UserError
 from ._fork import not_forked
 from ._replay import Step
 from ._types import Action, Count, Goal, PRNGKey, State
@@ -50,6 +51,25 @@ def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
     env_state = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, num_envs))
     zeros = jnp.zeros(num_envs, jnp.int32)
     return Episodes(env_state, zeros, zeros)
+
+
+def act(policy: Policy, env: AbstractGoalEnv, moment: EnvState, key: PRNGKey) -> Action:
+    """What `policy` does, `[envs, action]`.
+
+    **Raises:** `UserError` while tracing, if it is no policy or gives another shape.
+    """
+    if not callable(policy):
+        raise UserError(
+            f"A {type(policy).__name__} is no policy, `(state, goal, key) -> action`: "
+            f"`crl_eqx.deterministic(agent)` makes one."
+        )
+    action = policy(moment.state, moment.goal, key)
+    wanted = (moment.state.shape[0], env.action_size)
+    if jnp.shape(action) != wanted:
+        raise UserError(
+            f"The policy gives actions of shape {jnp.shape(action)}; this task needs {wanted}."
+        )
+    return action
 
 
 def select(mask: Bool[Array, " envs"], new, old):
@@ -104,7 +124,7 @@ def collect(
     def body(episodes, key):
         action_key, reset_key = jax.random.split(key)
         now = episodes.env_state
-        action = policy(now.state, now.goal, action_key)
+        action = act(policy, env, now, action_key)
         number = episodes.number
         episodes, terminated, counts = _advance(env, episodes, action, reset_key)
         return episodes, (Step(now.state, action, now.goal, number, terminated), counts)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -13,9 +13,17 @@ from jaxtyping import Array, Float, Int
 
 from ._agent import Agent
 from ._check_env import check_env
-from ._checks import require_count, require_discount, require_number, require_whole
+from ._checks import (
+    as_number,
+    require_count,
+    require_discount,
+    require_key,
+    require_kind,
+    require_number,
+    require_whole,
+)
 from ._env import AbstractGoalEnv
-from ._errors import UserError
+from ._errors import first_line, UserError
 from ._fork import not_forked
 from ._replay import BufferState, Step, TrajectoryBuffer
 from ._rollout import collect, Episodes, Policy, RolloutCounts, start
@@ -39,7 +47,6 @@ def deterministic(agent: Agent) -> Policy:
     return lambda state, goal, key: agent.act(state, goal)
 
 
-@functools.cache  # equal choices are one object, so that what is compiled for one is for all
 def partly_deterministic(share: float) -> Acting:
     """Samples of the policy, but for the first `share` of the batch, which acts deterministically.
 
@@ -47,10 +54,13 @@ def partly_deterministic(share: float) -> Acting:
     policy, by which agents are judged, stays for good. Only if some environments act as it does
     are such states in the data, and only then are they learnt from.
     """
-    require_number(share, f"partly_deterministic({share!r})")
-    if share > 1:
-        raise UserError(f"`partly_deterministic({share})` must be given a share in [0, 1].")
+    if not 0 <= as_number(share) <= 1:
+        raise UserError(f"`partly_deterministic({share!r})` must be given a share in [0, 1].")
+    return _partly_deterministic(float(share))
 
+
+@functools.cache  # equal choices are one object, so that what is compiled for one is for all
+def _partly_deterministic(share: float) -> Acting:
     def acting(agent: Agent) -> Policy:
         def policy(state, goal, key):
             law = agent.policy(state, goal)
@@ -62,10 +72,14 @@ def partly_deterministic(share: float) -> Acting:
     return acting
 
 
-@functools.cache
 def best_of(candidates: int) -> Acting:
     """The sample, among `candidates`, that the critic gives the highest energy."""
     require_count(candidates, f"best_of({candidates!r})")
+    return _best_of(candidates)
+
+
+@functools.cache
+def _best_of(candidates: int) -> Acting:
     return lambda agent: (
         lambda state, goal, key: agent.act(state, goal, key=key, candidates=candidates)
     )
@@ -190,6 +204,13 @@ class TrainStep(eqx.Module):
         policy_average: int = 0,
     ):
         check_env(env)
+        for name, given, kind, example in (
+            ("objective", objective, AbstractObjective, "one of `crl_eqx.objectives`"),
+            ("optimizers", optimizers, Mapping, "optimisers by group, as `adams()` gives"),
+            ("acting", acting, Callable, "what makes a policy of an agent, as `stochastic`"),
+        ):
+            if given is not None:
+                require_kind(given, kind, f"TrainStep({name}={given!r})", example)
         require_whole(batch_size, f"TrainStep(batch_size={batch_size!r})")
         counts = dict(num_envs=num_envs, unroll_length=unroll_length)
         for name, count in (counts | dict(replay_capacity=replay_capacity)).items():
@@ -237,6 +258,20 @@ class TrainStep(eqx.Module):
                 f"raise `prefill_length={prefill_length}` or `num_envs={self.num_envs}`."
             )
 
+    def _check_agent(self, agent: Agent) -> None:
+        env = self.env
+        state, goal = jnp.zeros((1, env.state_size)), jnp.zeros((1, env.goal_size))
+        action = jnp.zeros((1, env.action_size))
+        call = f"`TrainStep.init({type(agent).__name__}(...))`"
+        try:
+            energy = lambda: agent.critic(state, agent.act(state, goal), goal)
+            acts = eqx.filter_eval_shape(lambda: agent.act(state, goal)).shape == action.shape
+            eqx.filter_eval_shape(energy)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{call} needs an agent for this task: {first_line(error)}") from error
+        if not acts:
+            raise UserError(f"{call} needs an agent that acts with {env.action_size} numbers.")
+
     @property
     def env_steps_per_unroll(self) -> int:
         return self.unroll_length * self.num_envs
@@ -248,6 +283,8 @@ class TrainStep(eqx.Module):
     @not_forked
     def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
         """A run that has not begun: fresh episodes and an empty buffer."""
+        require_key(key, "TrainStep.init(agent, key=...)")
+        self._check_agent(agent)
         start_key, key = jax.random.split(key)
         episodes = start(self.env, self.num_envs, key=start_key)
         one = jax.tree.map(lambda leaf: leaf[0], episodes.env_state)

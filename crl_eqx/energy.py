@@ -7,12 +7,14 @@ fuses.
 
 import abc
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._errors import UserError
 from ._types import Repr, Scalar
 
 
@@ -28,6 +30,14 @@ class AbstractEnergy(eqx.Module):
         self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
     ) -> Float[Array, "n m"]:
         """`logits[i, j]`: the energy of state-action i and goal j."""
+
+
+def require_energy(energy: Any, call: str) -> None:
+    """**Raises:** `UserError` unless `energy`, an argument of `call`, is one, or None."""
+    if energy is not None and not isinstance(energy, AbstractEnergy):
+        raise UserError(
+            f"`{call}(energy={energy!r})` must be one of `crl_eqx.energy`, such as `NegL2()`."
+        )
 
 
 def _squared_norm(x: Float[Array, "*batch repr"]) -> Float[Array, "*batch"]:

@@ -5,6 +5,7 @@ import contextvars
 import functools
 import importlib.util
 import inspect
+import os
 import re
 import sys
 import traceback
@@ -26,7 +27,7 @@ class _Building:
         self.folder, self.files = file.resolve().parent, set[Path]()
 
     def uses_model(self, file: Path) -> None:
-        self.files.update(each.resolve() for each in xml_dependencies(file) if each.is_file())
+        self.files.update(each.resolve() for each in xml_dependencies(file) if is_file(each))
 
 
 _building: contextvars.ContextVar[_Building | None] = contextvars.ContextVar(
@@ -47,12 +48,13 @@ def own_builder(name: str) -> Callable[..., Any]:
     """
     file, _, function = name.rpartition(":")
     path = Path(file)
-    if not path.is_file():
+    if not is_file(path):
         raise UserError(f"`make({name!r})`: there is no file `{file}`.")
     builder = getattr(_module(name, path), function, None)
     if not callable(builder):
         raise UserError(f"`make({name!r})`: `{file}` has no function `{function}`.")
-    if "physics" not in inspect.signature(builder).parameters:
+    takes = inspect.signature(builder).parameters.get("physics")
+    if takes is None or takes.kind not in (takes.POSITIONAL_OR_KEYWORD, takes.KEYWORD_ONLY):
         raise UserError(
             f"`make({name!r})`: `{function}` must take `physics: str | None = None` and hand it on "
             f"to `MujocoGoalEnv`."
@@ -78,13 +80,20 @@ def own_files(name: str) -> frozenset[Path]:
     return frozenset(_used.get(name, ()))
 
 
+def is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+        return False
+
+
 def model_file(path: str | Path) -> Path:
     """Where a model is. A task's file counts paths from its own folder, if the model is there."""
     task = _building.get()
     if task is None:
         return Path(path)
     file = task.folder / path
-    file = file if file.is_file() else Path(path)
+    file = file if is_file(file) else Path(path)
     task.uses_model(file)
     return file
 
@@ -109,12 +118,20 @@ def _running(name: str, path: Path) -> Iterator[None]:
     sys.path.insert(0, str(task.folder))
     # Nothing but what it is made of is to lie beside a task: a compiled file would be run
     # unlooked at in its place.
+    here = Path.cwd()
     writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
     except SystemExit as error:
         raise UserError(f"`make({name!r})`: its code called `sys.exit({error.code!r})`.") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, Exception):
+            raise
+        raise UserError(f"`make({name!r})`: its code raised {type(error).__name__}.") from error
     finally:
+        os.chdir(here)  # paths that its user gives count from there
         sys.dont_write_bytecode = writing
         with contextlib.suppress(ValueError):
             sys.path.remove(str(task.folder))
@@ -148,6 +165,9 @@ def _module(name: str, path: Path) -> ModuleType:
     try:
         with _running(name, path):
             spec.loader.exec_module(module)
+    except UserError:
+        del sys.modules[module_name]
+        raise
     except Exception as error:
         del sys.modules[module_name]
         reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"

@@ -136,6 +136,8 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
 
     **Raises** `UserError` if there is no such task, physics or option.
     """
+    if not isinstance(name, str):
+        raise UserError(f"`make({name!r})` needs the name of a task, such as 'ant'.")
     builder = _any_builder(name)
     for option, value in options.items():
         require_known(builder, option, f"`make({name!r}, {option}={value!r})`")

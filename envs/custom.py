@@ -1,5 +1,6 @@
 """A task of one's own on a MuJoCo model of one's own."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import require_count, require_number
+from .._checks import LARGEST, require_count, require_number, whole_numbers
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Flag, Goal, PRNGKey, State
@@ -19,7 +20,7 @@ from ._maze import Maze
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
 from ._mujoco import AbstractMujocoEnv, Draw, LONGEST, never
 from ._names import qpos_indices, sensor_indices
-from ._own import model_file, note_spec
+from ._own import is_file, model_file, note_spec
 from ._physics import AbstractPhysics, PhysicsState, select_physics
 
 
@@ -126,7 +127,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         for name, function in dict(draw_goal=draw_goal, draw_start=draw_start, ends=ends).items():
             if function is not None and not callable(function):
                 raise UserError(f"`MujocoGoalEnv({name}={function!r})` must be a function.")
-        goal_indices = _whole(goal_indices)
+        goal_indices = whole_numbers(goal_indices, f"MujocoGoalEnv(goal_indices={goal_indices!r})")
         if bool(joints) + (body is not None) + bool(goal_indices) != 1:
             raise UserError(
                 "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
@@ -155,6 +156,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
             raise UserError(f"`start={start!r}` and `draw_start` both say how episodes begin.")
         self._draw_start = draw_start
         self._check_draws()
+        self._check_ends()
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, goal_key = jax.random.split(key)
@@ -174,6 +176,13 @@ class MujocoGoalEnv(AbstractMujocoEnv):
 
     def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
         return _padded(goal, 3)
+
+    def _check_ends(self) -> None:
+        flag = jax.eval_shape(self._ends, jnp.zeros(self.state_size))
+        if getattr(flag, "shape", None) != () or flag.dtype != jnp.bool_:
+            raise UserError(
+                f"`ends` of `MujocoGoalEnv` gives {flag!r} for one state; it must give one bool."
+            )
 
     def _check_draws(self) -> None:
         """Some of them, as they are drawn."""
@@ -217,7 +226,7 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
     else:
         if isinstance(model, MjSpec):
             note_spec(model)
-        elif not _is_file(model := model_file(model)):
+        elif not is_file(model := model_file(model)):
             raise UserError(f"`{call}`: there is no such file.")
         try:
             spec: Any = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
@@ -229,14 +238,22 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
             raise UserError(f"`{call}`: MuJoCo cannot make a model of it: {reason}.") from error
     if compiled.nv == 0:
         raise UserError(f"`{call}`: the model has no joints, and so nothing that could move.")
+    if compiled.nu == 0:
+        raise UserError(f"`{call}`: the model has no actuators, and so nothing to act with.")
+    _check_numbers_of(compiled, call)
     return compiled
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long
-        return False
+def _check_numbers_of(model: MjModel, call: str) -> None:
+    """**Raises:** `UserError` for what MuJoCo takes, and cannot compute with."""
+    for part, names in ((model, dir(model)), (model.opt, dir(model.opt))):
+        for name in names:
+            value = getattr(part, name) if not name.startswith("_") else None
+            numbers = np.asarray(value) if isinstance(value, np.ndarray | float) else np.zeros(0)
+            if numbers.dtype.kind == "f" and not (np.abs(numbers) <= LARGEST).all():
+                raise UserError(f"`{call}`: the model's `{name}` is not finite everywhere.")
+    if model.opt.timestep <= 0:
+        raise UserError(f"`{call}`: the timestep of {model.opt.timestep} s must be positive.")
 
 
 def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
@@ -293,28 +310,17 @@ class _Always(NamedTuple):
 
 def _check_levels(levels: Any) -> None:
     try:
-        names = [str(name) for name, _ in levels]
+        names = [name for name, _ in levels]
+        good = all(re.fullmatch(r"(?!se$)[a-zA-Z]\w*(?<!_se)", name) for name in names)
         for _, value in levels:
             require_number(value, f"MujocoGoalEnv(levels={levels!r})", positive=True)
     except (TypeError, ValueError):
-        names = ["", ""]
-    if len({*names}) < len(names):
+        names, good = [], False
+    if not good or len({*names}) < len(names):
         raise UserError(
-            f"`MujocoGoalEnv(levels={levels!r})` must be distinct names, each with a positive and "
-            f"finite distance."
+            f"`MujocoGoalEnv(levels={levels!r})` must be distinct names, of letters and digits, "
+            f"each with a positive and finite distance."
         )
-
-
-def _whole(goal_indices: Any) -> tuple[int, ...]:
-    """From Python or from JSON, which has no whole numbers of its own."""
-    try:
-        whole = tuple(int(i) for i in goal_indices)
-        good = all(i == j for i, j in zip(whole, goal_indices, strict=True))
-    except (TypeError, ValueError, OverflowError):
-        whole, good = (), False
-    if not good:
-        raise UserError(f"`MujocoGoalEnv(goal_indices={goal_indices!r})` must be whole numbers.")
-    return whole
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

@@ -5,11 +5,12 @@ import sys
 
 
 SCRIPT = r'''
-import traceback
+import os
 import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
 import crl_eqx
 from crl_eqx import energy, envs, nn
 from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize
+from crl_eqx.run import load_agent, save_agent
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 
 key = jax.random.key(0)
@@ -18,8 +19,13 @@ agent = crl_eqx.Agent.create(env, depth=4, width=8, key=key)
 rows = np.zeros((2, 5, 3))
 data = crl_eqx.Trajectories(rows)
 critic = crl_eqx.Critic.create(data, depth=4, width=8, key=key)
-spec = mujoco.MjSpec.from_string("""<mujoco><worldbody><body><joint name="x" type="slide"/>
-  <geom size="0.1" mass="1"/></body></worldbody><keyframe><key qpos="0.1"/></keyframe></mujoco>""")
+XML = """<mujoco><worldbody><body><joint name="x" type="slide"/>
+  <geom size="0.1" mass="1"/></body></worldbody><actuator><motor joint="x"/></actuator>
+  <keyframe><key qpos="0.1"/></keyframe></mujoco>"""
+spec = mujoco.MjSpec.from_string(XML)
+xml = lambda old, new: mujoco.MjSpec.from_string(XML.replace(old, new))
+other = crl_eqx.Agent.create(envs.make("arm_reach", physics="native"), depth=4, width=8, key=key)
+policy = lambda state, goal, key: jnp.zeros((2, 2))
 goal = lambda key: jax.random.uniform(key, (1,))
 
 
@@ -41,12 +47,21 @@ pendulum = gymnasium.make("Pendulum-v1")
 gym = dict(achieved_goal=[0], draw_goal=goal, threshold=0.1, episode_length=9)
 
 
+Pendulum = lambda: gymnasium.make("Pendulum-v1")
+nowhere = lambda key: jnp.full(1, jnp.nan)
+
+
+def started(env):
+    env.reset(seed=0)
+    return env
+
+
 def many(make):
     env = GymnasiumGoalEnv(make, **gym)
     return jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, 2))
 
 
-own(), fit(), step(), many(lambda: gymnasium.make("Pendulum-v1"))  # what is right is taken
+own(), fit(), step(), many(Pendulum)  # what is right is taken
 calls = [
     (lambda: crl_eqx.Critic.create(data, width=0, key=key), "width=0"),
     (lambda: crl_eqx.Critic.create(data, width=8.0, key=key), "width=8.0"),
@@ -107,6 +122,47 @@ calls = [
     (lambda: GymnasiumGoalEnv(pendulum, **gym), "needs a name, or a function"),
     (lambda: many(lambda: pendulum), "makes a new environment at every call"),
     (lambda: ToGymnasium(3), "`3` is no task"),
+    (lambda: started(ToGymnasium("reacher")).step(np.zeros(3)), "needs numbers of shape (2,)"),
+    (lambda: started(ToGymnasium("reacher")).step("x"), "`step('x')`"),
+    (lambda: started(ToGymnasiumVector("reacher", 2)).step(np.zeros(2)), "of shape (2, 2)"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(achieved_goal=[0.5])), "achieved_goal=[0.5]"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(achieved_goal=["0"])), "achieved_goal=['0']"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym, state=0), "state=0"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(threshold=float("inf"))), "threshold=inf"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(episode_length=1.5)), "episode_length=1.5"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(draw_goal=nowhere)), "goals are not finite"),
+    (lambda: own(xml('type="slide"', 'type="slide" damping="nan"')), "`dof_damping`"),
+    (lambda: own(xml("<worldbody>", '<option timestep="0"/><worldbody>')), "must be positive"),
+    (lambda: own(xml('<motor joint="x"/>', "")), "no actuators"),
+    (lambda: own(levels=[("a/b", 0.2)]), "levels=[('a/b', 0.2)]"),
+    (lambda: own(levels=[("", 0.2)]), "levels=[('', 0.2)]"),
+    (lambda: own(ends=lambda state: state[..., 0]), "must give one bool"),
+    (lambda: envs.make(None), "make(None)"),
+    (lambda: envs.make("x" * 5000 + ".py:f"), "there is no file"),
+    (lambda: crl_eqx.Trajectories(np.ma.masked_array(rows, mask=True)), "masked"),
+    (lambda: crl_eqx.evaluate(lambda *a: jnp.zeros(2), env, 2, key=key), "actions of shape (2,)"),
+    (lambda: crl_eqx.evaluate(agent, env, 2, key=key), "is no policy"),
+    (lambda: crl_eqx.evaluate(policy, "ant", 2, key=key), "play(policy, 'ant')"),
+    (lambda: crl_eqx.evaluate(policy, env, 2, key=0), "random key"),
+    (lambda: crl_eqx.Agent.create(env, depth=4, key=0), "random key"),
+    (lambda: crl_eqx.Agent.create("ant", key=key), "Agent.create('ant')"),
+    (lambda: crl_eqx.Agent.create(env, energy=energy.NegL2, key=key), "Agent.create(energy="),
+    (lambda: crl_eqx.Agent.create(env, residual="x", key=key), "residual='x'"),
+    (lambda: crl_eqx.Agent.create(env, width=10**30, key=key), "must be at most"),
+    (lambda: step().init(other, key=key), "an agent for this task"),
+    (lambda: step(objective="crl"), "objective='crl'"),
+    (lambda: step(acting="best-of"), "acting='best-of'"),
+    (lambda: step(optimizers=crl_eqx.adam()), "TrainStep(optimizers="),
+    (lambda: step(absorbing="no"), "absorbing='no'"),
+    (lambda: crl_eqx.TrajectoryBuffer(1.5, 2), "capacity=1.5"),
+    (lambda: crl_eqx.best_of([4]), "best_of([4])"),
+    (lambda: fit(num_updates=jnp.array(4)), "num_updates=Array(4"),
+    (lambda: crl_eqx.fit(critic, rows, num_updates=1, key=key), "needs `Trajectories`"),
+    (lambda: save_agent(os.devnull, agent), "no file"),
+    (lambda: save_agent("/nowhere/x", None), "holds no weights"),
+    (lambda: save_agent("", agent), "save_agent("),
+    (lambda: save_agent("a\0b", agent), "the path of a file"),
+    (lambda: load_agent(3, agent), "load_agent(3)"),
     (lambda: ToGymnasiumVector("ant", 2.0), "num_envs=2.0"),
 ]
 for i, (call, words) in enumerate(calls):

@@ -14,6 +14,7 @@ from rich.table import Table
 from .. import envs as suite
 from .._errors import UserError
 from ..run import check_call
+from ._flags import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Envs:
 
 
 def envs(arguments: Sequence[str], console: Console) -> int:
-    options = tyro.cli(Envs, prog="crl-eqx envs", args=list(arguments))
+    options = parse(Envs, "envs", arguments)
     check_call(seed=options.seed)
     if options.name is None:
         for flag, given in (("picture", options.picture), ("env-option", options.env_option)):

@@ -20,6 +20,7 @@ from .._train import Acting
 from .._types import PRNGKey
 from ..nn import Kernel, Precision
 from ..run import ActingName, check_call, Compute, load_run, make_acting, make_env, Run, sizes
+from ._flags import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Evaluate:
 
 
 def evaluate(arguments: Sequence[str], console: Console) -> int:
-    options = tyro.cli(Evaluate, prog="crl-eqx evaluate", args=list(arguments))
+    options = parse(Evaluate, "evaluate", arguments)
     check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
     name = options.env or run.config.env

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..run import CONFIG, description, export_policy, load_run, require_writable
+from ._flags import parse
 
 
 KEPT = (CONFIG, "metrics.jsonl", "provenance.json", ".lock")
@@ -26,7 +27,7 @@ class Export:
 
 
 def export(arguments: Sequence[str], console: Console) -> int:
-    options = tyro.cli(Export, prog="crl-eqx export", args=list(arguments))
+    options = parse(Export, "export", arguments)
     run, agent = load_run(options.run)
     path = options.out or options.run / "policy.stablehlo"
     if not path.name or "\\" in path.name or path.is_dir():

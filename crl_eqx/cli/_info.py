@@ -17,6 +17,7 @@ from ..run import (
     read_metrics,
     read_provenance,
 )
+from ._flags import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +54,7 @@ def progress(rows: Sequence[dict]) -> str | None:
 
 
 def info(arguments: Sequence[str], console: Console) -> int:
-    run = tyro.cli(Info, prog="crl-eqx info", args=list(arguments)).run
+    run = parse(Info, "info", arguments).run
     config = load_config(run / CONFIG)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     say((run / CONFIG).read_text())  # which has just been read as a configuration
@@ -77,6 +78,8 @@ def info(arguments: Sequence[str], console: Console) -> int:
             say(f"  learning: {sentence}")
     store = CheckpointStore(run / "checkpoints")
     say("checkpoints: " + (", ".join(f"{step:,}" for step in store.steps()) or "none"))
+    for path, why in store.damaged().items():
+        say(f"The checkpoint `{path}` cannot be used: {why}.")
     try:
         check_configuration(store.metadata() or {}, run, config)
     except UserError as error:  # which `resume`, `evaluate` and the others stop at

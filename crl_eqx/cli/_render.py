@@ -12,6 +12,7 @@ from .. import envs as suite
 from .._errors import UserError
 from ..nn import Kernel, Precision
 from ..run import ActingName, check_call, Compute, draw_pictures, draw_task
+from ._flags import parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Render:
 
 
 def render(arguments: Sequence[str], console: Console) -> int:
-    options = tyro.cli(Render, prog="crl-eqx render", args=list(arguments))
+    options = parse(Render, "render", arguments)
     check_call(seed=options.seed, episodes=options.episodes)
     for sentence in _draw(options):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)

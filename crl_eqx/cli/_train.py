@@ -32,6 +32,7 @@ from ..run import (
     with_physics,
     with_whole_path,
 )
+from ._flags import parse
 
 
 REFILL = "--refill-replay"
@@ -49,15 +50,10 @@ ABOUT = {
 
 
 def parse_config(arguments: Sequence[str], default: Config, command: str) -> Config:
-    """Reads the flags on top of `default`. Exits with 2 on a flag that does not exist."""
+    """Reads the flags on top of `default`."""
     flags = tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Config]]
-    return tyro.cli(
-        flags,
-        prog=f"crl-eqx {command}",
-        default=default,
-        args=list(arguments),
-        description=ABOUT[command.split()[0]],
-    )
+    about = ABOUT[command.split()[0]]
+    return parse(flags, command, arguments, default=default, description=about)
 
 
 def _value_of(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import require_count, require_whole
+from .._checks import require_count, require_flag, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import Precision, Remat
@@ -72,6 +72,9 @@ class ResidualMLP(eqx.Module):
         check_depth(depth, f"{call}(depth={depth})")
         for name, size in dict(in_size=in_size, out_size=out_size, width=width).items():
             require_count(size, f"{call}({name}={size!r})")
+        for name, choice in dict(residual=residual, layer_norm=layer_norm).items():
+            require_flag(choice, f"{call}({name}={choice!r})")
+        require_count(unroll, f"{call}(unroll={unroll!r})")
         first_key, trunk_key, head_key = jax.random.split(key, 3)
         self.first = Layer(
             in_size, width, layer_norm=layer_norm, activation=activation, key=first_key

@@ -11,6 +11,7 @@ checkpoints/
 """
 
 import contextlib
+import os
 import uuid
 import warnings
 from collections.abc import Callable
@@ -25,7 +26,16 @@ from .._errors import UserError
 from .._fork import not_forked
 from .._replay import TrajectoryBuffer
 from .._train import TrainState, with_actor
-from ._arrays import BadFile, most_bytes, read_tree, sync_directory, write_synced, write_tree
+from ._arrays import (
+    BadFile,
+    most_bytes,
+    named,
+    read_tree,
+    refuse_other_than_file,
+    sync_directory,
+    write_synced,
+    write_tree,
+)
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
 from ._segments import empty_buffer, read_replay, Replay, write_replay
 from ._shelf import Shelf
@@ -75,6 +85,17 @@ class CheckpointStore:
     def steps(self) -> list[int]:
         """Environment steps of the checkpoints present, ascending."""
         return sorted({manifest.env_steps for manifest in self._shelf.good().values()})
+
+    def damaged(self) -> dict[Path, str]:
+        """Checkpoints that are present and not good, and why, as far as that shows without reading
+        their arrays."""
+        found = {}
+        for path in self._shelf.entries():
+            try:
+                self._shelf.examine(path)
+            except BadFile as error:
+                found[path] = str(error)
+        return found
 
     def metadata(self) -> dict[str, Any] | None:
         """What the newest checkpoint with a good manifest was saved with, whether or not its arrays
@@ -259,15 +280,26 @@ def save_agent(path: Path | str, agent: Agent) -> None:
 
     **Raises:** `UserError` if it cannot be written.
     """
-    path = Path(path)
+    if not isinstance(agent, eqx.Module) or not named(agent):
+        raise UserError(f"`save_agent(path, {agent!r})` needs an agent: it holds no weights.")
+    path = _path(path, "save_agent")
+    if not path.name:
+        raise UserError(f"`save_agent({str(path)!r})` needs the name of a file.")
     temporary = path.with_name(f".saving-{uuid.uuid4().hex}")
     try:
+        refuse_other_than_file(path)
         write_tree(temporary, agent, "agent")
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"`save_agent({str(path)!r})` failed: {error.strerror}.") from error
+
+
+def _path(path: Any, call: str) -> Path:
+    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
+        raise UserError(f"`{call}({path!r})` needs the path of a file.")
+    return Path(path)
 
 
 @not_forked
@@ -281,7 +313,7 @@ def load_agent(path: Path | str, like: Agent) -> Agent:
 
     **Raises:** `UserError` if there are no good weights, or not for such an agent.
     """
-    path = Path(path)
+    path = _path(path, "load_agent")
     try:
         if path.is_file():
             return read_tree(path, like, "agent")

@@ -375,6 +375,8 @@ def _begin(
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for name in ("checkpoints", TASK_FILES):
         refuse_link(run.run_dir / name)
+    if resume:
+        check_configuration(run.store.metadata() or {}, run.run_dir, run.config)
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, run.run_dir)

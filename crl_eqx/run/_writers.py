@@ -28,18 +28,24 @@ class Writer(Protocol):
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The rows of a `metrics.jsonl`; a last line that a kill cut short is left out, and so are,
-    with a warning, lines that are damaged."""
+    with a warning, lines that are damaged.
+
+    **Raises:** `UserError` if it cannot be read.
+    """
     rows: list[dict[str, Any]] = []
     if not path.exists():
         return rows
-    lines, damaged = read_regular(path).splitlines(), []
+    try:
+        lines, damaged = read_regular(path).splitlines(), []
+    except OSError as error:
+        raise UserError(f"`{path}` cannot be read: {error.strerror}.") from error
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             if not _is_row(row):
                 raise ValueError("no row of metrics")
         except (ValueError, RecursionError):  # of which JSON's and Unicode's are kinds
-            if number < len(lines):
+            if number < len(lines) or line.endswith(b"}"):
                 damaged.append(number)
             continue
         rows.append(row)

@@ -11,10 +11,12 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from jaxtyping import Array, Bool, Float, Int
 
+from ..._checks import require_count, require_number, whole_numbers
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import first_line, keeping, UserError
 from ..._fork import not_forked
 from ..._types import Action, Flag, Goal, PRNGKey, State
+from .._mujoco import LONGEST
 from ._host import Host
 from ._look import Look, look_at, places_of
 from ._source import Source, source
@@ -130,8 +132,9 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         else:
             if achieved_goal is None or (draw_goal is None) == (desired_goal is None):
                 raise UserError(_what_is_missing(found, look))
-            self._desired = None if desired_goal is None else _picker(desired_goal)
-            self._state, self._achieved, twins = _picker(state), _picker(achieved_goal), None
+            self._desired = None if desired_goal is None else _picker(desired_goal, "desired_goal")
+            self._state, twins = _picker(state, "state"), None
+            self._achieved = _picker(achieved_goal, "achieved_goal")
         self._draw_goal = draw_goal
         self._low, self._high = look.low, look.high
         self.action_size = len(look.low)
@@ -227,20 +230,21 @@ def _after(token: Int[Array, "3"]) -> Int[Array, "3"]:
     return token + jnp.array([0, 0, 1], token.dtype)
 
 
-def _picker(pick: Pick | None) -> Callable[[Array], Array]:
+def _picker(pick: Pick | None, name: str) -> Callable[[Array], Array]:
+    """**Raises:** `UserError`, in the words of the argument `name`."""
     if pick is None:
         return lambda x: x
     if callable(pick):
         return pick
-    indices = np.array(pick, int)
-    return lambda x: x[..., indices]
+    indices = whole_numbers(pick, f"GymnasiumGoalEnv({name}={pick!r})")
+    return lambda x: x[..., np.array(indices, int)]
 
 
 def _with_achieved(look: Look, pick: Pick | None):
     """What makes a state of a goal environment's row, what finds the achieved goal in it, and,
     where that is a part of the observation, the places in the row of both."""
     observed, goal = look.observed, look.goal
-    state, place = _picker(pick), slice(observed, observed + goal)
+    state, place = _picker(pick, "state"), slice(observed, observed + goal)
     if not callable(pick):
         kept = np.arange(observed) if pick is None else _places(pick, observed)
         firsts = places_of(look.rows[:, place], look.rows[:, kept])
@@ -258,7 +262,7 @@ def _with_achieved(look: Look, pick: Pick | None):
 
 def _places(pick: Sequence[int], size: int) -> Int[np.ndarray, " n"]:
     """**Raises:** `UserError` unless all are among `size` numbers."""
-    places = np.array(pick, int)
+    places = np.array(whole_numbers(pick, f"GymnasiumGoalEnv(state={pick!r})"), int)
     if not ((-size <= places) & (places < size)).all():
         raise UserError(
             f"`GymnasiumGoalEnv(state={[*pick]})` must lie between 0 and {size - 1}: so many "
@@ -274,8 +278,11 @@ def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
             f"`{found.call}` has no `{name}` of its own: name one (`crl-eqx train` has "
             f"`--{FLAGS[name]}`)."
         )
-    if not value > 0:
-        raise UserError(f"`GymnasiumGoalEnv({name}={value})` must be positive.")
+    call = f"GymnasiumGoalEnv({name}={value!r})"
+    if name == "threshold":
+        require_number(value, call, positive=True)
+    else:
+        require_count(value, call, most=LONGEST)
     return value
 
 
@@ -315,6 +322,8 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
             f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
             f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
         )
+    if not np.isfinite(np.asarray(goals)).all():
+        raise UserError(f"`{found.call}`: its goals are not finite, such as {np.asarray(goals)}.")
     if env._desired is None:
         return states, achieved
     if places := places_of(np.asarray(goals), np.asarray(states)):

@@ -218,6 +218,11 @@ class _Bank:
         return new
 
     def _remember(self, at: np.ndarray, rows: np.ndarray, over: np.ndarray) -> None:
+        if rows.shape[1] != self._last.shape[1] - 2:
+            raise UserError(
+                f"An environment of Gymnasium gives observations of {rows.shape[1]} numbers, and "
+                f"its space says {self._last.shape[1] - 2}."
+            )
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
             rows = rows.astype(np.float32)
         failed = ~np.all(np.isfinite(rows), axis=1, keepdims=True)

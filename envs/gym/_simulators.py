@@ -19,7 +19,10 @@ def flat(observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
     if isinstance(observation, dict):
         parts = [flat(observation[key], lead) for key in GOAL_KEYS]
         return np.concatenate(parts, axis=-1)
-    return np.asarray(observation, float).reshape(*lead, -1)
+    numbers = np.asarray(observation)
+    if numbers.dtype.kind not in "biuf":
+        raise UserError(f"An observation must be real numbers, and one is {observation!r}.")
+    return numbers.astype(float).reshape(*lead, -1)
 
 
 def _as_in(space: Any, actions: np.ndarray) -> np.ndarray:

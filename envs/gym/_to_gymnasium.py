@@ -85,7 +85,8 @@ class ToGymnasium(gymnasium.Env):
     def step(self, action: Any) -> tuple[Observation, SupportsFloat, bool, bool, dict[str, Any]]:
         if self._moment is None:
             raise gymnasium.error.ResetNeeded("Call `reset` before `step`.")
-        moment, seen, success = self._step(self._moment, np.asarray(action, np.float32))
+        action = numbers_of(action, self.action_space)
+        moment, seen, success = self._step(self._moment, action)
         self._moment = moment
         self._age += 1
         observation = as_numpy(seen)
@@ -121,6 +122,17 @@ class Reward:
         if self._kind == "dense":
             return -distance
         return np.where(distance < self._threshold, 0.0, -1.0)
+
+
+def numbers_of(action: Any, space: gymnasium.Space) -> Float[np.ndarray, "*shape"]:
+    """**Raises:** `UserError` unless it is an action of the space's shape."""
+    try:
+        numbers = np.asarray(action, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.zeros(())
+    if numbers.shape != space.shape:
+        raise UserError(f"`step({action!r})` needs numbers of shape {space.shape}.")
+    return numbers
 
 
 def task_of(task: str | AbstractGoalEnv, options: dict[str, Any]) -> AbstractGoalEnv:

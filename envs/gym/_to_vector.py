@@ -20,6 +20,7 @@ from ._to_gymnasium import (
     action_space,
     as_numpy,
     draw_key,
+    numbers_of,
     Observation,
     observation_space,
     observe,
@@ -140,7 +141,8 @@ class ToGymnasiumVector(VectorEnv):
                 "Episodes have ended: call `reset(options={'reset_mask': mask})` before `step`."
             )
         fresh = self._ended.copy()
-        moment, seen, success = self._step(self._moment, np.asarray(actions, np.float32), fresh)
+        actions = numbers_of(actions, self.action_space)
+        moment, seen, success = self._step(self._moment, actions, fresh)
         self._moment = moment
         self._age += 1
         observation, successes = as_numpy(seen), np.array(success)

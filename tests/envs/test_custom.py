@@ -89,7 +89,7 @@ def test_what_is_wrong_with_a_task_of_ones_own_is_said(tmp_path):
         f"{broken}:f": f"running `{broken}:2` raised ZeroDivisionError: division by zero",
         f"{wrong}:f": f"running `{wrong}:2` raised SyntaxError",
         f"{leaving}:f": r"its code called `sys.exit\(3\)`",
-        f"{ends}:f": r"`MujocoGoalEnv.step\(env_state, action\)",
+        f"{ends}:f": "`ends` of `MujocoGoalEnv` gives .* it must give one bool",
         f"{odd}:bare": "`bare` must take `physics: str | None = None`",
         f"{odd}:three": "gives a int, and must give a `MujocoGoalEnv`",
     }.items():

@@ -32,13 +32,16 @@ def test_weights_and_biases_gets_the_configuration_the_rows_and_the_same_id_agai
     config = tiny(wandb=True, run_dir=tmp_path)
     for after, step in ((-1, 0), (0, 160)):
         writers = Writers(tmp_path, config, after=after)
-        writers.write({"env_steps": step, "a": 1.5, "verdict": "healthy", "norms": [1.0, 3.0]})
+        writers.write(
+            {"env_steps": step, "a": 1.5, "health/verdict": "healthy", "health/norms": [1.0, 3.0]}
+        )
         writers.close()
     first, second = begun
     assert first.settings["config"]["network"]["width"] == 16
     assert first.settings["config"]["run_dir"] == str(tmp_path)
     assert first.settings["id"] == second.settings["id"] != ""
-    assert first.rows == [(0, {"env_steps": 0.0, "a": 1.5, "norms/min": 1.0, "norms/max": 3.0})]
+    norms = {"health/norms/min": 1.0, "health/norms/max": 3.0}
+    assert first.rows == [(0, {"env_steps": 0.0, "a": 1.5} | norms)]
     assert first.finished and second.finished
 
 

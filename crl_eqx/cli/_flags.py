@@ -1,0 +1,43 @@
+"""From words to choices; what cannot be read is told in one sentence."""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from .._errors import UserError
+
+
+def parse(choices: Any, command: str, arguments: Sequence[str], **more: Any) -> Any:
+    """`choices`, a dataclass or what tyro makes of one, from `arguments`; `--help` exits with 0.
+
+    **Raises:** `UserError` for a flag that does not exist, or a value that is not of its type.
+    """
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(choices, prog=f"crl-eqx {command}", args=list(arguments), **more)
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise UserError(f"`crl-eqx {command}`: {_in_one_line(said.getvalue())}") from None
+
+
+def _in_one_line(box: str) -> str:
+    """tyro draws a box: what is wrong, what was perhaps meant, and where help is, with rules
+    between them; in ASCII where the encoding is not known."""
+    parts = [""]
+    for line in box.splitlines():
+        if line[:1] in "╭╰+":  # its upper and lower edge
+            continue
+        text = line.strip("│| ")
+        if text.startswith(("─", "---")):
+            parts.append("")
+        else:
+            parts[-1] = f"{parts[-1]} {text}".strip()
+    wrong, *rest = parts
+    meant = [part.split()[3] for part in rest if part.startswith("Perhaps you meant: --")]
+    hint = f" Did you mean {meant[0]}?" if meant else ""
+    return f"{wrong.rstrip('.')}.{hint}"
