@@ -26,18 +26,16 @@ def parse(choices: Any, command: str, arguments: Sequence[str], **more: Any) -> 
 
 
 def _in_one_line(box: str) -> str:
-    """tyro draws a box: what is wrong, what was perhaps meant, and where help is, with rules
-    between them; in ASCII where the encoding is not known."""
+    """tyro draws a box: a title, what is wrong, what was perhaps meant, and where help is, with
+    rules between them. Where the encoding is not known the title is a part of its own."""
     parts = [""]
     for line in box.splitlines():
-        if line[:1] in "╭╰+":  # its upper and lower edge
-            continue
-        text = line.strip("│| ")
+        text = line.strip("│ ")
         if text.startswith(("─", "---")):
             parts.append("")
-        else:
+        elif not text.startswith(("╭", "╰")):
             parts[-1] = f"{parts[-1]} {text}".strip()
-    wrong, *rest = parts
+    wrong, *rest = parts if box.startswith("╭") else parts[1:]
     meant = [part.split()[3] for part in rest if part.startswith("Perhaps you meant: --")]
     hint = f" Did you mean {meant[0]}?" if meant else ""
     return f"{wrong.rstrip('.')}.{hint}"
