@@ -85,6 +85,8 @@ calls = [
     (lambda: crl_eqx.Agent.create(env, initial_alpha=1e300, key=key), "initial_alpha=1e+300"),
     (lambda: crl_eqx.Agent.create(env, width=-3, key=key), "width=-3"),
     (lambda: agent.act(jnp.zeros(10), jnp.zeros(2), key=key, candidates=1.5), "candidates=1.5"),
+    (lambda: agent.act(jnp.zeros(3), jnp.zeros(2)), "numbers was given 3 + 2"),
+    (lambda: agent.critic(jnp.zeros(9), jnp.zeros(2), jnp.zeros(2)), "numbers was given 9 + 2"),
     (lambda: crl_eqx.best_of(0), "best_of(0)"),
     (lambda: crl_eqx.best_of(2.0), "best_of(2.0)"),
     (lambda: crl_eqx.partly_deterministic(2.0), "partly_deterministic(2.0)"),

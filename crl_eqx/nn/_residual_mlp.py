@@ -97,11 +97,23 @@ class ResidualMLP(eqx.Module):
         return self.trunk.num_blocks * LAYERS_PER_BLOCK
 
     @property
+    def in_size(self) -> int:
+        return self.first.linear.weight.shape[0]
+
+    @property
     def width(self) -> int:
         return self.head.weight.shape[0]
 
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch out"]:
-        return self.head(self.trunk(self.first(jnp.concatenate(inputs, axis=-1))))
+        return self.head(self.trunk(self.first(self.joined(inputs))))
+
+    def joined(self, inputs: Sequence[Float[Array, "*batch _"]]) -> Float[Array, "*batch in"]:
+        """**Raises:** `UserError` if they are not as many numbers as the network was made for."""
+        sizes = [jnp.shape(x)[-1] if jnp.ndim(x) else 0 for x in inputs]
+        if sum(sizes) != self.in_size:
+            given = " + ".join(map(str, sizes))
+            raise UserError(f"A network for {self.in_size} numbers was given {given}.")
+        return jnp.concatenate(inputs, axis=-1)
 
 
 def run_mlps_together(
@@ -109,6 +121,6 @@ def run_mlps_together(
 ) -> list[Array]:
     """As `[network(*x) for network, x in zip(networks, inputs)]`, with the trunks in one scan where
     a kernel can: none may depend on what another gives."""
-    xs = [n.first(jnp.concatenate(x, axis=-1)) for n, x in zip(networks, inputs, strict=True)]
+    xs = [network.first(network.joined(x)) for network, x in zip(networks, inputs, strict=True)]
     xs = run_together([network.trunk for network in networks], xs)
     return [network.head(x) for network, x in zip(networks, xs, strict=True)]
