@@ -14,9 +14,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from crl_eqx.pictures._curve import _curve, _over_seeds
+from crl_eqx.pictures._figure import save, style
 from crl_eqx.run import load_config, read_metrics
-from crl_eqx.run._curve import _curve, _over_seeds
-from crl_eqx.run._figure import save, style
 
 
 OUT = Path(__file__).parent / "pictures" / "new_tasks.png"

@@ -4,7 +4,12 @@ import importlib
 from typing import Any, TYPE_CHECKING
 
 from .._errors import TrainingError as TrainingError
-from ._arrays import refuse_link as refuse_link, require_writable as require_writable
+from ..store import (
+    CheckpointStore as CheckpointStore,
+    load_agent as load_agent,
+    save_agent as save_agent,
+)
+from ..store._files import refuse_link as refuse_link, require_writable as require_writable
 from ._build import (
     check as check,
     check_call as check_call,
@@ -12,11 +17,6 @@ from ._build import (
     make_env as make_env,
     sizes as sizes,
     with_physics as with_physics,
-)
-from ._checkpoint import (
-    CheckpointStore as CheckpointStore,
-    load_agent as load_agent,
-    save_agent as save_agent,
 )
 from ._config import (
     ActingName as ActingName,
@@ -52,7 +52,7 @@ from ._writers import read_metrics as read_metrics
 
 
 if TYPE_CHECKING:
-    from ._pictures import (
+    from ._draw import (
         draw_curve as draw_curve,
         draw_pictures as draw_pictures,
         draw_task as draw_task,
@@ -68,4 +68,4 @@ def __getattr__(name: str) -> Any:
     does."""
     if name not in _PICTURES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("._pictures", __name__), name)
+    return getattr(importlib.import_module("._draw", __name__), name)

@@ -12,7 +12,7 @@ import tyro
 
 from .._errors import UserError
 from ..nn import Kernel, Precision, Remat
-from ._arrays import read_regular, replace_file
+from ..store._files import read_regular, replace_file
 
 
 EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]

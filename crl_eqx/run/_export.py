@@ -12,7 +12,7 @@ from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._fork import not_forked
 from ..envs import AbstractMujocoEnv
-from ._arrays import replace_file
+from ..store._files import replace_file
 
 
 PLATFORMS = ("cpu", "cuda")

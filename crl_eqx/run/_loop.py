@@ -26,7 +26,8 @@ from .._fork import not_forked
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..nn import audit
-from ._arrays import make_writable, refuse_link
+from ..store import CheckpointStore
+from ..store._files import make_writable, refuse_link
 from ._build import (
     check,
     check_compute,
@@ -39,7 +40,6 @@ from ._build import (
     sizes,
     with_physics,
 )
-from ._checkpoint import CheckpointStore
 from ._config import (
     Compute,
     CONFIG,

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from .. import envs
-from ._arrays import read_regular, replace_file
+from ..store._files import read_regular, replace_file
 
 
 PACKAGES = ("crl-eqx", "jax", "jaxlib", "equinox", "optax", "mujoco", "mujoco-mjx", "numpy")

@@ -17,7 +17,7 @@ import msgspec
 from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from ._arrays import read_regular, replace_file
+from ..store._files import read_regular, replace_file
 from ._config import SEEDS
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 from .._errors import UserError
-from ._arrays import own_directory, read_regular, replace_file
+from ..store._files import own_directory, read_regular, replace_file
 from ._config import Config
 
 

@@ -16,7 +16,7 @@ from crl_eqx._rollout import collect, start
 from crl_eqx.envs import randomize
 from crl_eqx.envs._mj import MjSpec
 from crl_eqx.envs._variants import make_variants, SAME
-from crl_eqx.run._scene import Embodied, position_indices
+from crl_eqx.pictures._scene import Embodied, position_indices
 
 
 WORLDS = dict(masses=(0.5, 2.0), friction=(0.4, 1.6), gains=(0.8, 1.2))

@@ -18,7 +18,6 @@ from rich.console import Console
 from crl_eqx import cli, UserError
 from crl_eqx.run import (
     _loop as loop,
-    _manifest as manifest,
     CheckpointStore,
     draw_pictures,
     load_run,
@@ -30,6 +29,7 @@ from crl_eqx.run import (
     trusting,
 )
 from crl_eqx.run._writers import JsonLines
+from crl_eqx.store import _manifest as manifest
 
 from .conftest import tiny
 

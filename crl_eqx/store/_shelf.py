@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from ._arrays import BadFile, sync_directory, Unreadable
+from ._files import BadFile, sync_directory, Unreadable
 from ._manifest import Foreign, Manifest, NAME, read_manifest
 from ._segments import is_segment, Replay
 

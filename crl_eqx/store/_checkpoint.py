@@ -26,16 +26,8 @@ from .._errors import UserError
 from .._fork import not_forked
 from .._replay import TrajectoryBuffer
 from .._train import TrainState, with_actor
-from ._arrays import (
-    BadFile,
-    most_bytes,
-    named,
-    read_tree,
-    refuse_other_than_file,
-    sync_directory,
-    write_synced,
-    write_tree,
-)
+from ._arrays import most_bytes, named, read_tree, write_tree
+from ._files import BadFile, refuse_other_than_file, sync_directory, write_synced
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
 from ._segments import empty_buffer, read_replay, Replay, write_replay
 from ._shelf import Shelf

@@ -10,12 +10,11 @@ from .._env import AbstractGoalEnv
 from .._fork import not_forked
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
-from ._arrays import own_directory, refuse_link, require_writable
+from ..pictures import learning_curve, still as still, trajectories, video, View
+from ..store._files import own_directory, refuse_link, require_writable
 from ._build import make_acting
 from ._config import ActingName, Compute, CONFIG, file_name, load_config
 from ._loop import load_run
-from ._plots import learning_curve, trajectories
-from ._video import still as still, video, View
 from ._writers import read_metrics
 
 

@@ -9,11 +9,10 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from crl_eqx import AbstractGoalEnv, envs, EnvState, UserError
-from crl_eqx.run import _view3d as view3d
-from crl_eqx.run._clips import clips
-from crl_eqx.run._geoms import Geoms, mujoco
-from crl_eqx.run._scene import maze_bounds, Record, record
-from crl_eqx.run._video import still, video
+from crl_eqx.pictures import _view3d as view3d, still, video
+from crl_eqx.pictures._clips import clips
+from crl_eqx.pictures._geoms import Geoms, mujoco
+from crl_eqx.pictures._scene import maze_bounds, Record, record
 
 
 SIZE = (160, 192)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from .._errors import UserError
-from ._arrays import BadFile, FileRecord, read_regular, unusable
+from ._files import BadFile, FileRecord, read_regular, unusable
 from ._segments import Replay
 
 

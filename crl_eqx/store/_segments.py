@@ -18,17 +18,15 @@ from .._replay import BufferState, Step, TrajectoryBuffer
 from .._types import Count
 from ._arrays import (
     as_bytes,
-    BadFile,
-    FileRecord,
     match,
     match_names,
     most_bytes,
     named,
     open_arrays,
     Streamed,
-    sync_directory,
     write_arrays,
 )
+from ._files import BadFile, FileRecord, sync_directory
 
 
 SEGMENT_BYTES = 64 << 20  # a file, and what restoring holds beside the ring

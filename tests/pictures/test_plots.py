@@ -6,9 +6,13 @@ import pytest
 from PIL import Image
 
 from crl_eqx import AbstractGoalEnv, Agent, envs, EnvState
-from crl_eqx.run import _curve as curves, _energy_map as energy_maps
-from crl_eqx.run._plots import learning_curve, trajectories
-from crl_eqx.run._scene import maze_bounds, position_indices, record
+from crl_eqx.pictures import (
+    _curve as curves,
+    _energy_map as energy_maps,
+    learning_curve,
+    trajectories,
+)
+from crl_eqx.pictures._scene import maze_bounds, position_indices, record
 
 
 class Slide(AbstractGoalEnv):

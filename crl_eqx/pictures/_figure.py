@@ -9,7 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ._arrays import unlinked
+from ..store._files import unlinked
 
 
 INK, GREY = "#1f2933", "#5c6773"

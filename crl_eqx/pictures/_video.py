@@ -15,8 +15,8 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._rollout import Policy
 from .._types import PRNGKey
+from ..store._files import unlinked
 from . import _view2d as view2d, _view3d as view3d
-from ._arrays import unlinked
 from ._clips import Clip, clips as make_clips
 from ._geoms import Geoms, goal_radius
 from ._scene import Embodied, first_moment, maze_bounds, record

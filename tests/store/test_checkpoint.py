@@ -20,9 +20,8 @@ from safetensors.numpy import load_file, save_file
 
 from crl_eqx import AbstractGoalEnv, Agent, EnvState, TrainStep
 from crl_eqx._errors import UserError
-from crl_eqx.run import _segments
-from crl_eqx.run._arrays import read_tree, write_tree
-from crl_eqx.run._checkpoint import CheckpointStore, load_agent, save_agent
+from crl_eqx.store import _segments, CheckpointStore, load_agent, save_agent
+from crl_eqx.store._arrays import read_tree, write_tree
 
 
 class Drift(AbstractGoalEnv):
