@@ -10,6 +10,11 @@ from ..store import (
     save_agent as save_agent,
 )
 from ..store._files import refuse_link as refuse_link, require_writable as require_writable
+from ._begin import (
+    check_configuration as check_configuration,
+    load_run as load_run,
+    resumed_config as resumed_config,
+)
 from ._build import (
     check as check,
     check_call as check_call,
@@ -28,20 +33,16 @@ from ._config import (
     save_config as save_config,
     SEEDS as SEEDS,
 )
-from ._export import description as description, export_policy as export_policy
-from ._loop import (
+from ._directory import (
     alone as alone,
-    check_configuration as check_configuration,
     default_run_dir as default_run_dir,
     keep_files as keep_files,
-    load_run as load_run,
-    Outcome as Outcome,
     prepare_run_dir as prepare_run_dir,
-    resumed_config as resumed_config,
-    Run as Run,
-    train as train,
 )
+from ._export import description as description, export_policy as export_policy
+from ._loop import Outcome as Outcome, train as train
 from ._provenance import read_provenance as read_provenance
+from ._run import Run as Run
 from ._trust import (
     remember as remember,
     require_trust as require_trust,

@@ -17,9 +17,9 @@ from rich.console import Console
 
 from crl_eqx import cli, UserError
 from crl_eqx.run import (
-    _loop as loop,
     CheckpointStore,
     draw_pictures,
+    load_config,
     load_run,
     read_metrics,
     Run,
@@ -138,7 +138,7 @@ def test_a_changed_configuration_is_noticed(run_dir, console):
     config["learning"]["logsumexp_penalty"] = 0.3
     (run_dir / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="was changed or damaged since"):
-        train(loop.load_config(run_dir / "config.json"), run_dir, console, resume=True)
+        train(load_config(run_dir / "config.json"), run_dir, console, resume=True)
 
 
 def test_nothing_outside_is_deleted_or_overwritten_through_links(run_dir, console, tmp_path):

@@ -20,7 +20,7 @@ from tensorboardX.proto.event_pb2 import Event
 from crl_eqx import UserError
 from crl_eqx.envs import HoldOut
 from crl_eqx.run import (
-    _loop as loop,
+    _run as run_module,
     CheckpointStore,
     load_config,
     load_run,
@@ -30,8 +30,10 @@ from crl_eqx.run import (
     train,
     TrainingError,
 )
-from crl_eqx.run._loop import crossed, is_enough, Meter, PiecewiseEvaluation
+from crl_eqx.run._loop import crossed, is_enough
+from crl_eqx.run._meter import Meter
 from crl_eqx.run._provenance import record_provenance
+from crl_eqx.run._run import PiecewiseEvaluation
 
 from .conftest import flags, tiny
 
@@ -106,7 +108,7 @@ def test_a_stop_in_the_middle_of_an_evaluation_costs_no_row(tmp_path, console, m
 
             return super().__call__(agent, key, go_on=ask)
 
-    monkeypatch.setattr(loop, "PiecewiseEvaluation", Interrupted)
+    monkeypatch.setattr(run_module, "PiecewiseEvaluation", Interrupted)
     outcomes = [train(tiny(run_dir=run_dir), run_dir, console)]
     while outcomes[-1].exit_code:
         assert (CheckpointStore(run_dir / "checkpoints").metadata() or {})["evaluation_due"]

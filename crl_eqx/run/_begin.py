@@ -1,0 +1,153 @@
+"""Where a run begins: from nothing, or from what an earlier one has left."""
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .._agent import Agent
+from .._errors import UserError
+from .._fork import not_forked
+from .._train import TrainState
+from ..nn import audit
+from ..store._files import refuse_link
+from ._build import (
+    check_compute,
+    with_physics,
+)
+from ._config import (
+    Compute,
+    CONFIG,
+    Config,
+    differences,
+    experiment_checksum,
+    load_config,
+    save_config,
+)
+from ._directory import keep_files
+from ._provenance import record_provenance
+from ._resources import check_resources, estimate
+from ._run import Run
+from ._task_files import FOLDER as TASK_FILES, has_changed, task_file
+from ._trust import (
+    check_same_task,
+    remember,
+    require_trust,
+)
+from ._writers import read_metrics
+
+
+def begin(
+    run: Run, console: Console, *, resume: bool, refill: bool
+) -> tuple[TrainState, dict[str, Any]]:
+    """The state to go on from: restored, or fresh."""
+    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    for name in ("checkpoints", TASK_FILES):
+        refuse_link(run.run_dir / name)
+    if resume:
+        check_configuration(run.store.metadata() or {}, run.run_dir, run.config)
+    abstract = run.abstract()
+    needs = estimate(run.config, run.step, abstract)
+    check_resources(run.config, run.step, needs, run.run_dir)
+    say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
+    say(f"The run {needs}.")
+    if run.regions is not None:
+        share = run.regions.share
+        say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
+    found = None
+    if resume:
+        found = run.store.restore(abstract, run.step.buffer, report=say, refill=refill)
+    if found is not None:
+        _check_same_experiment(found[1], run)
+    if resume and found is None:
+        _check_nothing_lost(run)
+        say("No checkpoint was saved yet: the run starts from its beginning.")
+    save_config(run.config, run.run_dir / CONFIG)
+    if found is None:  # else what the task is has been settled
+        keep_files(run.task, run.run_dir, say)
+    if has_changed(run.config.env, run.run_dir):
+        say(
+            f"`{task_file(run.config.env)}` or a file that it uses has changed: the run goes on "
+            f"with its own copies."
+        )
+    remember(run.config, run.run_dir)
+    about = {"estimate": str(needs)}
+    path = run.run_dir / "provenance.json"
+    record_provenance(path, task=run.config.env, about=about, report=say)
+    if found is None:
+        return run.initial(), {}
+    state, metadata = found
+    if not run.env.resumable:
+        say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
+        state = run.step.restart(state)
+    return state, metadata
+
+
+def _check_nothing_lost(run: Run) -> None:
+    """**Raises:** `UserError` if a run without a checkpoint has metrics of a later step than 0:
+    every run saves one before its first row."""
+    reached = max(
+        (row["env_steps"] for row in read_metrics(run.run_dir / "metrics.jsonl")), default=0
+    )
+    if reached:
+        raise UserError(
+            f"`{run.run_dir}` has metrics of {reached:,} environment steps, and no checkpoint: put "
+            f"its `checkpoints` back, or start a new run elsewhere."
+        )
+
+
+def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
+    """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
+    check_configuration(metadata, run.run_dir, run.config)
+    check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
+
+
+def check_configuration(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
+    """**Raises:** `UserError` if a checkpoint with that metadata was saved under another."""
+    if metadata.get("experiment") not in (None, experiment_checksum(config)):
+        raise UserError(
+            f"`{run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
+            f"changed or damaged since, or they are another run's."
+        )
+
+
+def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
+    """`new`, if it is still the same experiment as `old`.
+
+    **Raises:** `UserError` with the differences if it is not.
+    """
+    old, new = with_physics(old), with_physics(new)
+    changes = differences(old, new)
+    if changes:
+        raise UserError(
+            f"`crl-eqx resume {run_dir}` would change the experiment: {', '.join(changes)}. Only "
+            f"the budget, evaluation, logging and how networks are computed may change; start a "
+            f"new run for the rest."
+        )
+    return new
+
+
+@not_forked
+def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
+    """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
+    which checkpoints it had to skip.
+
+    Its networks are computed as `compute` says, not as the run's configuration does: an agent that
+    a GPU has trained is looked at on a laptop.
+
+    **Raises:** `UserError` if there is no agent, it cannot be computed so, or its configuration
+    is not what it was saved under.
+    """
+    config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
+    require_trust(config, run_dir)
+    check_compute(config)
+    run, skipped = Run(config, run_dir), []
+    check_configuration(run.store.metadata() or {}, run_dir, config)
+    agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
+    if agent is None:
+        raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")
+    for sentence in skipped:
+        print(sentence, file=sys.stderr)
+    return run, agent

@@ -1,0 +1,65 @@
+"""The directory of a run: made, held by one process alone, and furnished with its task."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+from .._errors import UserError
+from ..store._files import make_writable, refuse_link
+from ._build import (
+    make_task,
+)
+from ._config import (
+    CONFIG,
+    Config,
+    file_name,
+    SEEDS,
+)
+from ._task_files import keep_task
+
+
+def default_run_dir(config: Config) -> Path:
+    return Path("runs") / f"{file_name(config.env)}_depth{config.network.depth}"
+
+
+def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
+    """Makes a directory for a new run, one of several `within` another.
+
+    **Raises:** `UserError` if it cannot be made, is in use, or leads out of the other.
+    """
+    if within is not None:
+        refuse_link(run_dir)
+    try:
+        if any((run_dir / name).exists() for name in (CONFIG, SEEDS)):
+            raise UserError(
+                f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume "
+                f"{run_dir}`, or name another directory."
+            )
+        for name in ("metrics.jsonl", "checkpoints"):
+            if os.path.lexists(run_dir / name):
+                raise UserError(
+                    f"`--run-dir {run_dir}` holds `{name}` of a run without its {CONFIG}: name "
+                    f"another directory."
+                )
+        make_writable(run_dir)
+    except OSError as error:
+        raise UserError(f"`--run-dir {run_dir}` cannot be written: {error.strerror}.") from error
+
+
+def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
+    """A copy of the files of a task of one's own in `run_dir`."""
+    if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
+        say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
+
+
+@contextlib.contextmanager
+def alone(run_dir: Path) -> Iterator[None]:
+    """Holds a lock that the system drops when the process ends, however it ends."""
+    try:
+        with filelock.FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(f"`{run_dir}` is in use: another process trains in it.") from error

@@ -1,0 +1,216 @@
+"""One seed's run: what is played, learnt and measured, without an effect outside of it."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .. import envs
+from .._agent import Agent
+from .._diagnose import diagnose, VERDICTS
+from .._env import AbstractGoalEnv
+from .._errors import TrainingError, UserError
+from .._evaluate import begin, go_on, UnderWay
+from .._train import Acting, TrainState, TrainStep
+from .._types import PRNGKey
+from ..store import CheckpointStore
+from ._build import (
+    check,
+    make_acting,
+    make_agent,
+    make_env,
+    make_regions,
+    make_train_step,
+    sizes,
+)
+from ._config import (
+    Config,
+    experiment_checksum,
+)
+from ._task_files import kept_task
+from ._trust import (
+    fingerprint,
+)
+
+
+def run_key(seed: int, purpose: str):
+    """Independent keys of one seed; evaluations do not disturb the training's."""
+    purposes = ("agent", "train", "evaluate", "diagnose")
+    return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))
+
+
+# The state is donated, and so updated in place; the step, which holds the environment, is not.
+_collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
+_train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
+_begin_episodes = eqx.filter_jit(begin)
+
+
+@eqx.filter_jit
+def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
+    return go_on(acting(agent), env, under_way, keys)[0]
+
+
+@eqx.filter_jit
+def _summary(under_way: UnderWay):
+    return under_way.evaluation().summary()
+
+
+@eqx.filter_jit
+def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
+    batch_key, loss_key = jax.random.split(key)
+    size = (min(step.batch_size, 256),)
+    batch = step.buffer.sample(state.buffer, size, discount=step.discount, key=batch_key)
+    goals = step.env.achieved_goal
+    return diagnose(state.agent, batch, objective=step.objective, achieved_goal=goals, key=loss_key)
+
+
+def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
+    """**Raises:** `UserError` where training's options make a task that the agent is not for."""
+    if sizes(training) != sizes(env):
+        words = " ".join(config.task.train_env_option)
+        raise UserError(
+            f"`--train-env-option {words}` trains on state, action and goal sizes "
+            f"{sizes(training)}, and is evaluated on {sizes(env)}: say `--env-option`."
+        )
+
+
+class PiecewiseEvaluation:
+    """[`crl_eqx.evaluate`][] in some twenty calls, between which it can be left."""
+
+    def __init__(self, acting: Acting, env: AbstractGoalEnv, num_episodes: int):
+        steps = env.episode_length
+        self._acting, self._env, self._num_episodes, self._steps = acting, env, num_episodes, steps
+        self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
+
+    def __call__(
+        self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
+    ) -> dict[str, float] | None:
+        """The summary, or None if `go_on`, told the share that is done, said no."""
+        under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
+        for done in range(0, self._steps, self._piece):
+            if not go_on(done / self._steps):
+                return None
+            piece = keys[done : done + self._piece]
+            under_way = _play(self._acting, agent, self._env, under_way, piece)
+            jax.block_until_ready(under_way)
+        return {name: float(value) for name, value in _summary(under_way).items()}
+
+
+class Run:
+    """One seed's run: its objects, its directory, and the compiled functions."""
+
+    def __init__(self, config: Config, run_dir: Path):
+        check(config)
+        self.config, self.run_dir = config, run_dir
+        self.seed = config.seed[0]
+        self.task = dataclasses.replace(config, env=kept_task(config.env, run_dir))
+        """The configuration by which tasks are made: where the run has a copy of the task's files,
+        it names that."""
+        self.env = make_env(self.task)
+        self.regions = make_regions(self.task)
+        training = self.env
+        if config.task.train_env_option or self.regions is not None:
+            training = make_env(self.task, training=True, regions=self.regions)
+        _check_same_sizes(training, self.env, config)
+        self.step = make_train_step(config, training)
+        self.store = CheckpointStore(
+            run_dir / "checkpoints",
+            keep=config.logging.keep_checkpoints,
+            replay=config.logging.save_replay,
+        )
+        self._evaluators = self._make_evaluators()
+        self._compiled: set[str] = set()
+        self._has_futures = False
+
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint keeps of what it is a checkpoint of."""
+        task = fingerprint(self.config.env, self.run_dir, self.env)
+        return {"experiment": experiment_checksum(self.config), "task": task}
+
+    def initial(self) -> TrainState:
+        agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
+        return self.step.init(agent, key=run_key(self.seed, "train"))
+
+    def abstract(self) -> TrainState:
+        """The state's shapes, without its arrays."""
+        return eqx.filter_eval_shape(self.initial)
+
+    def _make_evaluators(self) -> dict[str, PiecewiseEvaluation]:
+        evaluation = self.config.evaluation
+        acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
+        splits = {"eval": self.env}
+        if self.regions is not None:
+            for goals in ("seen", "unseen"):
+                splits[f"eval_{goals}"] = make_env(self.task, regions=self.regions, goals=goals)
+        far = envs.eval_split(self.config.env)
+        if evaluation.eval_split and far is not None:
+            try:
+                splits["eval_split"] = make_env(self.task, far)
+            except UserError as error:
+                raise UserError(
+                    f"{error} This is about the task's far goals, {far}: `--no-eval-split` "
+                    f"leaves them out."
+                ) from error
+
+        return {
+            name: PiecewiseEvaluation(acting, env, evaluation.eval_episodes)
+            for name, env in splits.items()
+        }
+
+    def prefilling(self, state: TrainState) -> bool:
+        """Whether the replay still holds too little to learn from: at the beginning, and again
+        after resuming a run whose replay was not saved."""
+        return int(state.buffer.inserted) < self.step.prefill_unrolls * self.step.unroll_length
+
+    def advance(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """One unroll, with updates once the prefill is over."""
+        if self.prefilling(state):
+            state, counts = _collect(self.step, state)
+            return state, dataclasses.asdict(counts)
+        self._require_futures(state)
+        return _train(self.step, state)
+
+    def _require_futures(self, state: TrainState) -> None:
+        """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""
+        if not self._has_futures and not bool(self.step.buffer.can_sample(state.buffer)):
+            raise TrainingError(
+                f"None of the {int(state.env_steps):,} steps collected has a later one in its own "
+                f"episode: every episode of {self.config.env} ends after one step, and there is "
+                f"nothing to learn from."
+            )
+        self._has_futures = True
+
+    def phase(self, name: str) -> str:
+        """`name`, or "compiling" the first time that it is entered."""
+        first = name not in self._compiled
+        self._compiled.add(name)
+        return "compiling" if first else name
+
+    def evaluations(
+        self, agent: Agent, env_steps: int, *, go_on: Callable[[float], bool]
+    ) -> dict[str, float] | None:
+        """Every split's metrics, from keys that only the seed and the step count fix; None if
+        `go_on`, which is asked again and again and told the share that is done, said no."""
+        key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
+        row: dict[str, float] = {}
+        for number, (split, evaluator) in enumerate(self._evaluators.items()):
+            share = lambda part, number=number: (number + part) / len(self._evaluators)
+            metrics = evaluator(agent, key, go_on=lambda part, share=share: go_on(share(part)))
+            if metrics is None:
+                return None
+            row |= {f"{split}/{name}": value for name, value in metrics.items()}
+        return row
+
+    def diagnostics(self, state: TrainState, env_steps: int) -> dict[str, Any]:
+        key = jax.random.fold_in(run_key(self.seed, "diagnose"), env_steps)
+        rows = {name: np.asarray(value) for name, value in _diagnose(self.step, state, key).items()}
+        verdict = VERDICTS[int(rows.pop("verdict"))]
+        return {"health/verdict": verdict} | {
+            f"health/{name}": value.tolist() for name, value in rows.items()
+        }
