@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 import crl_eqx as crl
 from crl_eqx import envs
-from crl_eqx.run import load_agent, save_agent
+from crl_eqx.store import load_agent, save_agent
 
 
 def new_agent(env, seed: int) -> crl.Agent:

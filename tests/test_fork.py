@@ -9,7 +9,7 @@ import os, sys, traceback
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 import crl_eqx
-from crl_eqx import envs, run
+from crl_eqx import envs, run, store
 
 key = jax.random.key(0)
 env = envs.make("point_u_maze", physics="native")
@@ -45,8 +45,8 @@ calls = {
     "init_optimizers": lambda: crl_eqx.init_optimizers(crl_eqx.adams(), agent),
     "train": lambda: run.train(run.Config()),
     "load_run": lambda: run.load_run(Path("x")),
-    "save_agent": lambda: run.save_agent("x", agent),
-    "load_agent": lambda: run.load_agent("x", agent),
+    "save_agent": lambda: store.save_agent("x", agent),
+    "load_agent": lambda: store.load_agent("x", agent),
     "export_policy": lambda: run.export_policy(agent, env, Path("x"), {}),
     "draw_pictures": lambda: run.draw_pictures(Path("x")),
 }

@@ -10,7 +10,7 @@ import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
 import crl_eqx
 from crl_eqx import energy, envs, nn
 from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize
-from crl_eqx.run import load_agent, save_agent
+from crl_eqx.store import load_agent, save_agent
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 
 key = jax.random.key(0)

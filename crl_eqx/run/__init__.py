@@ -4,11 +4,7 @@ import importlib
 from typing import Any, TYPE_CHECKING
 
 from .._errors import TrainingError as TrainingError
-from ..store import (
-    CheckpointStore as CheckpointStore,
-    load_agent as load_agent,
-    save_agent as save_agent,
-)
+from ..store import CheckpointStore as CheckpointStore
 from ..store._files import refuse_link as refuse_link, require_writable as require_writable
 from ._begin import (
     check_configuration as check_configuration,

@@ -268,7 +268,7 @@ def _agent_of(checkpoint: Path, like: Agent) -> Agent:
 
 @not_forked
 def save_agent(path: Path | str, agent: Agent) -> None:
-    """Writes an agent's weights as one safetensors file; [`crl_eqx.run.load_agent`][] reads them.
+    """Writes an agent's weights as one safetensors file; [`crl_eqx.store.load_agent`][] reads them.
 
     **Raises:** `UserError` if it cannot be written.
     """
