@@ -64,12 +64,11 @@ def require_flag(value: Any, call: str) -> None:
 
 def require_key(key: Any, call: str) -> None:
     """**Raises:** `UserError` unless `key`, which its user gave to `call`, is one random key."""
-    dtype = getattr(key, "dtype", None)
+    dtype, axes = getattr(key, "dtype", None), getattr(key, "ndim", None)
     typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
-    if not typed or key.shape:
-        legacy = dtype == np.uint32 and np.ndim(key) == 1
-        if not legacy:
-            raise UserError(f"`{call}` needs one random key, such as `key=jax.random.key(0)`.")
+    legacy = dtype == np.uint32  # `jax.random.PRNGKey`, whose numbers are one axis
+    if not (typed and axes == 0) and not (legacy and axes == 1):
+        raise UserError(f"`{call}` needs one random key, such as `key=jax.random.key(0)`.")
 
 
 def require_kind(value: Any, kind: Any, call: str, example: str) -> None:

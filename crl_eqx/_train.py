@@ -261,15 +261,17 @@ class TrainStep(eqx.Module):
     def _check_agent(self, agent: Agent) -> None:
         env = self.env
         state, goal = jnp.zeros((1, env.state_size)), jnp.zeros((1, env.goal_size))
-        action = jnp.zeros((1, env.action_size))
         call = f"`TrainStep.init({type(agent).__name__}(...))`"
+
+        def act():
+            action = agent.act(state, goal)
+            return action, agent.critic(state, action, goal)
+
         try:
-            energy = lambda: agent.critic(state, agent.act(state, goal), goal)
-            acts = eqx.filter_eval_shape(lambda: agent.act(state, goal)).shape == action.shape
-            eqx.filter_eval_shape(energy)
+            action, _ = eqx.filter_eval_shape(act)
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{call} needs an agent for this task: {first_line(error)}") from error
-        if not acts:
+        if action.shape != (1, env.action_size):
             raise UserError(f"{call} needs an agent that acts with {env.action_size} numbers.")
 
     @property

@@ -81,13 +81,8 @@ class CheckpointStore:
     def damaged(self) -> dict[Path, str]:
         """Checkpoints that are present and not good, and why, as far as that shows without reading
         their arrays."""
-        found = {}
-        for path in self._shelf.entries():
-            try:
-                self._shelf.examine(path)
-            except BadFile as error:
-                found[path] = str(error)
-        return found
+        examined = self._shelf.examined().items()
+        return {path: str(why) for path, why in examined if isinstance(why, BadFile)}
 
     def metadata(self) -> dict[str, Any] | None:
         """What the newest checkpoint with a good manifest was saved with, whether or not its arrays

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 from ._files import BadFile, sync_directory, Unreadable
@@ -43,17 +42,20 @@ class Shelf:
         manifest.check_sizes(path, self.segments)
         return manifest
 
+    def examined(self) -> dict[Path, Manifest | BadFile]:
+        """What each is, or why it is not good, without reading its arrays; oldest first."""
+
+        def look(path: Path) -> Manifest | BadFile:
+            try:
+                return self.examine(path)
+            except BadFile as error:
+                return error
+
+        return {path: look(path) for path in self.entries()}
+
     def good(self) -> dict[Path, Manifest]:
         """Those that look good without reading their arrays, oldest first."""
-
-        def examined() -> Iterator[tuple[Path, Manifest]]:
-            for path in self.entries():
-                try:
-                    yield path, self.examine(path)
-                except BadFile:
-                    continue
-
-        return dict(examined())
+        return {path: m for path, m in self.examined().items() if isinstance(m, Manifest)}
 
     def temporary(self) -> Path:
         """A new directory, in which a checkpoint is written."""
