@@ -14,7 +14,7 @@ NEWER = $(foreach v,14 13 12,python3.$(v) $(wildcard $(HOME)/.pyenv/versions/3.$
 AOT := .venv-aot
 PROGRAMS ?=
 
-.PHONY: demo test slow soak next newest aot lint types layers check clean
+.PHONY: demo test slow soak next newest aot lint types layers check name clean
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -97,6 +97,15 @@ layers: $(VENV)/.ready
 	$(BIN)/lint-imports
 
 check: lint types layers
+
+# Before a release: whatever the index holds under our name must be a version that we have tagged.
+# That it knows NumPy tells a name that is free from an index that is away.
+name: $(VENV)/.ready
+	@$(BIN)/pip index versions numpy >/dev/null 2>&1 || { echo "the package index cannot be asked"; exit 2; }
+	@found=$$($(BIN)/pip index versions crl-eqx 2>/dev/null | sed -n 's/^Available versions: //p' | tr -d ,); \
+	for v in $$found; do git rev-parse -q --verify "refs/tags/v$$v" >/dev/null || \
+	  { echo "crl-eqx $$v on the index is not ours: there is no tag v$$v"; exit 2; }; done; \
+	echo "crl-eqx: $${found:-the name is free}"
 
 clean:
 	rm -rf $(VENV) $(NEXT) $(NEWEST) $(AOT) dist
