@@ -104,7 +104,7 @@ def _norm_swish(width: int):
         import jax
         import jax.numpy as jnp
 
-        from crl_eqx.kernels import norm_swish
+        from crl_eqx.kernels.experimental import norm_swish
 
         shape = lambda *sizes: jax.ShapeDtypeStruct(sizes, jnp.float32)
         run = lambda *args: jnp.sum(jnp.square(norm_swish(*args, implementation="triton")))

@@ -29,8 +29,8 @@ from _machine import write
 from _measure import wide_console
 
 from crl_eqx import envs
-from crl_eqx.envs._humanoid_body import JOINTS, LAYOUT as HUMANOID
-from crl_eqx.envs.ant_push import AntPush
+from crl_eqx.envs._bodies._humanoid_body import JOINTS, LAYOUT as HUMANOID
+from crl_eqx.envs.tasks.ant_push import AntPush
 
 
 def representative(names: tuple[str, ...]) -> list[str]:

@@ -3,14 +3,14 @@
 if not __name__.startswith("crl_eqx."):
     raise ImportError("Write `import crl_eqx.envs`: a second copy would not know the first.")
 
-from ._ant_body import ant_robot as ant_robot, AntEnds as AntEnds, AntTorque as AntTorque
-from ._gymnasium import gymnasium_packages as gymnasium_packages, is_gymnasium as is_gymnasium
-from ._hold_out import hold_out as hold_out, HoldOut as HoldOut
-from ._humanoid_body import (
+from ._bodies._ant_body import ant_robot as ant_robot, AntEnds as AntEnds, AntTorque as AntTorque
+from ._bodies._humanoid_body import (
     humanoid_robot as humanoid_robot,
     HumanoidEnds as HumanoidEnds,
     HumanoidTorque as HumanoidTorque,
 )
+from ._gymnasium import gymnasium_packages as gymnasium_packages, is_gymnasium as is_gymnasium
+from ._hold_out import hold_out as hold_out, HoldOut as HoldOut
 from ._maze import Maze as Maze
 from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv, model_checksum as model_checksum
 from ._options import annotation_in_words as annotation_in_words

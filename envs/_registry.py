@@ -18,21 +18,21 @@ from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv, LONGEST
 from ._options import options_of, read_options, require_known
 from ._own import is_own, own_builder
-from .ant import Ant
-from .ant_ball import AntBall
-from .ant_maze import AntMaze
-from .ant_maze_gen import AntMazeGen
-from .ant_push import AntPush
-from .arm_binpick import ArmBinpick
-from .arm_grasp import ArmGrasp
-from .arm_push import ArmPush
-from .arm_reach import ArmReach
-from .cheetah import Cheetah
-from .humanoid import Humanoid
-from .humanoid_maze import HumanoidMaze
-from .point_maze import PointMaze
-from .pusher import Pusher
-from .reacher import Reacher
+from .tasks.ant import Ant
+from .tasks.ant_ball import AntBall
+from .tasks.ant_maze import AntMaze
+from .tasks.ant_maze_gen import AntMazeGen
+from .tasks.ant_push import AntPush
+from .tasks.arm_binpick import ArmBinpick
+from .tasks.arm_grasp import ArmGrasp
+from .tasks.arm_push import ArmPush
+from .tasks.arm_reach import ArmReach
+from .tasks.cheetah import Cheetah
+from .tasks.humanoid import Humanoid
+from .tasks.humanoid_maze import HumanoidMaze
+from .tasks.point_maze import PointMaze
+from .tasks.pusher import Pusher
+from .tasks.reacher import Reacher
 
 
 def _layouts(*mazes: str) -> list[str]:

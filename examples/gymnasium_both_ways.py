@@ -54,11 +54,12 @@ def learn() -> None:
 
 
 def give() -> None:
-    env = ToGymnasium("point_u_maze")
+    task = crl.envs.make("point_u_maze")
+    env = ToGymnasium(task)
     check_env(env, skip_render_check=True)
     observation, info = env.reset(seed=0)
     print(f"a maze as a gymnasium.Env, seen as {', '.join(observation)}; {info}")
-    envs = ToGymnasiumVector("point_u_maze", 4)
+    envs = ToGymnasiumVector(task, 4)
     envs.reset(seed=0)
     observation, rewards, *_ = envs.step(envs.action_space.sample())
     shape = observation["observation"].shape

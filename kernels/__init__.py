@@ -10,7 +10,6 @@ from ._platform import platform as platform
 from ._precision import check_precision as check_precision, Precision as Precision
 from ._scan import check_remat as check_remat, Remat as Remat, scan_blocks as scan_blocks
 from ._unsupported import UnsupportedError as UnsupportedError
-from .norm_swish import norm_swish as norm_swish
 from .residual_tower import (
     check_implementation as check_implementation,
     choose as choose,

@@ -15,6 +15,7 @@ from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 
 key = jax.random.key(0)
 env = envs.make("reacher", physics="native")
+REACHER = env
 agent = crl_eqx.Agent.create(env, depth=4, width=8, key=key)
 rows = np.zeros((2, 5, 3))
 data = crl_eqx.Trajectories(rows)
@@ -123,10 +124,11 @@ calls = [
     (lambda: own(joints=(), goal_indices=3), "goal_indices=3"),
     (lambda: GymnasiumGoalEnv(pendulum, **gym), "needs a name, or a function"),
     (lambda: many(lambda: pendulum), "makes a new environment at every call"),
-    (lambda: ToGymnasium(3), "`3` is no task"),
-    (lambda: started(ToGymnasium("reacher")).step(np.zeros(3)), "needs numbers of shape (2,)"),
-    (lambda: started(ToGymnasium("reacher")).step("x"), "`step('x')`"),
-    (lambda: started(ToGymnasiumVector("reacher", 2)).step(np.zeros(2)), "of shape (2, 2)"),
+    (lambda: ToGymnasium(3), "`ToGymnasium(3)` needs a task"),
+    (lambda: ToGymnasium("ant"), "`ToGymnasium('ant')` needs a task, as `crl_eqx.envs"),
+    (lambda: started(ToGymnasium(REACHER)).step(np.zeros(3)), "needs numbers of shape (2,)"),
+    (lambda: started(ToGymnasium(REACHER)).step("x"), "`step('x')`"),
+    (lambda: started(ToGymnasiumVector(REACHER, 2)).step(np.zeros(2)), "of shape (2, 2)"),
     (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(achieved_goal=[0.5])), "achieved_goal=[0.5]"),
     (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(achieved_goal=["0"])), "achieved_goal=['0']"),
     (lambda: GymnasiumGoalEnv(Pendulum, **gym, state=0), "state=0"),
@@ -165,7 +167,7 @@ calls = [
     (lambda: save_agent("", agent), "save_agent("),
     (lambda: save_agent("a\0b", agent), "the path of a file"),
     (lambda: load_agent(3, agent), "load_agent(3)"),
-    (lambda: ToGymnasiumVector("ant", 2.0), "num_envs=2.0"),
+    (lambda: ToGymnasiumVector(REACHER, 2.0), "num_envs=2.0"),
 ]
 for i, (call, words) in enumerate(calls):
     try:

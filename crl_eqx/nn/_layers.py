@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
-from ..kernels.norm_swish import unit
+from ..kernels._norm_swish import unit
 from ._activations import activate, Activation, as_stored
 
 

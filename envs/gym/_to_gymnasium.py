@@ -10,21 +10,17 @@ from jaxtyping import Float
 
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
-from ..._fork import is_lost, not_forked
-from .._registry import make
+from ..._fork import not_forked
 
 
 Observation = dict[str, Any]
-
-_SPACES: dict[str, tuple[gymnasium.Space, gymnasium.Space]] = {}
-"""Of the tasks made so far: what a forked worker can still say of them."""
 
 
 class ToGymnasium(gymnasium.Env):
     """A task as a `gymnasium.Env` with the observations of a goal environment.
 
     ```python
-    env = ToGymnasium("ant")
+    env = ToGymnasium(crl_eqx.envs.make("ant"))
     observation, info = env.reset(seed=0)
     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
     ```
@@ -37,31 +33,27 @@ class ToGymnasium(gymnasium.Env):
 
     **Arguments:**
 
-    - `task`: a name, or a task.
+    - `task`: as `crl_eqx.envs.make` gives. Workers of an `AsyncVectorEnv` share it if it is made
+        outside the function that they call.
     - `reward_type`: default `"sparse"` for a task with a `threshold`.
-    - `options`: of the task, if it is named.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
 
     def __init__(
         self,
-        task: str | AbstractGoalEnv,
+        task: AbstractGoalEnv,
         *,
         reward_type: Literal["sparse", "dense"] | None = None,
-        **options: Any,
     ):
+        # Nothing is computed here: a forked worker of `AsyncVectorEnv` tells its parent only what
+        # goes wrong in `reset`.
+        require_task(task, "ToGymnasium")
         self.render_mode = None
-        known = f"{task!r}, {options!r}"
-        if is_lost() and known in _SPACES:
-            # A worker of `AsyncVectorEnv` tells its parent only what goes wrong from here on.
-            self.observation_space, self.action_space = _SPACES[known]
-            return
-        self.task = task_of(task, options)
+        self.task = task
         self.reward = Reward(self.task, reward_type)
         self.observation_space = observation_space(self.task)
         self.action_space = action_space(self.task)
-        _SPACES[known] = self.observation_space, self.action_space
         self._reset = jax.jit(lambda key: self._seen(self.task.reset(key=key)))
         self._step = jax.jit(lambda moment, action: self._seen(self.task.step(moment, action)))
         self._moment: EnvState | None = None
@@ -135,14 +127,12 @@ def numbers_of(action: Any, space: gymnasium.Space) -> Float[np.ndarray, "*shape
     return numbers
 
 
-def task_of(task: str | AbstractGoalEnv, options: dict[str, Any]) -> AbstractGoalEnv:
-    if isinstance(task, str):
-        return make(task, **options)
-    if not isinstance(task, AbstractGoalEnv):
-        raise UserError(f"`{task!r}` is no task: give a name, or what `make` gives.")
-    if options:
-        raise UserError(f"`{next(iter(options))}=...` is an option of a task that is named.")
-    return task
+def require_task(task: Any, owner: str) -> None:
+    """**Raises:** `UserError` unless it is a task; a name is not one yet."""
+    if isinstance(task, AbstractGoalEnv):
+        return
+    name = repr(task) if isinstance(task, str) else "'ant'"
+    raise UserError(f"`{owner}({task!r})` needs a task, as `crl_eqx.envs.make({name})` gives.")
 
 
 def observation_space(task: AbstractGoalEnv) -> gymnasium.Space:

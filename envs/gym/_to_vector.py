@@ -24,8 +24,8 @@ from ._to_gymnasium import (
     Observation,
     observation_space,
     observe,
+    require_task,
     Reward,
-    task_of,
 )
 
 
@@ -43,7 +43,7 @@ class ToGymnasiumVector(VectorEnv):
 
     **Arguments:**
 
-    - `task`, `reward_type`, `options`: as for `ToGymnasium`.
+    - `task`, `reward_type`: as for `ToGymnasium`.
     - `num_envs`: how many.
     - `autoreset_mode`: default `NEXT_STEP`, as Gymnasium's.
     """
@@ -51,15 +51,15 @@ class ToGymnasiumVector(VectorEnv):
     @not_forked
     def __init__(
         self,
-        task: str | AbstractGoalEnv,
+        task: AbstractGoalEnv,
         num_envs: int,
         *,
         reward_type: Literal["sparse", "dense"] | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-        **options: Any,
     ):
         require_count(num_envs, f"ToGymnasiumVector(num_envs={num_envs!r})")
-        self.task, self.num_envs = task_of(task, options), num_envs
+        require_task(task, "ToGymnasiumVector")
+        self.task, self.num_envs = task, num_envs
         self.reward = Reward(self.task, reward_type)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}

@@ -65,7 +65,7 @@ def _triton(x, params, options):
 
 
 def _mosaic(x, params, options):
-    mosaic = import_pallas(f"{__package__}._mosaic", "`implementation='mosaic'`")
+    mosaic = import_pallas("crl_eqx.kernels.experimental.tower_mosaic", "`implementation='mosaic'`")
     return with_passes((x, params), mosaic.passes())
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._norm_swish import norm_swish, through_norm_swish
 from .._precision import dot, einsum, Precision, rounded
-from ..norm_swish import reference as norm_swish, through_norm_swish
 from ._reference import layers, TowerParams
 from ._vjp import Kept, parameter_gradient, Passes
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float
 
+from .._norm_swish import norm_swish
 from .._precision import dot, Precision
-from ..norm_swish import reference as norm_swish
 
 
 LAYERS_PER_BLOCK = 4

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 
+from .._norm_swish import EPSILON
 from .._padding import padded_to
 from .._precision import Precision
-from ..norm_swish import EPSILON
 from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
 from ._vjp import Kept, parameter_gradient, Passes
 

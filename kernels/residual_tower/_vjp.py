@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._norm_swish import through_norm_swish
 from .._precision import einsum, Precision
-from ..norm_swish import through_norm_swish
 from ._reference import BIAS, OFFSET, rows, SCALE, TowerParams
 
 

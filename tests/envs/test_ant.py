@@ -6,7 +6,7 @@ import pytest
 
 from crl_eqx import envs
 from crl_eqx._errors import UserError
-from crl_eqx.envs._ant_body import LAYOUT, TOUCHES_WALLS
+from crl_eqx.envs._bodies._ant_body import LAYOUT, TOUCHES_WALLS
 from crl_eqx.envs._names import qpos_indices
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from crl_eqx import envs
 from crl_eqx._errors import UserError
-from crl_eqx.envs.ant_maze_gen import AntMazeGen
+from crl_eqx.envs.tasks.ant_maze_gen import AntMazeGen
 
 
 def make(name) -> AntMazeGen:

@@ -9,7 +9,7 @@ import numpy as np
 
 from crl_eqx import envs
 from crl_eqx.envs._names import qpos_indices, qvel_indices
-from crl_eqx.envs.ant_push import GOALS, MAZE
+from crl_eqx.envs.tasks.ant_push import GOALS, MAZE
 
 
 def draws(env, n=10_000):

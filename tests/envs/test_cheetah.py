@@ -5,7 +5,7 @@ import pytest
 
 from crl_eqx import envs
 from crl_eqx._errors import UserError
-from crl_eqx.envs.cheetah import LAYOUT
+from crl_eqx.envs.tasks.cheetah import LAYOUT
 
 
 def test_a_dropped_cheetah_stands_and_comes_to_rest(play):

@@ -9,7 +9,7 @@ import pytest
 
 from crl_eqx import envs
 from crl_eqx._errors import UserError
-from crl_eqx.envs._humanoid_body import ARM, BODIES, LAYOUT, TOUCHES_WALLS
+from crl_eqx.envs._bodies._humanoid_body import ARM, BODIES, LAYOUT, TOUCHES_WALLS
 
 
 mj: Any = mujoco  # type checkers cannot see into its compiled parts

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
-from crl_eqx.envs.point_maze import PointMaze
+from crl_eqx.envs.tasks.point_maze import PointMaze
 
 
 def point_maze(maze="u") -> PointMaze:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
-from crl_eqx.envs.pusher import LAYOUT
+from crl_eqx.envs.tasks.pusher import LAYOUT
 
 
 mj: Any = mujoco  # type checkers cannot see into its compiled parts

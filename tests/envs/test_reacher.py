@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 
 from crl_eqx import envs
-from crl_eqx.envs.reacher import LAYOUT
+from crl_eqx.envs.tasks.reacher import LAYOUT
 
 
 mj: Any = mujoco  # type checkers cannot see into its compiled parts

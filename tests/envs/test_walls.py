@@ -9,9 +9,9 @@ import pytest
 from crl_eqx.envs import ant_maze, humanoid_maze, Maze
 from crl_eqx.envs._maze import MAZES
 from crl_eqx.envs._names import qvel_indices
-from crl_eqx.envs.ant_maze import AntMaze
-from crl_eqx.envs.humanoid_maze import HumanoidMaze
-from crl_eqx.envs.point_maze import PointMaze
+from crl_eqx.envs.tasks.ant_maze import AntMaze
+from crl_eqx.envs.tasks.humanoid_maze import HumanoidMaze
+from crl_eqx.envs.tasks.point_maze import PointMaze
 
 
 LAYOUTS = [layout for layout in MAZES if not layout.endswith("_eval")]

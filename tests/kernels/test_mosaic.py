@@ -30,7 +30,7 @@ INTERPRETED = [
 def interpreted():
     import jax.experimental.pallas.mosaic_gpu as plgpu
 
-    from crl_eqx.kernels.residual_tower._mosaic import passes
+    from crl_eqx.kernels.experimental.tower_mosaic import passes
 
     detect = plgpu.InterpretGPUParams(detect_races=True)
     return lambda x, params: with_passes((x, params), passes(interpret=detect))
@@ -67,7 +67,7 @@ def test_under_vmap_over_seeds():
 @interpreted_only
 def test_a_race_would_be_seen(capfd, monkeypatch):
     """Without waiting for what still leaves shared memory, it is overwritten."""
-    from crl_eqx.kernels.residual_tower import _mosaic
+    from crl_eqx.kernels.experimental import tower_mosaic as _mosaic
 
     wait = _mosaic.plgpu.wait_smem_to_gmem
     at_the_end = lambda n, wait_read_only=False: None if wait_read_only else wait(n)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.kernels import norm_swish, UnsupportedError
-from crl_eqx.kernels.norm_swish import reference, through_norm_swish
-from crl_eqx.kernels.norm_swish._triton import norm_swish as triton
-from crl_eqx.kernels.norm_swish.cases import CASES
+from crl_eqx.kernels import UnsupportedError
+from crl_eqx.kernels._norm_swish import norm_swish as reference, through_norm_swish
+from crl_eqx.kernels.experimental import norm_swish
+from crl_eqx.kernels.experimental.norm_swish._triton import norm_swish as triton
+from crl_eqx.kernels.experimental.norm_swish.cases import CASES
 
 from .towers import distance, GPU, weighed
 

@@ -290,7 +290,7 @@ def test_a_bit_in_what_all_checkpoints_share_costs_the_replay_and_not_the_run(
 def test_observations_that_are_no_numbers_stop_the_run_before_they_are_saved(
     run_dir, console, monkeypatch
 ):
-    from crl_eqx.envs.point_maze import PointMaze
+    from crl_eqx.envs.tasks.point_maze import PointMaze
 
     real = PointMaze.observe
     turns_nan = lambda env, physics: jnp.where(jnp.abs(real(env, physics)) > 0, jnp.nan, 0.0)

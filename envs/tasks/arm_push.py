@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import Action, Flag, Goal, PRNGKey, State
-from ._arm_body import add_cube, ArmBody, CubeState, HALF, in_reach, OPEN, Square
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never, with_height
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._redraw import redraw
-from ._scene import add_target, load_asset
+from ..._types import Action, Flag, Goal, PRNGKey, State
+from .._bodies._arm_body import add_cube, ArmBody, CubeState, HALF, in_reach, OPEN, Square
+from .._layout import Layout
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, never, with_height
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._redraw import redraw
+from .._scene import add_target, load_asset
 
 
 LAYOUT = CubeState()

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._errors import UserError
-from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import (
+from ..._errors import UserError
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._ant_body import (
     ant_robot,
     ant_spec,
     AntBody,
@@ -19,11 +19,11 @@ from ._ant_body import (
     LAYOUT,
     TOUCHES_WALLS,
 )
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target, add_walls
+from .._layout import Layout
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target, add_walls
 from .ant_maze import HEIGHT, NEAR_WALLS, SCALE
 
 

@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._humanoid_body import (
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._humanoid_body import (
     GOAL,
     humanoid_robot,
     humanoid_spec,
@@ -18,11 +18,11 @@ from ._humanoid_body import (
     TARGET_HEIGHT,
     TOUCHES_WALLS,
 )
-from ._layout import Layout
-from ._maze import Cell, Maze
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target, add_walls
+from .._layout import Layout
+from .._maze import Cell, Maze
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target, add_walls
 
 
 SCALE = 2.0  # m

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._layout import Layout, Part
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never
-from ._names import qpos_indices, qvel_indices, sensor_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._redraw import redraw
-from ._scene import add_target, load_asset
+from ..._types import Flag, Goal, PRNGKey, State
+from .._layout import Layout, Part
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, never
+from .._names import qpos_indices, qvel_indices, sensor_indices
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._redraw import redraw
+from .._scene import add_target, load_asset
 
 
 CENTRE = (0.45, -0.05)  # m; starts and goals are relative to it

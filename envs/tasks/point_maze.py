@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._layout import Layout, Part
-from ._maze import Cell, Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never, with_height
-from ._names import qpos_indices, qvel_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, add_walls, load_asset
+from ..._types import Flag, Goal, PRNGKey, State
+from .._layout import Layout, Part
+from .._maze import Cell, Maze
+from .._mujoco import AbstractMujocoEnv, Draw, never, with_height
+from .._names import qpos_indices, qvel_indices
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._scene import add_target, add_walls, load_asset
 
 
 SCALE = 2.0  # m

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._layout import Layout, Part
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, never
-from ._names import qpos_indices, qvel_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import add_target, load_asset
+from ..._types import Flag, Goal, PRNGKey, State
+from .._layout import Layout, Part
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, never
+from .._names import qpos_indices, qvel_indices
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._scene import add_target, load_asset
 
 
 RADIUS = 0.2  # m

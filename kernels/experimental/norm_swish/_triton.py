@@ -9,8 +9,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
 from jaxtyping import Array, Float
 
-from .._padding import padded_to
-from ._reference import reference, through_norm_swish
+from ..._norm_swish import norm_swish as reference, through_norm_swish
+from ..._padding import padded_to
 
 
 ROWS = 8

@@ -8,15 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._errors import UserError
-from .._types import Flag, PRNGKey, State
+from ..._errors import UserError
+from ..._types import Flag, PRNGKey, State
+from .._layout import Part
+from .._mj import MjModel, MjSpec, mjtObj, mjtSensor
+from .._mujoco import never, substeps
+from .._names import qpos_indices, qvel_indices, sensor_indices
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._scene import load_asset
 from ._body import AbstractBody
-from ._layout import Part
-from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
-from ._mujoco import never, substeps
-from ._names import qpos_indices, qvel_indices, sensor_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._scene import load_asset
 
 
 HumanoidTorque: TypeAlias = Literal["gym", "brax"]

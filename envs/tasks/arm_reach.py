@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._types import Action, Flag, Goal, PRNGKey, State
-from ._arm_body import ArmBody, DRIVEN, JOINTS, START, TOUCHES_WALLS
-from ._layout import Layout, Part
-from ._maze import Maze
-from ._mj import mj_kinematics, MjData, MjModel
-from ._mujoco import AbstractMujocoEnv, Draw, never
-from ._names import actuator_indices, qpos_indices
-from ._physics import AbstractPhysics, PhysicsState, select_physics
-from ._redraw import redraw
-from ._scene import add_target, load_asset
+from ..._types import Action, Flag, Goal, PRNGKey, State
+from .._bodies._arm_body import ArmBody, DRIVEN, JOINTS, START, TOUCHES_WALLS
+from .._layout import Layout, Part
+from .._maze import Maze
+from .._mj import mj_kinematics, MjData, MjModel
+from .._mujoco import AbstractMujocoEnv, Draw, never
+from .._names import actuator_indices, qpos_indices
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._redraw import redraw
+from .._scene import add_target, load_asset
 
 
 CENTRE = (0.0, 0.5, 0.3)  # m

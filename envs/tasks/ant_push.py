@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import (
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._ant_body import (
     ant_robot,
     ant_spec,
     AntBody,
@@ -20,13 +20,13 @@ from ._ant_body import (
     GOAL,
     TOUCHES_WALLS,
 )
-from ._layout import Layout, Part
-from ._maze import Maze
-from ._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._names import qpos_indices
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target, add_walls
+from .._layout import Layout, Part
+from .._maze import Maze
+from .._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._names import qpos_indices
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target, add_walls
 
 
 # The block starts in the middle, between the start and both goals.

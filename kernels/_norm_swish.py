@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._precision import widened
+from ._precision import widened
 
 
 EPSILON = 1e-6
@@ -21,7 +21,7 @@ def unit(
     return centred * rstd, rstd
 
 
-def reference(
+def norm_swish(
     z: Float[Array, "... width"], scale: Float[Array, "..."], offset: Float[Array, "..."]
 ) -> Float[Array, "... width"]:
     """swish(LayerNorm(z)); scale and offset broadcast."""

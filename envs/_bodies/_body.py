@@ -5,8 +5,8 @@ from typing import Any
 
 import equinox as eqx
 
-from ._mj import MjModel
-from ._physics import own_model
+from .._mj import MjModel
+from .._physics import own_model
 
 
 class AbstractBody(eqx.Module):

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntState, AntTorque, LEGS
-from ._layout import Layout, Part
-from ._maze import Maze
-from ._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._names import qpos_indices, qvel_indices
-from ._physics import AbstractPhysics, PhysicsState
-from ._redraw import redraw
-from ._scene import add_target
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntState, AntTorque, LEGS
+from .._layout import Layout, Part
+from .._maze import Maze
+from .._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._names import qpos_indices, qvel_indices
+from .._physics import AbstractPhysics, PhysicsState
+from .._redraw import redraw
+from .._scene import add_target
 
 
 RADIUS = 5.0  # m; of the circle that goals lie on

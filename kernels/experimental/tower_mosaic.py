@@ -18,11 +18,11 @@ import jax.experimental.pallas.mosaic_gpu as plgpu
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
+from .._norm_swish import EPSILON
 from .._padding import padded_to
-from ..norm_swish import EPSILON
-from ._packed import packed
-from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
-from ._vjp import Kept, Passes
+from ..residual_tower._packed import packed
+from ..residual_tower._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
+from ..residual_tower._vjp import Kept, Passes
 
 
 ROWS = 16

@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._humanoid_body import (
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._humanoid_body import (
     GOAL,
     humanoid_robot,
     humanoid_spec,
@@ -16,11 +16,11 @@ from ._humanoid_body import (
     LAYOUT,
     TARGET_HEIGHT,
 )
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target
+from .._layout import Layout
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target
 
 
 NEAR, FAR = 1.0, 5.0  # m

@@ -5,13 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntTorque, GOAL, LAYOUT
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntTorque, GOAL, LAYOUT
+from .._layout import Layout
+from .._maze import Maze
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target
 
 
 RADIUS = 10.0  # m

@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._types import Action, PRNGKey
+from ..._types import Action, PRNGKey
+from .._layout import Part
+from .._mj import MjModel, MjSpec, mjtGeom
+from .._mujoco import control_ranges, spread
+from .._names import actuator_indices, qpos_indices, sensor_indices
+from .._physics import PhysicsState
 from ._body import AbstractBody
-from ._layout import Part
-from ._mj import MjModel, MjSpec, mjtGeom
-from ._mujoco import control_ranges, spread
-from ._names import actuator_indices, qpos_indices, sensor_indices
-from ._physics import PhysicsState
 
 
 JOINTS = tuple(f"joint{number}" for number in range(1, 8))

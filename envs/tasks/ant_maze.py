@@ -6,8 +6,8 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from .._types import Flag, Goal, PRNGKey, State
-from ._ant_body import (
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._ant_body import (
     ant_robot,
     ant_spec,
     AntBody,
@@ -17,11 +17,11 @@ from ._ant_body import (
     LAYOUT,
     TOUCHES_WALLS,
 )
-from ._layout import Layout
-from ._maze import Cell, Maze
-from ._mujoco import AbstractMujocoEnv, Draw, with_height
-from ._physics import AbstractPhysics, PhysicsState
-from ._scene import add_target, add_walls
+from .._layout import Layout
+from .._maze import Cell, Maze
+from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._physics import AbstractPhysics, PhysicsState
+from .._scene import add_target, add_walls
 
 
 SCALE = 4.0  # m

@@ -3,10 +3,10 @@ from typing import get_args, Literal, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._errors import UserError
-from .._platform import platform
-from .._unsupported import import_pallas, UnsupportedError
-from ._reference import reference
+from ...._errors import UserError
+from ..._norm_swish import norm_swish as reference
+from ..._platform import platform
+from ..._unsupported import import_pallas, UnsupportedError
 
 
 NormSwish: TypeAlias = Literal["xla", "triton"]

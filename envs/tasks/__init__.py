@@ -1,0 +1,1 @@
+"""One task per file, each to be read from top to bottom; the registry gives them names."""
