@@ -12,23 +12,20 @@ from ._begin import (
     resumed_config as resumed_config,
 )
 from ._build import (
-    check as check,
-    check_call as check_call,
     make_acting as make_acting,
     make_env as make_env,
     sizes as sizes,
     with_physics as with_physics,
 )
+from ._check import check as check, check_call as check_call
 from ._config import (
     ActingName as ActingName,
     Compute as Compute,
     CONFIG as CONFIG,
     Config as Config,
-    load_config as load_config,
-    PRESETS as PRESETS,
-    save_config as save_config,
     SEEDS as SEEDS,
 )
+from ._config_file import load_config as load_config, save_config as save_config
 from ._directory import (
     alone as alone,
     default_run_dir as default_run_dir,
@@ -37,6 +34,7 @@ from ._directory import (
 )
 from ._export import description as description, export_policy as export_policy
 from ._loop import Outcome as Outcome, train as train
+from ._presets import PRESETS as PRESETS
 from ._provenance import read_provenance as read_provenance
 from ._run import Run as Run
 from ._trust import (

@@ -13,19 +13,10 @@ from .._fork import not_forked
 from .._train import TrainState
 from ..nn import audit
 from ..store._files import refuse_link
-from ._build import (
-    check_compute,
-    with_physics,
-)
-from ._config import (
-    Compute,
-    CONFIG,
-    Config,
-    differences,
-    experiment_checksum,
-    load_config,
-    save_config,
-)
+from ._build import with_physics
+from ._check import check_compute
+from ._config import Compute, CONFIG, Config, differences, experiment_checksum
+from ._config_file import load_config, save_config
 from ._directory import keep_files
 from ._provenance import record_provenance
 from ._resources import check_resources, estimate

@@ -5,14 +5,12 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 import tyro
 
-from .._errors import UserError
 from ..nn import Kernel, Precision, Remat
-from ..store._files import read_regular, replace_file
 
 
 EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]
@@ -274,71 +272,6 @@ class Config:
     gymnasium: Gymnasium = Gymnasium()
 
 
-PRESETS: dict[PresetName, Config] = {
-    "paper": Config(),
-    "laptop": Config(
-        preset="laptop",
-        env="ant",
-        total_env_steps=2_000_000,
-        network=Network(depth=4, width=128, normalize_observations=True),
-        # Few updates in all: with the paper's rate the temperature alone would fall for half of
-        # them before the policy is anything but noise.
-        learning=Learning(
-            batch_size=256,
-            alpha_learning_rate=1e-3,
-            # The policy's own futures are near; goals are far. Those of other trajectories lie
-            # between the two: without them an ant does not learn to walk.
-            p_future=0.5,
-            p_random=0.5,
-            discount=None,
-            horizon=3.0,
-        ),
-        # As many updates as two cores can make, and a replay that holds half of the run: with a
-        # quarter of both an ant falls in every fourth episode, however long it learns.
-        data=Data(
-            num_envs=64,
-            unroll_length=50,
-            prefill_length=500,
-            updates_per_env_step=1 / 8,
-            replay_capacity=16_000,
-        ),
-        evaluation=Evaluation(eval_every=200_000),
-        logging=Logging(checkpoint_every=200_000),
-    ),
-    "cpu-demo": Config(
-        preset="cpu-demo",
-        total_env_steps=1_600_000,
-        network=Network(depth=4, width=128),
-        learning=Learning(
-            batch_size=256,
-            actor_learning_rate=1e-3,
-            critic_learning_rate=1e-3,
-            alpha_learning_rate=1e-3,
-            schedule="cosine",
-            schedule_updates=31_000,
-            # Goals of other trajectories too: of goals behind a wall the policy's own futures
-            # hold next to none until it has found the way round.
-            p_future=0.5,
-            p_random=0.5,
-            discount=None,
-            horizon=5.0,
-            # From one evaluation to the next the way to one cell of six may be lost, and come back.
-            policy_average=3_000,
-        ),
-        data=Data(
-            num_envs=128,
-            unroll_length=50,
-            prefill_length=250,
-            updates_per_env_step=1 / 50,
-            replay_capacity=2_000,
-            # In the data only so: the corners in which the policy, judged without noise, sticks.
-            deterministic_share=0.25,
-        ),
-        evaluation=Evaluation(eval_every=100_000, stop_at_success=0.98),
-        logging=Logging(log_every=25_600, checkpoint_every=200_000),
-    ),
-}
-
 CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging", "compute"})
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
 Everything else is the experiment."""
@@ -389,40 +322,3 @@ def experiment_checksum(config: Config) -> int:
         if group not in CHANGEABLE and name != "run_dir"  # which may move
     ]
     return zlib.crc32(msgspec.json.encode(fixed, enc_hook=str, order="deterministic"))
-
-
-def save_config(config: Config, path: Path) -> None:
-    """Writes JSON that `load_config` reads back."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2))
-
-
-def load_config(path: Path) -> Config:
-    """**Raises:** `UserError` when the file is missing or is not a configuration."""
-    if (path.parent / SEEDS).is_file() and path.name != SEEDS:
-        raise UserError(
-            f"`{path.parent}` holds several seeds: name one of them, such as "
-            f"{min(path.parent.glob('seed_*'), default=path.parent / 'seed_0')}."
-        )
-    if not path.is_file():
-        raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
-    try:
-        written = msgspec.json.decode(read_regular(path))
-        config = msgspec.convert(written, Config, dec_hook=lambda kind, value: kind(value))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"`{path}` is not a readable configuration: {error}.") from error
-    if unknown := [*_unknown(written, config)]:
-        raise UserError(
-            f"`{path}` has what this version does not know: {', '.join(unknown)}. It was misspelt, "
-            f"or another version wrote it."
-        )
-    return config
-
-
-def _unknown(written: dict, config: Any) -> Iterator[str]:
-    """Keys without a field, which reading would silently leave at their defaults."""
-    known = {field.name for field in dataclasses.fields(config)}
-    for name, value in written.items():
-        if name not in known:
-            yield name
-        elif dataclasses.is_dataclass(group := getattr(config, name)):
-            yield from (f"{name}.{key}" for key in _unknown(value, group))

@@ -9,15 +9,8 @@ import filelock
 
 from .._errors import UserError
 from ..store._files import make_writable, refuse_link
-from ._build import (
-    make_task,
-)
-from ._config import (
-    CONFIG,
-    Config,
-    file_name,
-    SEEDS,
-)
+from ._build import make_task
+from ._config import CONFIG, Config, file_name, SEEDS
 from ._task_files import keep_task
 
 

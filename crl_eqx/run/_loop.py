@@ -15,12 +15,8 @@ from .._errors import TrainingError
 from .._fork import not_forked
 from .._train import TrainState
 from ._begin import begin
-from ._build import (
-    with_physics,
-)
-from ._config import (
-    Config,
-)
+from ._build import with_physics
+from ._config import Config
 from ._directory import alone, prepare_run_dir
 from ._meter import Meter
 from ._progress import Reporter

@@ -19,19 +19,9 @@ from .._evaluate import begin, go_on, UnderWay
 from .._train import Acting, TrainState, TrainStep
 from .._types import PRNGKey
 from ..store import CheckpointStore
-from ._build import (
-    check,
-    make_acting,
-    make_agent,
-    make_env,
-    make_regions,
-    make_train_step,
-    sizes,
-)
-from ._config import (
-    Config,
-    experiment_checksum,
-)
+from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes
+from ._check import check
+from ._config import Config, experiment_checksum
 from ._task_files import kept_task
 from ._trust import (
     fingerprint,

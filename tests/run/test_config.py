@@ -10,8 +10,9 @@ import pytest
 from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
 from crl_eqx.run import _config, check, Config, load_config, PRESETS, Run, save_config
-from crl_eqx.run._build import make_agent, make_env, make_optimizers, make_train_step
+from crl_eqx.run._build import make_agent, make_env, make_train_step
 from crl_eqx.run._config import differences
+from crl_eqx.run._optimizers import make_optimizers
 
 from ..probes import Box
 from .conftest import flags, tiny

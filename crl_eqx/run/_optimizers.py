@@ -1,0 +1,80 @@
+"""Optimisers and their schedules from the words of the command line."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from .._errors import UserError
+from .._step import Optimizers
+from ._config import Learning
+
+
+def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
+    if learning.schedule == "cosine":
+        after = optax.cosine_decay_schedule(
+            peak,
+            max(learning.schedule_updates - learning.warmup_updates, 1),
+            learning.schedule_end,
+        )
+    elif learning.warmup_updates:
+        after = optax.constant_schedule(peak)
+    else:
+        return peak
+    rise = optax.linear_schedule(0.0, peak, learning.warmup_updates)
+    return optax.join_schedules([rise, after], [learning.warmup_updates])
+
+
+def _without_decay(learning: Learning, decays: bool) -> dict[str, float]:
+    """Turns off the weight decay that some optimisers have by themselves, unless it `decays`."""
+    known = inspect.signature(getattr(optax, learning.optimizer)).parameters
+    return {} if decays or "weight_decay" not in known else {"weight_decay": 0.0}
+
+
+def _optimizer(
+    learning: Learning, peak: float, *, decays: bool = True
+) -> optax.GradientTransformation:
+    clip = optax.clip_by_global_norm(learning.max_grad_norm) if learning.max_grad_norm else None
+    rate = _schedule(learning, peak)
+    if learning.weight_decay and decays:
+        step = optax.adamw(rate, weight_decay=learning.weight_decay)
+    else:
+        step = getattr(optax, learning.optimizer)(rate, **_without_decay(learning, decays))
+    return step if clip is None else optax.chain(clip, step)
+
+
+@functools.cache  # equal choices are one object: several seeds share what is compiled
+def make_optimizers(learning: Learning) -> Optimizers:
+    return {
+        "actor": _optimizer(learning, learning.actor_learning_rate),
+        "critic": _optimizer(learning, learning.critic_learning_rate),
+        # A temperature is no weight: nothing should pull it towards 1.
+        "alpha": _optimizer(learning, learning.alpha_learning_rate, decays=False),
+    }
+
+
+def check_optimizer(learning: Learning) -> None:
+    if not _descends(learning):
+        raise UserError(
+            f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name that needs a "
+            f"learning rate and a gradient alone."
+        )
+    if learning.weight_decay and learning.optimizer not in ("adam", "adamw"):
+        raise UserError(
+            f"`--weight-decay {learning.weight_decay}` is adamw's and cannot be combined with "
+            f"`--optimizer {learning.optimizer}`."
+        )
+
+
+def _descends(learning: Learning) -> bool:
+    """Whether the optimiser exists, and goes down a slope."""
+    weight = jnp.ones((2, 2))
+    try:
+        optimizer = getattr(optax, learning.optimizer)(learning.actor_learning_rate)
+        with jax.numpy_dtype_promotion("standard"):
+            step, _ = optimizer.update(weight, optimizer.init(weight), weight)
+        return bool(jnp.all(step < 0))
+    except Exception:  # anything of Optax's may be named, and what it then raises is its own
+        return False
