@@ -94,7 +94,7 @@ def make_update(
     sizes: Sizes, optimizers: Any = None
 ) -> Callable[[Any, crl_eqx.Batch, jax.Array], tuple[Any, Any]]:
     """`((agent, opt_state), batch, key) -> ((agent, opt_state), metrics)`, the library's own."""
-    optimizers = crl_eqx.adams() if optimizers is None else optimizers
+    optimizers = crl_eqx.adam_optimizers() if optimizers is None else optimizers
 
     def update(carry, batch, key):
         *carry, metrics = crl_eqx.update(

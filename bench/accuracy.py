@@ -49,7 +49,7 @@ def states(env: envs.AbstractMujocoEnv) -> tuple[np.ndarray, np.ndarray, np.ndar
 
     @jax.jit
     def run(key):
-        start = crl_eqx.start(env, ENVS, key=key).env_state
+        start = crl_eqx.start_episodes(env, ENVS, key=key).env_state
         zero = jnp.zeros((ENVS, env.action_size))
         return jax.lax.scan(step, (start, zero), jax.random.split(key, STEPS))[1]
 

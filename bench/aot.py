@@ -56,7 +56,7 @@ def _update(depth: int, batch_size: int = 512, **network: Any):
 
         def carry():
             agent = new_agent(ANT, depth=depth, width=256, key=jax.random.key(0), **network)
-            return agent, crl_eqx.init_optimizers(crl_eqx.adams(), agent)
+            return agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
 
         step, carry = donated(make_update(ANT), _shapes(carry))
         batch = lambda: as_batch(random_transitions(ANT, batch_size, jax.random.key(1)))

@@ -156,7 +156,7 @@ def _update(way: str, precision: str, depth: int, batch_size: int) -> tuple[Call
         return _published.update, state, (transitions,)
     network = dict(kernel=way, precision=precision)
     agent = new_agent(ANT, depth=depth, width=WIDTH, key=jax.random.key(0), **network)
-    carry = agent, crl_eqx.init_optimizers(crl_eqx.adams(), agent)
+    carry = agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
     step, arrays = donated(make_update(ANT), carry)
     return step, arrays, (as_batch(transitions), jax.random.key(2))
 

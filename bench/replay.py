@@ -48,7 +48,7 @@ SAMPLERS = "published", "ours", "ours, batch by batch"
 TIME, EPISODE, ENV = 0, 1, 2  # numbers of the state that tell where it comes from
 
 
-def stored_steps(num_steps: int, num_envs: int, seed: int = 0) -> crl_eqx.Step:
+def stored_steps(num_steps: int, num_envs: int, seed: int = 0) -> crl_eqx.Transition:
     """Steps of every environment, `[num_steps, num_envs, ...]`; an episode ends at any step with
     the chance 1/400, as of an ant that falls."""
     random = np.random.default_rng(seed)
@@ -61,7 +61,7 @@ def stored_steps(num_steps: int, num_envs: int, seed: int = 0) -> crl_eqx.Step:
     state[..., ENV] = np.arange(num_envs)[None, :]
     action = random.uniform(-1, 1, (*shape, ANT.action)).astype(np.float32)
     goal = np.zeros((*shape, ANT.goal), np.float32)
-    return crl_eqx.Step(*map(jnp.asarray, (state, action, goal, episode.astype(np.int32))))
+    return crl_eqx.Transition(*map(jnp.asarray, (state, action, goal, episode.astype(np.int32))))
 
 
 def check(state: np.ndarray, future: np.ndarray) -> float:
@@ -73,7 +73,7 @@ def check(state: np.ndarray, future: np.ndarray) -> float:
     return float(distance[distance > 0].mean())
 
 
-def published(steps: crl_eqx.Step, num_batches: int, batch_size: int):
+def published(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
     data = [steps.state, steps.action, steps.episode[..., None].astype(jnp.float32)]
     storage = _published.Storage(jnp.concatenate(data, axis=-1), jnp.asarray(len(steps.episode)))
     draw = functools.partial(
@@ -87,13 +87,13 @@ def published(steps: crl_eqx.Step, num_batches: int, batch_size: int):
     return jax.jit(draw), storage, lambda drawn: (drawn.state, drawn.goal)
 
 
-def _filled(steps: crl_eqx.Step):
+def _filled(steps: crl_eqx.Transition):
     buffer = crl_eqx.TrajectoryBuffer(*steps.episode.shape)
     example = jax.tree.map(lambda leaf: leaf[0, 0], steps)
     return buffer, jax.jit(buffer.insert, donate_argnums=0)(buffer.init(example), steps)
 
 
-def ours(steps: crl_eqx.Step, num_batches: int, batch_size: int):
+def ours(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
     buffer, storage = _filled(steps)
 
     def draw(storage, key):
@@ -102,7 +102,7 @@ def ours(steps: crl_eqx.Step, num_batches: int, batch_size: int):
     return jax.jit(draw), storage, lambda drawn: (drawn.state, drawn.future_state)
 
 
-def ours_by_batch(steps: crl_eqx.Step, num_batches: int, batch_size: int):
+def ours_by_batch(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
     """Each batch is read and summed in its turn; the last one is returned to be checked."""
     buffer, storage = _filled(steps)
 

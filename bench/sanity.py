@@ -33,7 +33,7 @@ def play(env: crl_eqx.AbstractGoalEnv, steps: int) -> dict[str, int | float]:
     @jax.jit
     def run(key):
         start_key, key = jax.random.split(key)
-        episodes = crl_eqx.start(env, ENVS, key=start_key)
+        episodes = crl_eqx.start_episodes(env, ENVS, key=start_key)
         length = -(-steps // ENVS)
         _, played, counts = crl_eqx.collect(policy, env, episodes, length=length, key=key)
         finite = jnp.all(jnp.isfinite(played.state))

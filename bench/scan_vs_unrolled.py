@@ -124,7 +124,7 @@ def job(
     else:
         check_scan(agent, jax.random.normal(key, (8, width)))
     batch = as_batch(random_transitions(ANT, batch_size, key))
-    carry = agent, crl_eqx.init_optimizers(crl_eqx.adams(), agent)
+    carry = agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
     step, arrays = donated(make_update(ANT), carry)
     del agent, carry
     executable, cost = compiled(in_a_row(step), arrays, batch, key, 1)

@@ -34,7 +34,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from crl_eqx import adams, init_optimizers
+from crl_eqx import adam_optimizers, init_optimizers
 
 
 TOLERANCE = 2e-3
@@ -94,7 +94,7 @@ def measure(
     agent = from_published(state, ANT, remat=remat)
     jax.jit(lambda x: x @ x)(jnp.ones((8, 8)))  # what the first compilation sets up is not ours
 
-    step, carry = donated(make_update(ANT), (agent, init_optimizers(adams(), agent)))
+    step, carry = donated(make_update(ANT), (agent, init_optimizers(adam_optimizers(), agent)))
     ours, our_cost = compiled(step, carry, batch, key)
     carries = {"ours": jax.tree.map(jnp.copy, carry), "published": state}
 

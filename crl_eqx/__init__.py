@@ -10,20 +10,19 @@ from ._agent import Agent as Agent
 from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
-from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, play as play
+from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
 from ._offline import Critic as Critic, fit as fit, Trajectories as Trajectories
 from ._replay import (
     Batch as Batch,
     BufferState as BufferState,
-    Step as Step,
     TrajectoryBuffer as TrajectoryBuffer,
+    Transition as Transition,
 )
-from ._rollout import collect as collect, Episodes as Episodes, Policy as Policy, start as start
-from ._step import (
-    adam as adam,
-    adams as adams,
-    init_optimizers as init_optimizers,
-    update as update,
+from ._rollout import (
+    collect as collect,
+    Episodes as Episodes,
+    Policy as Policy,
+    start_episodes as start_episodes,
 )
 from ._train import (
     best_of as best_of,
@@ -32,5 +31,11 @@ from ._train import (
     stochastic as stochastic,
     TrainState as TrainState,
     TrainStep as TrainStep,
+)
+from ._update import (
+    adam as adam,
+    adam_optimizers as adam_optimizers,
+    init_optimizers as init_optimizers,
+    update as update,
 )
 from .relabel import relabel as relabel

@@ -93,7 +93,7 @@ class Agent(eqx.Module):
 
     @not_forked
     def policy(self, state: State, goal: Goal):
-        """The law of the action, a [`crl_eqx.nn.TanhNormal`][]."""
+        """The distribution of the action, a [`crl_eqx.nn.TanhNormal`][]."""
         return self.actor(self._seen(state), self._wanted(goal))
 
     @not_forked
@@ -120,7 +120,7 @@ class Agent(eqx.Module):
             (actor.network, sa.network, g.network),
             ((seen, self._wanted(policy_goal)), (seen, action), (self._wanted(goal),)),
         )
-        return actor.law(outputs), sa_repr, g_repr
+        return actor.distribution(outputs), sa_repr, g_repr
 
     @not_forked
     def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:

@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float
 from ._agent import Agent
 from ._fork import not_forked
 from ._replay import Batch
-from ._step import trainable
 from ._types import PRNGKey, Repr, Scalar
+from ._update import trainable
 from .nn import ResidualMLP
 from .objectives import AbstractObjective
 from .objectives._base import AchievedGoal

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from ._checks import require_count, require_key, require_kind
 from ._env import AbstractGoalEnv, EnvState
 from ._fork import not_forked
-from ._rollout import act, Policy, select, start
+from ._rollout import act, Policy, select, start_episodes
 from ._types import PRNGKey
 
 
@@ -49,7 +49,7 @@ def _rules(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Float[Array, 
 
 
 @not_forked
-def play(
+def run_episodes(
     policy: Policy,
     env: AbstractGoalEnv,
     num_episodes: int,
@@ -64,9 +64,9 @@ def play(
 
     **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
     """
-    require_kind(env, AbstractGoalEnv, f"play(policy, {env!r})", "a task, as `make` gives")
-    require_key(key, "play(..., key=...)")
-    require_count(num_episodes, f"play(num_episodes={num_episodes!r})")
+    require_kind(env, AbstractGoalEnv, f"run_episodes(policy, {env!r})", "a task, as `make` gives")
+    require_key(key, "run_episodes(..., key=...)")
+    require_count(num_episodes, f"run_episodes(num_episodes={num_episodes!r})")
     first, keys = begin(env, num_episodes, key=key)
     last, traces = go_on(policy, env, first, keys, trace=trace)
     moments = jax.tree.map(
@@ -92,7 +92,7 @@ def begin(
     """Fresh episodes, and the keys of their steps, which `go_on` may take all at once or in
     pieces."""
     start_key, key = jax.random.split(key)
-    first = start(env, num_episodes, key=start_key).env_state
+    first = start_episodes(env, num_episodes, key=start_key).env_state
     zeros = jnp.zeros(num_episodes)
     rules = {name: zeros for name in jax.eval_shape(lambda: _rules(env, first))}
     tally = _Tally(jnp.ones(num_episodes), zeros, rules, zeros)
@@ -147,4 +147,4 @@ def evaluate(
     crl_eqx.evaluate(policy, env, key=key).summary()["success_rate"]
     ```
     """
-    return play(policy, env, num_episodes, key=key)[0]
+    return run_episodes(policy, env, num_episodes, key=key)[0]

@@ -14,8 +14,8 @@ from ._checks import require_count, require_discount, require_key, require_kind
 from ._errors import first_line, UserError
 from ._fork import not_forked
 from ._replay import Batch
-from ._step import adam
 from ._types import Action, Goal, PRNGKey, Repr, State
+from ._update import adam
 from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Encoder
 from .objectives import CRL

@@ -14,7 +14,7 @@ from ._types import Action, Count, Goal, PRNGKey, State
 from .relabel import absorbed_offset, future_offset
 
 
-class Step(eqx.Module):
+class Transition(eqx.Module):
     """What one environment step leaves behind: the moment *before* `action` acted.
 
     `episode` numbers the episodes of one environment 0, 1, 2, … without gaps. `terminated` says
@@ -50,7 +50,7 @@ class Place(eqx.Module):
 class BufferState(eqx.Module):
     """The ring's contents; donate it to whoever returns the next one."""
 
-    steps: Step
+    steps: Transition
     """`[capacity, num_envs, ...]`; the step of time t lies in row t mod capacity."""
     last_time: Int[Array, "capacity num_envs"]
     """Time of the last stored step of episode e, in row e mod capacity. At most `capacity`
@@ -69,8 +69,8 @@ class TrajectoryBuffer(eqx.Module):
 
     ```python
     buffer = TrajectoryBuffer(capacity=10_000, num_envs=512)
-    state = buffer.init(step)                     # any one `Step`, for its shapes
-    state = buffer.insert(state, steps)           # a `Step` with axes [time, num_envs, ...]
+    state = buffer.init(step)                     # any one `Transition`, for its shapes
+    state = buffer.insert(state, steps)           # a `Transition` with axes [time, num_envs, ...]
     batch = buffer.sample(state, (256,), discount=0.99, key=key)
     ```
 
@@ -93,7 +93,7 @@ class TrajectoryBuffer(eqx.Module):
         require_flag(self.absorbing, f"TrajectoryBuffer(absorbing={self.absorbing!r})")
 
     @not_forked
-    def init(self, example: Step) -> BufferState:
+    def init(self, example: Transition) -> BufferState:
         """An empty buffer for steps shaped like `example`, which has no batch axes."""
         shape = self.capacity, self.num_envs
         empty = lambda leaf: jnp.zeros((*shape, *leaf.shape), leaf.dtype)
@@ -104,7 +104,7 @@ class TrajectoryBuffer(eqx.Module):
         )
 
     @not_forked
-    def insert(self, state: BufferState, steps: Step) -> BufferState:
+    def insert(self, state: BufferState, steps: Transition) -> BufferState:
         """Appends `steps`, `[time, num_envs, ...]`, in place of the oldest ones."""
         length = steps.episode.shape[0]
         if length > self.capacity:

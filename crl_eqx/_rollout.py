@@ -12,7 +12,7 @@ from ._checks import require_count
 from ._env import AbstractGoalEnv, EnvState
 from ._errors import UserError
 from ._fork import not_forked
-from ._replay import Step
+from ._replay import Transition
 from ._types import Action, Count, Goal, PRNGKey, State
 
 
@@ -45,9 +45,9 @@ class RolloutCounts(eqx.Module):
 
 
 @not_forked
-def start(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
+def start_episodes(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Episodes:
     """Fresh episodes number 0."""
-    require_count(num_envs, f"start(num_envs={num_envs!r})")
+    require_count(num_envs, f"start_episodes(num_envs={num_envs!r})")
     env_state = jax.vmap(lambda key: env.reset(key=key))(jax.random.split(key, num_envs))
     zeros = jnp.zeros(num_envs, jnp.int32)
     return Episodes(env_state, zeros, zeros)
@@ -84,7 +84,7 @@ def select(mask: Bool[Array, " envs"], new, old):
 def _renewed(
     env: AbstractGoalEnv, env_state: EnvState, done: Bool[Array, " envs"], key: PRNGKey
 ) -> EnvState:
-    """Fresh starts where `done`, the same ones that `start` would give."""
+    """Fresh starts where `done`, the same ones that `start_episodes` would give."""
     keys = jax.random.split(key, done.shape[0])
     return jax.vmap(lambda *moment, key: env.renew(*moment, key=key))(env_state, done, key=keys)
 
@@ -114,7 +114,7 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
 @not_forked
 def collect(
     policy: Policy, env: AbstractGoalEnv, episodes: Episodes, *, length: int, key: PRNGKey
-) -> tuple[Episodes, Step, RolloutCounts]:
+) -> tuple[Episodes, Transition, RolloutCounts]:
     """Plays `length` control steps in every environment.
 
     **Returns:** the episodes under way afterwards, the steps `[length, num_envs, ...]` for a
@@ -127,7 +127,7 @@ def collect(
         action = act(policy, env, now, action_key)
         number = episodes.number
         episodes, terminated, counts = _advance(env, episodes, action, reset_key)
-        return episodes, (Step(now.state, action, now.goal, number, terminated), counts)
+        return episodes, (Transition(now.state, action, now.goal, number, terminated), counts)
 
     episodes, (steps, counts) = jax.lax.scan(body, episodes, jax.random.split(key, length))
     return episodes, steps, jax.tree.map(jnp.sum, counts)

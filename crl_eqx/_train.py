@@ -25,10 +25,10 @@ from ._checks import (
 from ._env import AbstractGoalEnv
 from ._errors import first_line, UserError
 from ._fork import not_forked
-from ._replay import BufferState, Step, TrajectoryBuffer
-from ._rollout import collect, Episodes, Policy, RolloutCounts, start
-from ._step import adams, init_optimizers, Optimizers, OptState, update
+from ._replay import BufferState, TrajectoryBuffer, Transition
+from ._rollout import collect, Episodes, Policy, RolloutCounts, start_episodes
 from ._types import Count, PRNGKey
+from ._update import adam_optimizers, init_optimizers, Optimizers, OptState, update
 from .nn import Actor
 from .objectives import AbstractObjective, CRL
 from .objectives._base import Metrics
@@ -63,9 +63,9 @@ def partly_deterministic(share: float) -> Acting:
 def _partly_deterministic(share: float) -> Acting:
     def acting(agent: Agent) -> Policy:
         def policy(state, goal, key):
-            law = agent.policy(state, goal)
+            distribution = agent.policy(state, goal)
             calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
-            return jnp.where(calm[:, None], law.mode(), law.sample(key=key))
+            return jnp.where(calm[:, None], distribution.mode(), distribution.sample(key=key))
 
         return policy
 
@@ -206,7 +206,12 @@ class TrainStep(eqx.Module):
         check_env(env)
         for name, given, kind, example in (
             ("objective", objective, AbstractObjective, "one of `crl_eqx.objectives`"),
-            ("optimizers", optimizers, Mapping, "optimisers by group, as `adams()` gives"),
+            (
+                "optimizers",
+                optimizers,
+                Mapping,
+                "what `adam_optimizers()` gives",
+            ),
             ("acting", acting, Callable, "what makes a policy of an agent, as `stochastic`"),
         ):
             if given is not None:
@@ -221,7 +226,7 @@ class TrainStep(eqx.Module):
         require_discount(discount, f"TrainStep(discount={discount!r})")
         self.env = env
         self.objective = CRL() if objective is None else objective
-        self.optimizers = adams() if optimizers is None else optimizers
+        self.optimizers = adam_optimizers() if optimizers is None else optimizers
         self.acting = acting
         self.buffer = TrajectoryBuffer(replay_capacity, num_envs, absorbing)
         self.num_envs = num_envs
@@ -288,11 +293,11 @@ class TrainStep(eqx.Module):
         require_key(key, "TrainStep.init(agent, key=...)")
         self._check_agent(agent)
         start_key, key = jax.random.split(key)
-        episodes = start(self.env, self.num_envs, key=start_key)
+        episodes = start_episodes(self.env, self.num_envs, key=start_key)
         one = jax.tree.map(lambda leaf: leaf[0], episodes.env_state)
         action = jnp.zeros(self.env.action_size)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-        example = Step(one.state, action, one.goal, zero, no)
+        example = Transition(one.state, action, one.goal, zero, no)
         opt_state = init_optimizers(self.optimizers, agent)
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.
@@ -309,7 +314,7 @@ class TrainStep(eqx.Module):
         """Fresh episodes in place of those under way, which end here: for a state that was restored
         where its environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
         key, start_key = jax.random.split(state.key)
-        fresh, old = start(self.env, self.num_envs, key=start_key), state.episodes
+        fresh, old = start_episodes(self.env, self.num_envs, key=start_key), state.episodes
         # An episode without a stored step has not used up its number.
         number = old.number + (old.age > 0).astype(jnp.int32)
         episodes = Episodes(fresh.env_state, jnp.zeros_like(old.age), number)

@@ -36,7 +36,7 @@ def learn() -> None:
     step = crl.TrainStep(
         env,
         crl.objectives.CRL(p_future=0.5, p_random=0.5),
-        crl.adams(1e-3),
+        crl.adam_optimizers(1e-3),
         num_envs=16,
         unroll_length=50,
         prefill_length=200,

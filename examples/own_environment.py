@@ -53,7 +53,7 @@ def main() -> None:
 
     step = crl.TrainStep(
         env,
-        optimizers=crl.adams(1e-3),
+        optimizers=crl.adam_optimizers(1e-3),
         num_envs=32,
         unroll_length=50,
         prefill_length=100,

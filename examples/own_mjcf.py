@@ -66,7 +66,7 @@ def main() -> None:
     agent = crl.Agent.create(env, depth=4, width=64, key=agent_key)
     step = crl.TrainStep(
         env,
-        optimizers=crl.adams(1e-3),
+        optimizers=crl.adam_optimizers(1e-3),
         num_envs=32,
         unroll_length=50,
         prefill_length=100,

@@ -44,7 +44,7 @@ def replay(key) -> None:
     """States that count up within an episode, so that a future state tells its distance."""
     buffer = crl.TrajectoryBuffer(capacity=1_000, num_envs=4)
     time = jnp.broadcast_to(jnp.arange(500)[:, None], (500, 4))
-    steps = crl.Step(
+    steps = crl.Transition(
         state=(time % 100).astype(jnp.float32)[..., None],
         action=jnp.zeros((500, 4, 1)),
         goal=jnp.zeros((500, 4, 1)),

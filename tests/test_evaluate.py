@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from crl_eqx import evaluate
-from crl_eqx._evaluate import play
+from crl_eqx import evaluate, run_episodes
 
 from .probes import Corridor, Logbook, Pull
 
@@ -76,7 +75,7 @@ def noise(state, goal, key):
 
 @eqx.filter_jit
 def states_of(env, key):
-    return play(noise, env, 16, trace=lambda env_state: env_state.state, key=key)[1]
+    return run_episodes(noise, env, 16, trace=lambda env_state: env_state.state, key=key)[1]
 
 
 def test_each_evaluation_step_draws_from_a_fresh_key():

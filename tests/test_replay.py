@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
-from crl_eqx import Step, TrajectoryBuffer, UserError
+from crl_eqx import TrajectoryBuffer, Transition, UserError
 
 from .test_relabel import assert_geometric
 
@@ -54,7 +54,7 @@ class Reference:
         episode = np.array([[step[1] for step in row] for row in rows], np.int32)
         env = np.broadcast_to(np.arange(self.num_envs, dtype=np.float32), time.shape)
         state = np.stack([time, env], axis=-1)
-        return Step(
+        return Transition(
             jnp.asarray(state), jnp.asarray(-state), jnp.asarray(state + 0.5), jnp.asarray(episode)
         )
 
@@ -71,7 +71,7 @@ def sample(buffer, state, shape, discount, key):
 def empty(capacity, num_envs):
     buffer = TrajectoryBuffer(capacity, num_envs)
     two, zero = jnp.zeros(2), jnp.zeros((), jnp.int32)
-    return buffer, buffer.init(Step(two, two, two, zero))
+    return buffer, buffer.init(Transition(two, two, two, zero))
 
 
 def filled(capacity, chunks, ends):
@@ -105,7 +105,7 @@ def absorbing_ring(terminated):
     state = jnp.stack([time, time], axis=1)[:, None]
     episode = (time >= 10).astype(jnp.int32)[:, None]
     fell = (time == 9)[:, None] & terminated
-    steps = Step(state, state, state, episode, fell)
+    steps = Transition(state, state, state, episode, fell)
     buffer = TrajectoryBuffer(25, 1, absorbing=True)
     example = jax.tree.map(lambda leaf: leaf[0, 0], steps)
     return buffer, insert(buffer, buffer.init(example), steps)
@@ -255,7 +255,7 @@ def shapes(capacity, num_envs=64, length=10):
     buffer = TrajectoryBuffer(capacity, num_envs)
 
     def make():
-        step = Step(jnp.zeros(20), jnp.zeros(4), jnp.zeros(2), jnp.zeros((), jnp.int32))
+        step = Transition(jnp.zeros(20), jnp.zeros(4), jnp.zeros(2), jnp.zeros((), jnp.int32))
         wide = lambda leaf: jnp.broadcast_to(leaf, (length, num_envs, *leaf.shape))
         return buffer.init(step), jax.tree.map(wide, step)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx import collect, start
+from crl_eqx import collect, start_episodes
 
 from .probes import Logbook
 
@@ -28,7 +28,7 @@ def play(max_life=0):
     """Three unrolls of 20 steps in 6 environments, one after the other: the steps joined along
     time, the episodes under way, and what was counted."""
     env = Logbook(max_life=max_life)
-    episodes = start(env, 6, key=jax.random.key(0))
+    episodes = start_episodes(env, 6, key=jax.random.key(0))
     parts, counts = [], []
     for i in range(3):
         episodes, steps, count = roll(env, episodes, 20, jax.random.key(i + 1))
@@ -129,7 +129,8 @@ def test_every_step_of_every_environment_draws_its_own_action():
 
 
 def test_environments_start_differently_and_as_the_key_says():
-    one, same, other = (start(Logbook(), 8, key=jax.random.key(seed)) for seed in (0, 0, 1))
+    begin = lambda seed: start_episodes(Logbook(), 8, key=jax.random.key(seed))
+    one, same, other = map(begin, (0, 0, 1))
     assert one.num_envs == 8 and not one.age.any() and not one.number.any()
     assert len(np.unique(one.env_state.state[:, 0])) == 8
     np.testing.assert_array_equal(one.env_state.goal, same.env_state.goal)
@@ -139,7 +140,7 @@ def test_environments_start_differently_and_as_the_key_says():
 def test_the_commanded_goal_is_what_the_policy_is_given():
     env = Logbook()
     goal_as_action = lambda state, goal, key: goal[..., :1]
-    episodes = start(env, 4, key=jax.random.key(0))
+    episodes = start_episodes(env, 4, key=jax.random.key(0))
     _, steps, _ = collect(goal_as_action, env, episodes, length=12, key=jax.random.key(1))
     assert steps.action.shape == (12, 4, 1)
     assert jnp.array_equal(steps.action, steps.goal[..., :1])
@@ -147,7 +148,7 @@ def test_the_commanded_goal_is_what_the_policy_is_given():
 
 def test_what_begins_anew_is_what_start_would_give_with_the_same_key():
     env, key = Logbook(episode_length=1), jax.random.key(3)
-    episodes = start(env, 4, key=jax.random.key(0))
+    episodes = start_episodes(env, 4, key=jax.random.key(0))
     episodes, _, _ = collect(wander, env, episodes, length=1, key=key)
     _, reset_key = jax.random.split(jax.random.split(key, 1)[0])
-    assert eqx.tree_equal(episodes.env_state, start(env, 4, key=reset_key).env_state)
+    assert eqx.tree_equal(episodes.env_state, start_episodes(env, 4, key=reset_key).env_state)

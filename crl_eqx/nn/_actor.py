@@ -11,7 +11,7 @@ LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 
 class TanhNormal(eqx.Module):
-    """The law of tanh(u), u normal with independent components: a squashed Gaussian policy."""
+    """The distribution of tanh(u), u normal with independent components: a squashed Gaussian."""
 
     mean: Float[Array, "*batch action"]
     log_std: Float[Array, "*batch action"]
@@ -60,9 +60,9 @@ class Actor(eqx.Module):
         self.network = ResidualMLP(*sizes, depth=depth, key=key, **network)
 
     def __call__(self, state: State, goal: Goal) -> TanhNormal:
-        return self.law(self.network(state, goal))
+        return self.distribution(self.network(state, goal))
 
-    def law(self, outputs: Float[Array, "*batch outputs"]) -> TanhNormal:
+    def distribution(self, outputs: Float[Array, "*batch outputs"]) -> TanhNormal:
         """What the network's outputs stand for."""
         mean, raw = jnp.split(outputs, 2, axis=-1)
         half_range = 0.5 * (LOG_STD_MAX - LOG_STD_MIN)

@@ -80,7 +80,7 @@ class Stacked(eqx.Module, Generic[M]):
         self.unroll = unroll
         if self.tower_params is None:
             self._check_general()
-        check_implementation(**self.how, width=self._width, word="kernel")
+        check_implementation(**self.compute, width=self._width, argument="kernel")
 
     @property
     def tower_params(self) -> TowerParams | None:
@@ -98,7 +98,7 @@ class Stacked(eqx.Module, Generic[M]):
         return "none" if self.kernel == "xla" else self.remat
 
     @property
-    def how(self) -> dict[str, Any]:
+    def compute(self) -> dict[str, Any]:
         """The keywords of `crl_eqx.kernels.residual_tower`."""
         implementation = None if self.kernel == "auto" else self.kernel
         return dict(
@@ -123,7 +123,7 @@ class Stacked(eqx.Module, Generic[M]):
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         if self.tower_params is None:
             return self._scan(x)
-        return residual_tower(x, self.tower_params, **self.how)
+        return residual_tower(x, self.tower_params, **self.compute)
 
     def _scan(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         arrays, static = eqx.partition(self.blocks, eqx.is_array)
@@ -143,6 +143,6 @@ def run_together(trunks: Sequence[Any], xs: Sequence[Float[Array, "..."]]) -> li
     """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can."""
     stacks = [trunk for trunk in trunks if type(trunk) is Stacked]
     towers = [tower for stacked in stacks if (tower := stacked.tower_params) is not None]
-    if len(towers) < len(trunks) or any(stacked.how != stacks[0].how for stacked in stacks):
+    if len(towers) < len(trunks) or any(stacked.compute != stacks[0].compute for stacked in stacks):
         return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
-    return residual_towers(xs, towers, **stacks[0].how)
+    return residual_towers(xs, towers, **stacks[0].compute)

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from .._env import AbstractGoalEnv, EnvState
-from .._evaluate import play
-from .._rollout import Policy, start
+from .._evaluate import run_episodes
+from .._rollout import Policy, start_episodes
 from .._types import Goal, PRNGKey, State
 
 
@@ -98,7 +98,7 @@ def record(policy: Policy, env: AbstractGoalEnv, num_episodes: int, *, key: PRNG
     """Plays `num_episodes` fresh episodes to their end."""
 
     def run(key):
-        evaluation, moments = play(
+        evaluation, moments = run_episodes(
             policy, env, num_episodes, trace=lambda env_state: _trace(env, env_state), key=key
         )
         return evaluation.per_episode["episode_length"], moments
@@ -114,7 +114,7 @@ def first_moment(env: AbstractGoalEnv, *, key: PRNGKey) -> Record:
 
     @jax.jit
     def run(key):
-        moment = _trace(env, start(env, 1, key=key).env_state)
+        moment = _trace(env, start_episodes(env, 1, key=key).env_state)
         return jax.tree.map(lambda leaf: leaf[None], moment)
 
     return _record(np.zeros(1, int), run(key))
@@ -137,7 +137,7 @@ def position_indices(env: AbstractGoalEnv, *, key: PRNGKey) -> tuple[int, int] |
 
     @jax.jit
     def look(key):
-        env_state = start(env, 8, key=key).env_state
+        env_state = start_episodes(env, 8, key=key).env_state
         state = env.true_state(env_state)
         slopes = jax.vmap(jax.jacfwd(lambda state: position(env, state)))(state)
         joints = env.qpos(env_state) if isinstance(env, Embodied) else state

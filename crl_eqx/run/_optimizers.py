@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from .._errors import UserError
-from .._step import Optimizers
+from .._update import Optimizers
 from ._config import Learning
 
 

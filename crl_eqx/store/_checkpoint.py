@@ -29,8 +29,8 @@ from .._train import TrainState, with_actor
 from ._arrays import most_bytes, named, read_tree, write_tree
 from ._files import BadFile, refuse_other_than_file, sync_directory, write_synced
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
+from ._saved import SavedCheckpoints
 from ._segments import empty_buffer, read_replay, Replay, write_replay
-from ._shelf import Shelf
 
 
 _AGENT, _STATE = "agent.safetensors", "state.safetensors"
@@ -69,25 +69,25 @@ class CheckpointStore:
         if keep < 1:
             raise UserError(f"`CheckpointStore(keep={keep})` must be at least 1.")
         self.directory = directory
-        self._shelf = Shelf(directory)
+        self._saved = SavedCheckpoints(directory)
         self._keep, self._with_replay = keep, replay
         self._replay: Replay | None = None  # saved or restored last: what the next save builds on
         self._entered = False
 
     def steps(self) -> list[int]:
         """Environment steps of the checkpoints present, ascending."""
-        return sorted({manifest.env_steps for manifest in self._shelf.good().values()})
+        return sorted({manifest.env_steps for manifest in self._saved.good().values()})
 
     def damaged(self) -> dict[Path, str]:
         """Checkpoints that are present and not good, and why, as far as that shows without reading
         their arrays."""
-        examined = self._shelf.examined().items()
+        examined = self._saved.examined().items()
         return {path: str(why) for path, why in examined if isinstance(why, BadFile)}
 
     def metadata(self) -> dict[str, Any] | None:
         """What the newest checkpoint with a good manifest was saved with, whether or not its arrays
         are good; None if there is none."""
-        for path in reversed(self._shelf.entries()):
+        for path in reversed(self._saved.entries()):
             try:
                 return read_manifest(path).metadata
             except BadFile:
@@ -107,22 +107,22 @@ class CheckpointStore:
         check_metadata(metadata)
         env_steps = int(state.env_steps)
         try:
-            self._shelf.segments.mkdir(parents=True, exist_ok=True)
-            self._shelf.tidy(self._replay)
+            self._saved.segments.mkdir(parents=True, exist_ok=True)
+            self._saved.tidy(self._replay)
             replay = None
             if self._with_replay:
-                replay = write_replay(self._shelf.segments, state.buffer, buffer, self._replay)
+                replay = write_replay(self._saved.segments, state.buffer, buffer, self._replay)
             path = self._write(state, replay, metadata, env_steps)
         except OSError as error:
             with contextlib.suppress(OSError):
-                self._shelf.tidy(self._replay)
+                self._saved.tidy(self._replay)
             raise UserError(
                 f"The checkpoint of step {env_steps:,} could not be written in "
                 f"`{self.directory}`: {error.strerror}; those before it are untouched."
             ) from error
         self._replay, self._entered = replay, True
-        self._shelf.drop_old(path, self._keep)
-        self._shelf.tidy(replay)
+        self._saved.drop_old(path, self._keep)
+        self._saved.tidy(replay)
         return path
 
     def _refuse_strangers(self) -> None:
@@ -137,7 +137,7 @@ class CheckpointStore:
     def _write(
         self, state: TrainState, replay: Replay | None, metadata: dict[str, Any], env_steps: int
     ) -> Path:
-        temporary = self._shelf.temporary()
+        temporary = self._saved.temporary()
         manifest = Manifest(
             env_steps=env_steps,
             inserted=int(state.buffer.inserted),
@@ -147,7 +147,7 @@ class CheckpointStore:
             metadata=metadata,
         )
         write_synced(temporary / NAME, [manifest.encode()])
-        return self._shelf.publish(temporary, env_steps)
+        return self._saved.publish(temporary, env_steps)
 
     def restore(
         self,
@@ -174,10 +174,10 @@ class CheckpointStore:
         bad: dict[Path, str] = {}
         whole: Path | None = None  # the newest whose networks could go on without their replay
         # Listed anew each time: a run that is under way may replace them while they are read.
-        while untried := [path for path in self._shelf.entries() if path not in bad]:
+        while untried := [path for path in self._saved.entries() if path not in bad]:
             path, without = untried[-1], "was not saved"
             try:
-                manifest = self._shelf.examine(path)
+                manifest = self._saved.examine(path)
                 if manifest.env_steps == 0 and whole:
                     break  # that would be to begin the run over
                 state = self._read(path, manifest, like, buffer)
@@ -223,7 +223,7 @@ class CheckpointStore:
         if manifest.replay is None:
             ring = empty_buffer(like.buffer, buffer)
         else:
-            ring = read_replay(self._shelf.segments, manifest.replay, like.buffer, buffer)
+            ring = read_replay(self._saved.segments, manifest.replay, like.buffer, buffer)
         if rest.average is not None:  # the two trade places again
             trained, average = rest.average, agent.actor
             agent = with_actor(agent, trained)
@@ -234,7 +234,7 @@ class CheckpointStore:
     def newest_agent(self, like: Agent, *, report: Callable[[str], None]) -> Agent | None:
         """The weights of the newest checkpoint whose weights are good; `report` is told in one
         sentence why others were skipped."""
-        for path in reversed(self._shelf.entries()):
+        for path in reversed(self._saved.entries()):
             try:
                 return _agent_of(path, like)
             except (BadFile, OSError) as error:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from .._replay import BufferState, Step, TrajectoryBuffer
+from .._replay import BufferState, TrajectoryBuffer, Transition
 from .._types import Count
 from ._arrays import (
     as_bytes,
@@ -68,11 +68,11 @@ def _pieces(ring: jax.Array, start: int, stop: int, window: int) -> Iterator[np.
         time += length
 
 
-def _row_bytes(steps: Step) -> int:
+def _row_bytes(steps: Transition) -> int:
     return sum(leaf.nbytes // leaf.shape[0] for leaf in jax.tree.leaves(steps))
 
 
-def _crc(steps: Step, time: int) -> int:
+def _crc(steps: Transition, time: int) -> int:
     """Of the row of `time`."""
     crc = 0
     for ring in jax.tree.leaves(steps):
@@ -80,7 +80,7 @@ def _crc(steps: Step, time: int) -> int:
     return crc
 
 
-def _write_segment(directory: Path, steps: Step, start: int, stop: int) -> Segment:
+def _write_segment(directory: Path, steps: Transition, start: int, stop: int) -> Segment:
     window = min(max(WINDOW_BYTES // _row_bytes(steps), 1), steps.episode.shape[0])
     arrays = {
         name: Streamed(
@@ -136,7 +136,7 @@ def empty_buffer(like: BufferState, buffer: TrajectoryBuffer) -> BufferState:
     return buffer.init(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[2:], leaf.dtype), like.steps))
 
 
-def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> Step:
+def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> Transition:
     """The rows of a file but the first `skip`."""
     wanted: dict[str, Any] = named(like.steps)
     leaves = []
@@ -151,11 +151,11 @@ def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> St
 
 
 @functools.partial(jax.jit, donate_argnums=1)
-def _insert(buffer: TrajectoryBuffer, state: BufferState, steps: Step) -> BufferState:
+def _insert(buffer: TrajectoryBuffer, state: BufferState, steps: Transition) -> BufferState:
     return buffer.insert(state, steps)
 
 
-def _rows_of(steps: Step, segment: Segment) -> Step:
+def _rows_of(steps: Transition, segment: Segment) -> Transition:
     """The shapes that a segment of the ring has."""
     length = max(segment.stop - segment.start, 0)
     shape = lambda ring: jax.ShapeDtypeStruct((length, *ring.shape[1:]), ring.dtype)

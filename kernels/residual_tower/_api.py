@@ -27,7 +27,7 @@ class Options(NamedTuple):
     unroll: int = 1
 
 
-class _Way(NamedTuple):
+class _Entry(NamedTuple):
     """One implementation, and what it can do."""
 
     run: Callable[[Any, TowerParams, Options], Any]
@@ -69,11 +69,11 @@ def _mosaic(x, params, options):
     return with_passes((x, params), mosaic.passes())
 
 
-_WAYS: dict[str, _Way] = {
-    "xla": _Way(_xla, ("auto", "none")),
-    "checkpoint": _Way(_checkpoint, ("auto", "dots", "block")),
-    "packed": _Way(_packed, ("auto", "dots", "block"), together=True),
-    "triton": _Way(
+_ENTRIES: dict[str, _Entry] = {
+    "xla": _Entry(_xla, ("auto", "none")),
+    "checkpoint": _Entry(_checkpoint, ("auto", "dots", "block")),
+    "packed": _Entry(_packed, ("auto", "dots", "block"), together=True),
+    "triton": _Entry(
         _triton,
         ("auto", "dots"),
         together=True,
@@ -81,7 +81,7 @@ _WAYS: dict[str, _Way] = {
         loops=False,
         needs="gpu",
     ),
-    "mosaic": _Way(
+    "mosaic": _Entry(
         _mosaic,
         ("auto", "dots"),
         together=True,
@@ -97,23 +97,23 @@ def _one_of(choices: Sequence[Any]) -> str:
     return " or ".join(map(repr, choices))
 
 
-def _misfit(way: _Way, options: Options, width: int | None) -> tuple[str, str] | None:
-    """What an implementation cannot be had with, and what it takes instead."""
-    if way.needs not in (None, platform()):
-        return f"a {platform().upper()}", f"on a {way.needs.upper()}; the default chooses what can"
-    if way.hopper and not on_hopper():
-        return "this GPU", "on a Hopper (H100, H200); the default chooses what can"
-    if options.remat not in way.remats:
-        return f"remat={options.remat!r}", f"with {_one_of(way.remats)}"
-    if way.widths and options.precision not in way.widths:
-        return f"precision={options.precision!r}", f"with {_one_of(list(way.widths))}"
-    if options.unroll != 1 and not way.loops:
-        return f"unroll={options.unroll}", "with 1, as it has no loop that XLA sees"
-    if way.widths and width is not None and width not in way.widths[options.precision]:
-        fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in way.widths.items())
-        return f"a width of {width} at precision={options.precision!r}", f"with {fitting}"
-    if way.hopper and jax.__version_info__ < (0, 11):
-        return f"JAX {jax.__version__}", "with 0.11 or newer, for Python 3.12 or newer"
+def _misfit(entry: _Entry, options: Options, width: int | None) -> tuple[str, str] | None:
+    """What an implementation does not support, and what it needs."""
+    if entry.needs not in (None, platform()):
+        return f"a {platform().upper()}", f"a {entry.needs.upper()}"
+    if entry.hopper and not on_hopper():
+        return "this GPU", "a Hopper GPU (H100 or H200)"
+    if options.remat not in entry.remats:
+        return f"remat={options.remat!r}", _one_of(entry.remats)
+    if entry.widths and options.precision not in entry.widths:
+        return f"precision={options.precision!r}", _one_of(list(entry.widths))
+    if options.unroll != 1 and not entry.loops:
+        return f"unroll={options.unroll}", "1, as it has no loop that XLA sees"
+    if entry.widths and width is not None and width not in entry.widths[options.precision]:
+        fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in entry.widths.items())
+        return f"a width of {width} at precision={options.precision!r}", fitting
+    if entry.hopper and jax.__version_info__ < (0, 11):
+        return f"JAX {jax.__version__}", "0.11 or newer (Python 3.12 or newer)"
     return None
 
 
@@ -121,25 +121,26 @@ def check_implementation(
     implementation: str | None,
     *,
     width: int | None = None,
-    word: str = "implementation",
+    argument: str = "implementation",
     **options: Any,
 ) -> None:
     """Raises `UserError` for unknown names; its subclass `UnsupportedError` for an implementation
-    that contradicts its `options` (precision, remat, unroll), the width or the platform. `word` is
-    what the caller calls it."""
+    that contradicts its `options` (precision, remat, unroll), the width or the platform.
+    `argument` is the name that the caller gives it."""
     asked = Options(**options)
     check_remat(asked.remat)
     check_precision(asked.precision, platform())
     if implementation is None:
         return
-    if implementation not in _WAYS:
+    if implementation not in _ENTRIES:
         raise UserError(
-            f"`{word}={implementation!r}` must be one of {get_args(Implementation)}, or left out."
+            f"`{argument}={implementation!r}` must be None or one of {get_args(Implementation)}."
         )
-    misfit = _misfit(_WAYS[implementation], asked, width)
+    misfit = _misfit(_ENTRIES[implementation], asked, width)
     if misfit:
         raise UnsupportedError(
-            f"`{word}={implementation!r}` cannot be had with {misfit[0]}, but {misfit[1]}."
+            f"`{argument}={implementation!r}` does not support {misfit[0]}: it needs {misfit[1]}. "
+            f"The default chooses an implementation that fits."
         )
 
 
@@ -234,21 +235,21 @@ def residual_towers(
         check_implementation(implementation, width=x.shape[-1], **options._asdict())
     empty = any(x.size == 0 for x in xs)
     name = implementation or ("xla" if empty else choose(remat))
-    way = _WAYS[name]
-    if empty and way.together:
+    entry = _ENTRIES[name]
+    if empty and entry.together:
         raise UnsupportedError(
             f"`residual_tower(implementation={name!r})` was given an empty batch, of shape "
             f"{next(x.shape for x in xs if x.size == 0)}; 'xla' can do that."
         )
-    if way.widths and any(p.weights.dtype != jnp.float32 for p in params):
+    if entry.widths and any(p.weights.dtype != jnp.float32 for p in params):
         raise UnsupportedError(f"`implementation={name!r}` takes parameters in float32 only.")
     flat = [
         x.reshape(-1, x.shape[-1]).astype(p.weights.dtype) for x, p in zip(xs, params, strict=True)
     ]
-    if not way.together:
-        ys = [way.run(x, p, options) for x, p in zip(flat, params, strict=True)]
+    if not entry.together:
+        ys = [entry.run(x, p, options) for x, p in zip(flat, params, strict=True)]
     else:
-        run = lambda xs, params: way.run(
+        run = lambda xs, params: entry.run(
             jnp.stack(xs),
             jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params),
             options,

@@ -41,9 +41,9 @@ def test_the_last_step_of_an_episode_is_its_own_goal(published, getkey):
 def test_offsets_follow_the_truncated_geometric_law(published, getkey):
     discount = 0.8
     offset = draw(published, getkey(), discount=discount, draws=20_000)[:, 0]
-    law = discount ** np.arange(1, CUT)
+    distribution = discount ** np.arange(1, CUT)
     found = np.bincount(offset, minlength=CUT)[1:CUT] / len(offset)
-    np.testing.assert_allclose(found, law / law.sum(), atol=0.015)
+    np.testing.assert_allclose(found, distribution / distribution.sum(), atol=0.015)
 
 
 def test_samples_of_all_environments_are_drawn(published, getkey):

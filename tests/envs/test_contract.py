@@ -156,7 +156,7 @@ def test_the_layout_covers_the_state_without_gap_or_overlap_and_holds_the_goal(c
 def test_a_hundred_thousand_random_steps_stay_finite(case):
     env = case[0]
     policy = lambda state, goal, key: jax.random.uniform(key, (512, env.action_size), minval=-1.0)
-    episodes = crl_eqx.start(env, 512, key=jax.random.key(3))
+    episodes = crl_eqx.start_episodes(env, 512, key=jax.random.key(3))
     run = lambda episodes, key: crl_eqx.collect(policy, env, episodes, length=196, key=key)
     _, steps, counts = jax.jit(run)(episodes, jax.random.key(4))
     assert jnp.isfinite(steps.state).all() and counts.failures == 0

@@ -14,7 +14,7 @@ from gymnasium.utils.env_checker import check_env as gymnasium_checks
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 import crl_eqx
-from crl_eqx import collect, envs, start, UserError
+from crl_eqx import collect, envs, start_episodes, UserError
 from crl_eqx._check_env import check_env
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 from crl_eqx.envs.gym._host import KEPT
@@ -106,7 +106,7 @@ def fetch(**options):
 @pytest.mark.parametrize("life", [1000, 3], ids=["time limit", "termination"])
 def test_only_what_has_ended_is_reset_and_every_step_is_made_once(life):
     env, made = diary(life=life)
-    episodes = start(env, 3, key=jax.random.key(0))
+    episodes = start_episodes(env, 3, key=jax.random.key(0))
     before = sum(one.steps for one in made), sum(one.resets for one in made)
     episodes, steps, counts = roll(env, episodes, jax.random.key(1))
     length = min(life, 5)
@@ -151,7 +151,7 @@ def test_an_older_moment_is_refused():
 
 def test_evaluations_share_their_simulators_and_leave_a_rollout_its_own():
     env, made = diary()
-    episodes = start(env, 3, key=jax.random.key(0))
+    episodes = start_episodes(env, 3, key=jax.random.key(0))
     episodes, *_ = roll(env, episodes, jax.random.key(1))
     evaluate = jax.jit(lambda key: crl_eqx.evaluate(wander, env, 4, key=key))
     for seed in range(2 * KEPT):
@@ -172,7 +172,8 @@ def test_episodes_that_were_let_go_say_so():
 
 def test_a_step_that_is_no_number_is_undone_ends_the_episode_and_is_counted():
     env, _ = diary(breaks=3)
-    episodes, steps, counts = roll(env, start(env, 2, key=jax.random.key(0)), jax.random.key(1))
+    begun = start_episodes(env, 2, key=jax.random.key(0))
+    episodes, steps, counts = roll(env, begun, jax.random.key(1))
     assert np.isfinite(steps.state).all()
     np.testing.assert_array_equal(steps.state[:, 0, 1], np.arange(12) % 3)
     assert counts.failures == counts.episodes == 2 * 4
@@ -182,7 +183,7 @@ def test_the_same_key_gives_the_same_episodes():
     env, _ = diary(life=4)
 
     def play(seed):
-        episodes = start(env, 3, key=jax.random.key(seed))
+        episodes = start_episodes(env, 3, key=jax.random.key(seed))
         return roll(env, episodes, jax.random.key(seed))[1]
 
     one, same, other = play(0), play(0), play(1)
@@ -199,7 +200,7 @@ def test_a_vector_environment_does_the_same_as_single_ones():
     singles, _ = diary(life=4)
 
     def play(env):
-        return roll(env, start(env, 3, key=jax.random.key(0)), jax.random.key(1))[1]
+        return roll(env, start_episodes(env, 3, key=jax.random.key(0)), jax.random.key(1))[1]
 
     assert eqx.tree_equal(play(together), play(singles))
     lengths = crl_eqx.evaluate(wander, together, 3, key=jax.random.key(0)).per_episode

@@ -235,7 +235,7 @@ def test_a_failed_step_keeps_the_physics_ends_the_episode_and_says_so(spin, tmp_
 @pytest.mark.parametrize("name", ["ant", "humanoid", "arm_grasp"])
 def test_a_number_that_is_none_ends_its_episode_is_counted_and_never_stored(name):
     env = envs.make(name, physics="native")
-    episodes = crl_eqx.start(env, 4, key=jax.random.key(0))
+    episodes = crl_eqx.start_episodes(env, 4, key=jax.random.key(0))
     broken = episodes.env_state.physics.qvel.at[2, 0].set(jnp.nan)
     episodes = eqx.tree_at(lambda e: e.env_state.physics.qvel, episodes, broken)
     policy = lambda state, goal, key: jnp.zeros((4, env.action_size))

@@ -12,7 +12,7 @@ import pytest
 import crl_eqx as crl
 from crl_eqx import envs
 from crl_eqx._check_env import check_env
-from crl_eqx._rollout import collect, start
+from crl_eqx._rollout import collect, start_episodes
 from crl_eqx.envs import randomize
 from crl_eqx.envs._mj import MjSpec
 from crl_eqx.envs._variants import make_variants, SAME
@@ -135,7 +135,7 @@ def test_a_heavier_point_gathers_less_speed():
 def test_each_episode_draws_a_variant_and_a_delay_of_its_own_and_so_does_the_next():
     env = randomize(point(episode_length=5), **WORLDS, action_delay=(1, 3), variants=50)
     policy = lambda state, goal, key: jnp.zeros((*state.shape[:-1], 2))
-    first = start(env, 64, key=jax.random.key(0))
+    first = start_episodes(env, 64, key=jax.random.key(0))
     one = lambda steps: jax.jit(
         lambda episodes: collect(policy, env, episodes, length=steps, key=jax.random.key(1))[0]
     )(first)

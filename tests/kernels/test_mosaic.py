@@ -94,10 +94,10 @@ def on(name):
 @pytest.mark.parametrize(
     "mesh, width, precision, message",
     [
-        (None, 128, "bf16", "a CPU, but on a GPU; the default chooses what can"),
-        (on("NVIDIA A100"), 128, "bf16", r"this GPU, but on a Hopper \(H100, H200\)"),
-        (GPU, 128, "auto", "precision='auto', but with 'bf16'"),
-        (GPU, 512, "bf16", "a width of 512 at precision='bf16', but with 128 or 256 at 'bf16'"),
+        (None, 128, "bf16", "a CPU: it needs a GPU"),
+        (on("NVIDIA A100"), 128, "bf16", r"this GPU: it needs a Hopper GPU"),
+        (GPU, 128, "auto", "precision='auto': it needs 'bf16'"),
+        (GPU, 512, "bf16", "a width of 512 at precision='bf16': it needs 128 or 256 at 'bf16'"),
     ],
 )
 def test_what_it_cannot_do(mesh, width, precision, message):
@@ -116,6 +116,6 @@ def test_what_it_cannot_do(mesh, width, precision, message):
 def test_it_needs_a_new_jax():
     with (
         jax.sharding.use_abstract_mesh(GPU),
-        pytest.raises(UnsupportedError, match=r"JAX 0\.10.*, but with 0.11 or newer"),
+        pytest.raises(UnsupportedError, match=r"JAX 0\.10.*: it needs 0.11 or newer"),
     ):
         residual_tower(*tower(Case(8, 128, 21)), implementation="mosaic", precision="bf16")

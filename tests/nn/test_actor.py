@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from crl_eqx.nn import Actor, TanhNormal
 
 
-def law(mean, log_std, shape=()):
+def distribution(mean, log_std, shape=()):
     full = lambda x: jnp.broadcast_to(jnp.asarray(x, jnp.float32), (*shape, *np.shape(x)))
     return TanhNormal(full(mean), full(log_std))
 
@@ -27,7 +27,7 @@ def test_samples_and_log_densities_agree_with_the_float64_density(mean, log_std,
     total, _ = integrate.quad(density64, -1, 1, args=(mean, log_std), points=[np.tanh(mean)])
     assert total == pytest.approx(1, abs=1e-6)
 
-    action, log_prob = law([mean], [log_std], (50_000,)).sample_and_log_prob(key=getkey())
+    action, log_prob = distribution([mean], [log_std], (50_000,)).sample_and_log_prob(key=getkey())
     action = np.asarray(action, np.float64)[:, 0]
     fine = np.abs(action) < 0.999  # nearer to 1, f32 no longer tells where u was
     expected = np.log(density64(action[fine], mean, log_std))
@@ -45,7 +45,7 @@ def test_samples_and_log_densities_agree_with_the_float64_density(mean, log_std,
 
 def test_the_log_density_of_an_action_is_the_sum_over_its_components(getkey):
     mean, log_std = np.array([0.5, -0.2, 0.1]), np.array([-1.0, 0.0, -2.0])
-    action, log_prob = law(mean, log_std, (100,)).sample_and_log_prob(key=getkey())
+    action, log_prob = distribution(mean, log_std, (100,)).sample_and_log_prob(key=getkey())
     expected = np.log(density64(np.asarray(action, np.float64), mean, log_std)).sum(-1)
     assert log_prob.shape == (100,)
     np.testing.assert_allclose(log_prob, expected, atol=5e-3)
@@ -54,7 +54,7 @@ def test_the_log_density_of_an_action_is_the_sum_over_its_components(getkey):
 @pytest.mark.parametrize("mean", [-300.0, -30.0, 30.0, 300.0])
 def test_the_log_density_is_right_where_tanh_saturates(mean, getkey):
     # There 1 - tanh²u is 4 exp(-2|u|), so that log p = log N(u) - 2 log 2 + 2 |u|.
-    _, log_prob = law([mean], [-5.0], (20_000,)).sample_and_log_prob(key=getkey())
+    _, log_prob = distribution([mean], [-5.0], (20_000,)).sample_and_log_prob(key=getkey())
     mean_log_normal = -0.5 + 5 - 0.5 * np.log(2 * np.pi)
     expected = mean_log_normal - 2 * np.log(2) + 2 * abs(mean)
     np.testing.assert_allclose(np.mean(np.asarray(log_prob, np.float64)), expected, atol=0.05)
@@ -102,7 +102,8 @@ def test_the_log_std_stays_between_minus_5_and_2_and_reaches_both(getkey):
 
 
 def test_the_deterministic_action_is_tanh_of_the_mean():
-    np.testing.assert_allclose(law([0.3, -2.0], [0.0, 0.0]).mode(), np.tanh([0.3, -2.0]), rtol=1e-6)
+    mode = distribution([0.3, -2.0], [0.0, 0.0]).mode()
+    np.testing.assert_allclose(mode, np.tanh([0.3, -2.0]), rtol=1e-6)
 
 
 def test_the_policy_sees_the_goal(getkey):

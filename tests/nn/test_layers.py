@@ -32,7 +32,7 @@ def test_kernels_are_uniform_between_plus_and_minus_one_over_root_fan_in(in_size
     weight, bound = np.asarray(linear.weight, np.float64), in_size**-0.5
     assert np.abs(weight).max() <= bound
     assert np.abs(weight).max() > 0.99 * bound
-    # A uniform law on ±b has mean 0, variance b²/3 and a fourth moment of b⁴/5.
+    # A uniform distribution on ±b has mean 0, variance b²/3 and a fourth moment of b⁴/5.
     n = weight.size
     assert abs(weight.mean()) < 4 * bound / np.sqrt(3 * n)
     assert abs(weight.var() / (bound**2 / 3) - 1) < 4 / np.sqrt(n)

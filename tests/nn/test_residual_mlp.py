@@ -61,8 +61,8 @@ def test_a_policy_gives_actions_for_any_batch(
 
     def run(state, goal):
         sizes = state_size, goal_size, action_size
-        law = Actor(*sizes, depth=depth, width=width, key=key)(state, goal)
-        return law.mode(), *law.sample_and_log_prob(key=key)
+        distribution = Actor(*sizes, depth=depth, width=width, key=key)(state, goal)
+        return distribution.mode(), *distribution.sample_and_log_prob(key=key)
 
     mode, action, log_prob = eqx.filter_eval_shape(
         run, struct(*batch, state_size), struct(*batch, goal_size)

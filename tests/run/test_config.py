@@ -115,7 +115,7 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"sensor_noise": -0.1}, r"`--sensor-noise -0.1` must not be negative"),
         ({"action_delay": (2, 1)}, r"`--action-delay 2 1` must be two numbers of control steps"),
         ({"variants": 0}, r"`--variants 0` must lie in 1 to 10,000"),
-        ({"kernel": "triton"}, r"`--kernel triton`: .* a CPU, but on a GPU"),
+        ({"kernel": "triton"}, r"`--kernel triton`: .* a CPU: it needs a GPU"),
         ({"kernel": "packed", "remat": "none"}, r"`--kernel packed --remat none`: .*with 'auto'"),
         ({"kernel": "packed", "activation": "relu"}, r"`--kernel packed`: .*LayerNorm and swish"),
         ({"precision": "tf32"}, r"`--precision tf32`: .*NVIDIA GPU"),
@@ -208,7 +208,7 @@ def test_a_horizon_in_seconds_becomes_the_discount_of_a_control_step(env, option
     check(config)
     discount = make_train_step(config, make_env(config)).discount
     assert discount == pytest.approx(math.exp(-control_dt / 4.0), rel=1e-6)
-    # The mean distance of a geometric law of this discount is the horizon, but for half a step.
+    # The geometric distribution of this discount has the horizon as its mean, within half a step.
     mean = control_dt / (1 - discount)
     assert mean == pytest.approx(4.0 + control_dt / 2, rel=1e-3)
 

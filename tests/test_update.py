@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from crl_eqx import adam, adams, Agent, Batch, init_optimizers, losses, update, UserError
-from crl_eqx._step import trainable, with_trainable
+from crl_eqx import adam, adam_optimizers, Agent, Batch, init_optimizers, losses, update, UserError
+from crl_eqx._update import trainable, with_trainable
 from crl_eqx.energy import Cosine, Dot
 from crl_eqx.nn import Encoder, Linear, Normalizer
 from crl_eqx.objectives import CRL
@@ -33,7 +33,7 @@ BATCHES = Batch(draw(0, BATCH, STATE), draw(1, BATCH, ACTION), draw(2, BATCH, GO
 
 
 class Certain(eqx.Module):
-    """The law of a policy whose 'samples' are always tanh(mean), with a made-up log-density."""
+    """A distribution whose 'samples' are always tanh(mean), with a made-up log-density."""
 
     mean: jax.Array
 
@@ -102,8 +102,8 @@ def separate(agent, goals):
         return jnp.mean(lse - jnp.diag(logits)) + 0.1 * jnp.mean(lse**2)
 
     def policy(group):
-        law = eqx.combine(group, agent.actor)(s, goals)
-        action, log_prob = law.sample_and_log_prob(key=None)
+        distribution = eqx.combine(group, agent.actor)(s, goals)
+        action, log_prob = distribution.sample_and_log_prob(key=None)
         value = agent.critic(s, action, goals)
         return jnp.mean(jnp.exp(-0.7) * log_prob - value)
 
@@ -331,8 +331,8 @@ def test_the_temperature_rises_below_the_target_entropy_and_falls_above():
 def test_a_temperature_of_zero_stays_zero_and_nothing_else_becomes_infinite():
     build = lambda key: Agent.create(Sizes(), depth=4, width=8, initial_alpha=0.0, key=key)
     agent = eqx.filter_jit(build)(jax.random.key(0))
-    state, step = init_optimizers(adams(0.1), agent), eqx.filter_jit(update)
-    words = dict(objective=CRL(), optimizers=adams(0.1), achieved_goal=achieved)
+    state, step = init_optimizers(adam_optimizers(0.1), agent), eqx.filter_jit(update)
+    words = dict(objective=CRL(), optimizers=adam_optimizers(0.1), achieved_goal=achieved)
     for number in range(3):
         agent, state, metrics = step(agent, state, BATCHES, key=jax.random.key(number), **words)
         assert [name for name, value in metrics.items() if not np.isfinite(value)] == []
@@ -387,7 +387,7 @@ def test_the_groups_hold_every_parameter_once_and_no_running_moment(agent):
 
 
 def test_each_group_has_its_own_optimiser(agent):
-    optimizers = {**adams(3e-4), "critic": adam(1e-2), "alpha": optax.sgd(0.0)}
+    optimizers = {**adam_optimizers(3e-4), "critic": adam(1e-2), "alpha": optax.sgd(0.0)}
     step = eqx.filter_jit(update)
     new, _, metrics = step(
         agent,

@@ -56,7 +56,7 @@ def adam(
     return optax.chain(*clip, step)
 
 
-def adams(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
+def adam_optimizers(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
     """Plain Adam for every group."""
     return {name: adam(learning_rate) for name in ("actor", "critic", "alpha")}
 
@@ -82,7 +82,7 @@ def update(
     ```python
     agent, opt_state, metrics = crl_eqx.update(
         agent, opt_state, batch,
-        objective=crl_eqx.objectives.CRL(), optimizers=crl_eqx.adams(),
+        objective=crl_eqx.objectives.CRL(), optimizers=crl_eqx.adam_optimizers(),
         achieved_goal=env.achieved_goal, key=key,
     )
     ```

@@ -16,7 +16,7 @@ _SAVING, _DELETING = ".saving-", ".deleting-"
 _LEFT = re.compile(r"\.(saving|deleting)-[0-9a-f]{32}")
 
 
-class Shelf:
+class SavedCheckpoints:
     """Checkpoints by name: `step_N`, and `step_N.1`, … for one of the same step as a bad one."""
 
     def __init__(self, directory: Path):
