@@ -28,10 +28,9 @@ def random_transitions(sizes: Sizes, batch_size: int, key: jax.Array) -> Transit
 
 
 def as_batch(transitions: Transitions) -> crl_eqx.Batch:
-    """Ours holds the future state; its first numbers are the goal that it achieves."""
+    """Ours, in which no goal was commanded."""
     state, action, goal = transitions
-    future = state.at[:, : goal.shape[-1]].set(goal)
-    return crl_eqx.Batch(state, action, jnp.zeros_like(goal), future)
+    return crl_eqx.Batch(state, action, jnp.zeros_like(goal), goal)
 
 
 @eqx.filter_jit
@@ -90,10 +89,18 @@ def from_published(state: State, sizes: Sizes, **network: Any) -> crl_eqx.Agent:
     return with_weights(agent, state.actor, state.critic, state.alpha["log_alpha"])
 
 
+def first_carry(agent: crl_eqx.Agent, optimizers: Any = None) -> tuple[Any, Any, Any]:
+    """What `crl_eqx.update` takes before the batch: the agent, and what its optimisers and its
+    objective remember."""
+    optimizers = crl_eqx.adam_optimizers() if optimizers is None else optimizers
+    objective = crl_eqx.objectives.CRL()
+    return agent, crl_eqx.init_optimizers(optimizers, agent, objective), objective.init(agent)
+
+
 def make_update(
-    sizes: Sizes, optimizers: Any = None
+    optimizers: Any = None,
 ) -> Callable[[Any, crl_eqx.Batch, jax.Array], tuple[Any, Any]]:
-    """`((agent, opt_state), batch, key) -> ((agent, opt_state), metrics)`, the library's own."""
+    """`(carry, batch, key) -> (carry, metrics)`, the library's own."""
     optimizers = crl_eqx.adam_optimizers() if optimizers is None else optimizers
 
     def update(carry, batch, key):
@@ -102,7 +109,6 @@ def make_update(
             batch,
             objective=crl_eqx.objectives.CRL(),
             optimizers=optimizers,
-            achieved_goal=lambda state: state[..., : sizes.goal],
             key=key,
         )
         return tuple(carry), metrics
@@ -110,11 +116,11 @@ def make_update(
     return update
 
 
-def gradients(agent: crl_eqx.Agent, sizes: Sizes, batch: crl_eqx.Batch, key: jax.Array):
+def gradients(agent: crl_eqx.Agent, batch: crl_eqx.Batch, key: jax.Array):
     """What one update would hand to its optimisers, by group."""
     keep = {name: optax.trace(decay=0.0) for name in ("actor", "critic", "alpha")}
-    carry = agent, crl_eqx.init_optimizers(keep, agent)
-    (_, kept), _ = eqx.filter_jit(make_update(sizes, keep))(carry, batch, key)
+    carry = first_carry(agent, keep)
+    (_, kept, _), _ = eqx.filter_jit(make_update(keep))(carry, batch, key)
     return {name: state.trace for name, state in kept.items()}
 
 

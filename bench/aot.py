@@ -50,15 +50,21 @@ def _update(depth: int, batch_size: int = 512, **network: Any):
 
     def make():
         import jax
-        from _agents import ANT, as_batch, donated, make_update, new_agent, random_transitions
-
-        import crl_eqx
+        from _agents import (
+            ANT,
+            as_batch,
+            donated,
+            first_carry,
+            make_update,
+            new_agent,
+            random_transitions,
+        )
 
         def carry():
             agent = new_agent(ANT, depth=depth, width=256, key=jax.random.key(0), **network)
-            return agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
+            return first_carry(agent)
 
-        step, carry = donated(make_update(ANT), _shapes(carry))
+        step, carry = donated(make_update(), _shapes(carry))
         batch = lambda: as_batch(random_transitions(ANT, batch_size, jax.random.key(1)))
         return step, (carry, jax.eval_shape(batch), jax.eval_shape(lambda: jax.random.key(2)))
 

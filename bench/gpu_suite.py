@@ -146,9 +146,15 @@ def _update(way: str, precision: str, depth: int, batch_size: int) -> tuple[Call
     """A donating step, its carry and its other arguments."""
     import _published
     import jax
-    from _agents import ANT, as_batch, donated, make_update, new_agent, random_transitions
-
-    import crl_eqx
+    from _agents import (
+        ANT,
+        as_batch,
+        donated,
+        first_carry,
+        make_update,
+        new_agent,
+        random_transitions,
+    )
 
     transitions = random_transitions(ANT, batch_size, jax.random.key(1))
     if way == "published":
@@ -156,8 +162,8 @@ def _update(way: str, precision: str, depth: int, batch_size: int) -> tuple[Call
         return _published.update, state, (transitions,)
     network = dict(kernel=way, precision=precision)
     agent = new_agent(ANT, depth=depth, width=WIDTH, key=jax.random.key(0), **network)
-    carry = agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
-    step, arrays = donated(make_update(ANT), carry)
+    carry = first_carry(agent)
+    step, arrays = donated(make_update(), carry)
     return step, arrays, (as_batch(transitions), jax.random.key(2))
 
 

@@ -99,7 +99,7 @@ def ours(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
     def draw(storage, key):
         return buffer.sample(storage, (num_batches, batch_size), discount=0.99, key=key)
 
-    return jax.jit(draw), storage, lambda drawn: (drawn.state, drawn.future_state)
+    return jax.jit(draw), storage, lambda drawn: (drawn.state, drawn.future_goal)
 
 
 def ours_by_batch(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
@@ -117,7 +117,7 @@ def ours_by_batch(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
 
         return jax.lax.scan(body, jnp.zeros(()), places)[0], last
 
-    return jax.jit(draw), storage, lambda drawn: (drawn[1].state, drawn[1].future_state)
+    return jax.jit(draw), storage, lambda drawn: (drawn[1].state, drawn[1].future_goal)
 
 
 MAKE = dict(zip(SAMPLERS, (published, ours, ours_by_batch), strict=True))

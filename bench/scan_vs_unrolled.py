@@ -29,7 +29,15 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import matplotlib.pyplot as plt
-from _agents import ANT, as_batch, donated, make_update, new_agent, random_transitions
+from _agents import (
+    ANT,
+    as_batch,
+    donated,
+    first_carry,
+    make_update,
+    new_agent,
+    random_transitions,
+)
 from _machine import machine, write
 from _measure import (
     alternating,
@@ -124,8 +132,8 @@ def job(
     else:
         check_scan(agent, jax.random.normal(key, (8, width)))
     batch = as_batch(random_transitions(ANT, batch_size, key))
-    carry = agent, crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent)
-    step, arrays = donated(make_update(ANT), carry)
+    carry = first_carry(agent)
+    step, arrays = donated(make_update(), carry)
     del agent, carry
     executable, cost = compiled(in_a_row(step), arrays, batch, key, 1)
     cost["rss_after_compile_mib"] = peak_memory_mib()["peak_rss_mib"]

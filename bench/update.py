@@ -22,6 +22,7 @@ from _agents import (
     ANT,
     as_batch,
     donated,
+    first_carry,
     from_published,
     gradients,
     make_update,
@@ -33,8 +34,6 @@ from _measure import alternating, answer, compiled, in_fresh_process, medians, r
 from rich import box
 from rich.console import Console
 from rich.table import Table
-
-from crl_eqx import adam_optimizers, init_optimizers
 
 
 TOLERANCE = 2e-3
@@ -72,7 +71,7 @@ def check_gradients(depth: int, width: int, batch_size: int) -> dict[str, float]
 
     with jax.default_matmul_precision("highest"):
         agent = from_published(state, ANT)
-        ours = gradients(agent, ANT, as_batch(batch), key)
+        ours = gradients(agent, as_batch(batch), key)
         theirs = with_weights(agent, *published(state))
     expected = {
         "actor": theirs.actor,
@@ -94,7 +93,7 @@ def measure(
     agent = from_published(state, ANT, remat=remat)
     jax.jit(lambda x: x @ x)(jnp.ones((8, 8)))  # what the first compilation sets up is not ours
 
-    step, carry = donated(make_update(ANT), (agent, init_optimizers(adam_optimizers(), agent)))
+    step, carry = donated(make_update(), first_carry(agent))
     ours, our_cost = compiled(step, carry, batch, key)
     carries = {"ours": jax.tree.map(jnp.copy, carry), "published": state}
 

@@ -6,7 +6,8 @@ names, so that `import crl_eqx` stays light.
 """
 
 from . import energy as energy, losses as losses, nn as nn, objectives as objectives
-from ._agent import Agent as Agent
+from ._actor_critic import ActorCritic as ActorCritic
+from ._agent import AbstractAgent as AbstractAgent, Agent as Agent
 from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
@@ -27,6 +28,7 @@ from ._rollout import (
 from ._train import (
     best_of as best_of,
     deterministic as deterministic,
+    noisy as noisy,
     partly_deterministic as partly_deterministic,
     stochastic as stochastic,
     TrainState as TrainState,

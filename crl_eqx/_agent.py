@@ -1,9 +1,10 @@
+import abc
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from ._checks import require_count, require_flag, require_key, require_kind, require_number
 from ._env import AbstractGoalEnv
@@ -15,7 +16,90 @@ from .nn import Actor, Encoder, Normalizer
 from .nn._residual_mlp import run_mlps_together
 
 
-class Agent(eqx.Module):
+class AbstractAgent(eqx.Module):
+    """A policy, and what teaches it: what collecting, evaluating and updating know of an agent.
+
+    `policy` gives a distribution of actions, `act` an action, `critic` a number that is the larger
+    the nearer the goal is; `groups` are the parameters by what moves them.
+    """
+
+    actor: eqx.AbstractVar[Any]
+    log_alpha: eqx.AbstractVar[Scalar]
+    state_normalizer: eqx.AbstractVar[Normalizer | None]
+    goal_normalizer: eqx.AbstractVar[Normalizer | None]
+
+    @property
+    @abc.abstractmethod
+    def has_critic(self) -> bool:
+        """Whether `critic` can be asked."""
+
+    @abc.abstractmethod
+    def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
+        """How good `action` is in `state` on the way to `goal`."""
+
+    @abc.abstractmethod
+    def groups(self) -> dict[str, PyTree]:
+        """All that learns: `actor`, `critic` and `alpha`."""
+
+    @abc.abstractmethod
+    def with_groups(self, groups: dict[str, PyTree]) -> "AbstractAgent":
+        """The agent with these groups exchanged."""
+
+    @abc.abstractmethod
+    def networks(
+        self, state: State, action: Action, goal: Goal
+    ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
+        """Every network by its name, and what it is given for these three, for diagnostics."""
+
+    def _seen(self, state: State) -> State:
+        return state if self.state_normalizer is None else self.state_normalizer(state)
+
+    def _wanted(self, goal: Goal) -> Goal:
+        return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
+
+    @not_forked
+    def policy(self, state: State, goal: Goal):
+        """The distribution of the action, a [`crl_eqx.nn.TanhNormal`][]."""
+        return self.actor(self._seen(state), self._wanted(goal))
+
+    @not_forked
+    def act(
+        self, state: State, goal: Goal, *, key: PRNGKey | None = None, candidates: int = 1
+    ) -> Action:
+        """What to do in `state` to reach `goal`.
+
+        Without `key` the deterministic action; with it a sample of the policy, or, with
+        `candidates` > 1, the one among so many samples that the critic likes best.
+        """
+        require_count(candidates, f"Agent.act(candidates={candidates!r})")
+        if key is None and candidates > 1:
+            raise UserError(
+                f"`Agent.act(candidates={candidates})` needs a `key` to draw more than one."
+            )
+        policy = self.policy(state, goal)
+        if key is None:
+            return policy.mode()
+        if candidates == 1:
+            return policy.sample(key=key)
+        actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))
+        best = jnp.argmax(self._values(state, actions, goal), axis=0)
+        return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
+
+    def _values(
+        self, state: State, actions: Float[Array, "n *batch action"], goal: Goal
+    ) -> Float[Array, "n *batch"]:
+        """What the critic says of several actions in the same `state`."""
+        return jax.vmap(lambda action: self.critic(state, action, goal))(actions)
+
+    def observe(self, state: State, goal: Goal) -> "AbstractAgent":
+        """Takes states and the goals that they achieve into the running moments, if it has any."""
+        if self.state_normalizer is None or self.goal_normalizer is None:
+            return self
+        new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)
+        return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)
+
+
+class Agent(AbstractAgent):
     """A policy and the critic f(s, a, g) = energy(φ(s, a), ψ(g)) that teaches it.
 
     ```python
@@ -85,17 +169,6 @@ class Agent(eqx.Module):
             goal_normalizer=Normalizer(env.goal_size) if normalize else None,
         )
 
-    def _seen(self, state: State) -> State:
-        return state if self.state_normalizer is None else self.state_normalizer(state)
-
-    def _wanted(self, goal: Goal) -> Goal:
-        return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
-
-    @not_forked
-    def policy(self, state: State, goal: Goal):
-        """The distribution of the action, a [`crl_eqx.nn.TanhNormal`][]."""
-        return self.actor(self._seen(state), self._wanted(goal))
-
     @not_forked
     def sa_repr(self, state: State, action: Action) -> Repr:
         """φ(s, a)."""
@@ -127,34 +200,31 @@ class Agent(eqx.Module):
         """The energy f(s, a, g): up to a constant, how likely g is in the future of (s, a)."""
         return self.energy(self.sa_repr(state, action), self.g_repr(goal))
 
-    @not_forked
-    def act(
-        self, state: State, goal: Goal, *, key: PRNGKey | None = None, candidates: int = 1
-    ) -> Action:
-        """What to do in `state` to reach `goal`.
+    @property
+    def has_critic(self) -> bool:
+        return True
 
-        Without `key` the deterministic action; with it a sample of the policy, or, with
-        `candidates` > 1, the one among so many samples that the critic likes best.
-        """
-        require_count(candidates, f"Agent.act(candidates={candidates!r})")
-        if key is None and candidates > 1:
-            raise UserError(
-                f"`Agent.act(candidates={candidates})` needs a `key` to draw more than one."
-            )
-        policy = self.policy(state, goal)
-        if key is None:
-            return policy.mode()
-        if candidates == 1:
-            return policy.sample(key=key)
-        actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))
+    def _values(
+        self, state: State, actions: Float[Array, "n *batch action"], goal: Goal
+    ) -> Float[Array, "n *batch"]:
         g_repr = self.g_repr(goal)
-        value = lambda action: self.energy(self.sa_repr(state, action), g_repr)
-        best = jnp.argmax(jax.vmap(value)(actions), axis=0)
-        return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
+        return jax.vmap(lambda action: self.energy(self.sa_repr(state, action), g_repr))(actions)
 
-    def observe(self, state: State, goal: Goal) -> "Agent":
-        """Takes states and the goals that they achieve into the running moments, if it has any."""
-        if self.state_normalizer is None or self.goal_normalizer is None:
-            return self
-        new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)
-        return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)
+    def groups(self) -> dict[str, PyTree]:
+        critic = self.sa_encoder, self.g_encoder, self.energy
+        return {"actor": self.actor, "critic": critic, "alpha": self.log_alpha}
+
+    def with_groups(self, groups: dict[str, PyTree]) -> "Agent":
+        all_groups = self.groups() | groups
+        where = lambda a: (a.actor, a.sa_encoder, a.g_encoder, a.energy, a.log_alpha)
+        new = all_groups["actor"], *all_groups["critic"], all_groups["alpha"]
+        return eqx.tree_at(where, self, new)
+
+    def networks(
+        self, state: State, action: Action, goal: Goal
+    ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
+        return {
+            "actor": (self.actor, (state, goal)),
+            "sa_encoder": (self.sa_encoder, (state, action)),
+            "g_encoder": (self.g_encoder, (goal,)),
+        }

@@ -8,14 +8,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from ._agent import Agent
+from ._agent import AbstractAgent, Agent
 from ._fork import not_forked
 from ._replay import Batch
 from ._types import PRNGKey, Repr, Scalar
 from ._update import trainable
 from .nn import ResidualMLP
 from .objectives import AbstractObjective
-from .objectives._base import AchievedGoal
+from .objectives._base import ObjectiveState
 
 
 VERDICTS = ("nothing found", "collapsing", "vanishing", "exploding")
@@ -68,15 +68,16 @@ def _verdict(norms: list[Array], cosines: list[Scalar], ranks: list[Scalar]) -> 
     )
     vanishing = jnp.any(jnp.stack([n.min() < VANISHING_RATIO * n.max() for n in norms]))
     collapsed = [c > COLLAPSED_COSINE for c in cosines] + [r < COLLAPSED_RANK for r in ranks]
-    collapsing = jnp.any(jnp.stack(collapsed))
+    collapsing = jnp.any(jnp.stack(collapsed or [jnp.zeros((), bool)]))
     index = jnp.where(exploding, 3, jnp.where(vanishing, 2, jnp.where(collapsing, 1, 0)))
     return index.astype(jnp.float32)
 
 
-def _networks(agent: Any) -> dict[str, ResidualMLP]:
-    parts = {"actor": agent.actor, "sa_encoder": agent.sa_encoder, "g_encoder": agent.g_encoder}
-    found = {name: getattr(part, "network", None) for name, part in parts.items()}
-    return {name: net for name, net in found.items() if isinstance(net, ResidualMLP)}
+def _residual(agent: AbstractAgent, batch: Batch) -> dict[str, tuple[ResidualMLP, Any]]:
+    """Those networks of an agent that are residual, and what they are given."""
+    parts = agent.networks(batch.state, batch.action, batch.future_goal)
+    found = {name: (getattr(part, "network", None), given) for name, (part, given) in parts.items()}
+    return {name: (net, x) for name, (net, x) in found.items() if isinstance(net, ResidualMLP)}
 
 
 def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
@@ -85,11 +86,11 @@ def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
 
 @not_forked
 def diagnose(
-    agent: Agent,
+    agent: AbstractAgent,
     batch: Batch,
     *,
     objective: AbstractObjective,
-    achieved_goal: AchievedGoal,
+    objective_state: ObjectiveState = None,
     key: PRNGKey,
 ) -> dict[str, Array]:
     """Gradient norms per block, representation rank and collapse, dead and saturated fractions.
@@ -98,27 +99,27 @@ def diagnose(
     `verdict`, an index into [`crl_eqx.VERDICTS`][].
     """
     grads, _ = eqx.filter_grad(
-        lambda agent: objective(agent, batch, achieved_goal, key=key), has_aux=True
+        lambda agent: objective(agent, objective_state, batch, key=key), has_aux=True
     )(agent)
-    norms = {name: block_norms(network) for name, network in _networks(grads).items()}
-    rows: dict[str, Array] = {f"{name}_block_grad_norms": norm for name, norm in norms.items()}
-    rows |= {f"{name}_param_norm": optax.tree.norm(g) for name, g in trainable(agent).items()}
-
-    goal = achieved_goal(batch.future_state)
-    sa_repr, g_repr = agent.sa_repr(batch.state, batch.action), agent.g_repr(goal)
-    rows |= _representation_rows("sa_repr", sa_repr) | _representation_rows("g_repr", g_repr)
-    saturated = jnp.abs(agent.policy(batch.state, goal).mode()) > 0.99
-    rows["action_saturated_fraction"] = jnp.mean(saturated.astype(jnp.float32))
-    inputs = {
-        "actor": (batch.state, goal),
-        "sa_encoder": (batch.state, batch.action),
-        "g_encoder": (goal,),
+    trained = {"actor": "actor" in objective.trains}
+    norms = {
+        name: block_norms(network)
+        for name, (network, _) in _residual(grads, batch).items()
+        if trained.get(name, "critic" in objective.trains)
     }
-    for name, network in _networks(agent).items():
-        rows[f"{name}_dead_fraction"] = dead_fraction(network, *inputs[name])
-    rows["verdict"] = _verdict(
-        list(norms.values()) or [jnp.ones(1)],
-        [rows["sa_repr_mean_cosine"], rows["g_repr_mean_cosine"]],
-        [rows["sa_repr_rank"], rows["g_repr_rank"]],
-    )
+    rows: dict[str, Array] = {f"{name}_block_grad_norms": norm for name, norm in norms.items()}
+    groups = trainable(agent, objective)
+    rows |= {f"{name}_param_norm": optax.tree.norm(group) for name, group in groups.items()}
+
+    cosines, ranks = [], []
+    if isinstance(agent, Agent):  # the others compare no representations
+        sa_repr, g_repr = agent.sa_repr(batch.state, batch.action), agent.g_repr(batch.future_goal)
+        rows |= _representation_rows("sa_repr", sa_repr) | _representation_rows("g_repr", g_repr)
+        cosines = [rows["sa_repr_mean_cosine"], rows["g_repr_mean_cosine"]]
+        ranks = [rows["sa_repr_rank"], rows["g_repr_rank"]]
+    saturated = jnp.abs(agent.policy(batch.state, batch.future_goal).mode()) > 0.99
+    rows["action_saturated_fraction"] = jnp.mean(saturated.astype(jnp.float32))
+    for name, (network, given) in _residual(agent, batch).items():
+        rows[f"{name}_dead_fraction"] = dead_fraction(network, *given)
+    rows["verdict"] = _verdict(list(norms.values()) or [jnp.ones(1)], cosines, ranks)
     return rows

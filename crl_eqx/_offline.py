@@ -13,13 +13,12 @@ from jaxtyping import Array, Float, Int
 from ._checks import require_count, require_discount, require_key, require_kind
 from ._errors import first_line, UserError
 from ._fork import not_forked
-from ._replay import Batch
+from ._replay import AchievedGoal, Batch, whole_state
 from ._types import Action, Goal, PRNGKey, Repr, State
 from ._update import adam
 from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Encoder
 from .objectives import CRL
-from .objectives._base import AchievedGoal
 from .relabel import future_index
 
 
@@ -140,8 +139,16 @@ class Trajectories(eqx.Module):
         self.lengths = jnp.asarray(whole, jnp.int32)
 
     @not_forked
-    def sample(self, size: int, *, discount: float, key: PRNGKey) -> Batch:
-        """`size` steps, uniform over those that have a future, each with a state of its future."""
+    def sample(
+        self,
+        size: int,
+        *,
+        discount: float,
+        achieved_goal: AchievedGoal = whole_state,
+        key: PRNGKey,
+    ) -> Batch:
+        """`size` steps, uniform over those that have a future, each with the `achieved_goal` of a
+        state of its future."""
         step_key, future_key = jax.random.split(key)
         steps_before = jnp.cumsum(jnp.maximum(self.lengths - 1, 0))
         index = jax.random.randint(step_key, (size,), 0, steps_before[-1])
@@ -149,7 +156,8 @@ class Trajectories(eqx.Module):
         time = index - jnp.where(row > 0, steps_before[row - 1], 0)
         future = future_index(self.lengths[row], time, discount=discount, key=future_key)
         state = self.states[row, time]
-        return Batch(state, self.actions[row, time], state[:, :0], self.states[row, future])
+        goal = achieved_goal(self.states[row, future])
+        return Batch(state, self.actions[row, time], state[:, :0], goal)
 
 
 class Critic(eqx.Module):
@@ -244,7 +252,7 @@ def fit(
     discount: float = 0.99,
     objective: CRL | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    achieved_goal: AchievedGoal = lambda state: state,
+    achieved_goal: AchievedGoal = whole_state,
     key: PRNGKey,
 ) -> tuple[Critic, dict[str, Float[Array, " updates"]]]:
     """Trains a critic on trajectories in memory, as one compiled scan.
@@ -287,13 +295,13 @@ def fit(
     def loss(params, batch):
         critic = eqx.combine(params, static)
         sa_repr = critic.sa_repr(batch.state, batch.action)
-        g_repr = critic.g_repr(achieved_goal(batch.future_state))
+        g_repr = critic.g_repr(batch.future_goal)
         value, metrics = objective.critic_loss(critic.energy, sa_repr, g_repr)
         return value, metrics | {"critic_loss": value}
 
     def body(carry, key):
         params, opt_state = carry
-        batch = data.sample(batch_size, discount=discount, key=key)
+        batch = data.sample(batch_size, discount=discount, achieved_goal=achieved_goal, key=key)
         grads, metrics = jax.grad(loss, has_aux=True)(params, batch)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its int counters with floats
             updates, opt_state = optimizer.update(grads, opt_state, params)

@@ -1,11 +1,12 @@
 """The replay buffer: a ring of whole trajectories that draws futures in O(batch)."""
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from ._checks import require_count, require_flag
 from ._errors import UserError
@@ -18,8 +19,11 @@ class Transition(eqx.Module):
     """What one environment step leaves behind: the moment *before* `action` acted.
 
     `episode` numbers the episodes of one environment 0, 1, 2, … without gaps. `terminated` says
-    that the environment ended the episode in this very step (a fall, not a time limit); only
-    [`crl_eqx.TrajectoryBuffer`][] under `absorbing` needs it.
+    that the environment ended the episode in this very step (a fall, not a time limit);
+    [`crl_eqx.TrajectoryBuffer`][] needs it under `absorbing`, and so does a Bellman backup.
+
+    `next_state` is the state that `action` led to, also where the episode ended there. Only
+    objectives that look one step ahead ask for it: it doubles what a replay holds.
     """
 
     state: State
@@ -27,20 +31,36 @@ class Transition(eqx.Module):
     goal: Goal
     episode: Int[Array, "*batch"]
     terminated: Bool[Array, "*batch"] | None = None
+    next_state: State | None = None
+
+
+AchievedGoal: TypeAlias = Callable[[State], Float[Array, "*batch achieved"]]
+"""The part of a state that is a goal."""
+
+
+def whole_state(state: State) -> State:
+    """The `AchievedGoal` of who takes states for goals as they are."""
+    return state
 
 
 class Batch(eqx.Module):
-    """Training data: steps, and for each a state of its own future."""
+    """Training data: steps, and for each a goal that its own future achieved."""
 
     state: State
     action: Action
     goal: Goal
     """The goal that was commanded, not the one to relabel with."""
-    future_state: State
+    future_goal: Float[Array, "*batch achieved"]
+    """What a state of the step's own future achieved."""
+    next_state: State | None = None
+    """Where `action` led; None unless it is stored."""
+    terminated: Bool[Array, "*batch"] | None = None
+    """Whether the environment ended the episode there, so that nothing follows `next_state`. The
+    end of time is no such end."""
 
 
 class Place(eqx.Module):
-    """Where samples lie in the ring: row, environment, and the row of the future state."""
+    """Where samples lie in the ring: row, environment, and the row that holds the future state."""
 
     row: Int[Array, "*batch"]
     env: Int[Array, "*batch"]
@@ -129,8 +149,11 @@ class TrajectoryBuffer(eqx.Module):
         return jnp.minimum(state.inserted, self.capacity)
 
     def num_samples(self, state: BufferState) -> Count:
-        """Stored steps that have a stored future: all but the last of every stored episode."""
+        """Stored steps that have a stored future: all but the last of every stored episode; all
+        where next states are stored."""
         size = self.size(state)
+        if state.steps.next_state is not None:
+            return size * self.num_envs
         newest = (state.inserted - 1) % self.capacity
         oldest = (state.inserted - size) % self.capacity
         episodes = state.steps.episode[newest] - state.steps.episode[oldest] + 1
@@ -141,9 +164,9 @@ class TrajectoryBuffer(eqx.Module):
         return self.num_samples(state) > 0
 
     def _horizon(self, state: BufferState, time: Time, env: Int[Array, "*batch"]) -> Time:
-        """Stored steps left in the episode after the one at `time`."""
+        """Stored states of the episode that lie after the one at `time`."""
         episode = state.steps.episode[time % self.capacity, env]
-        return state.last_time[episode % self.capacity, env] - time
+        return state.last_time[episode % self.capacity, env] - time + _ahead(state)
 
     def places(
         self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
@@ -178,7 +201,7 @@ class TrajectoryBuffer(eqx.Module):
         horizon = self._horizon(state, time, env)
         offset = future_offset(uniform, horizon, discount)
         if self.absorbing:
-            last = (time + horizon) % self.capacity
+            last = (time + horizon - _ahead(state)) % self.capacity
             if state.steps.terminated is None:
                 raise UserError(
                     "`TrajectoryBuffer(absorbing=True)` needs steps that say which of them "
@@ -186,20 +209,38 @@ class TrajectoryBuffer(eqx.Module):
                 )
             stays = absorbed_offset(uniform, horizon, discount)
             offset = jnp.where(state.steps.terminated[last, env], stays, offset)
-        return Place(time % self.capacity, env, (time + offset) % self.capacity)
+        future_time = time + offset - _ahead(state)
+        return Place(time % self.capacity, env, future_time % self.capacity)
 
-    def gather(self, state: BufferState, place: Place) -> Batch:
+    def gather(
+        self, state: BufferState, place: Place, achieved_goal: AchievedGoal = whole_state
+    ) -> Batch:
         """Reads the samples at `place`."""
         steps = jax.tree.map(lambda leaf: leaf[place.row, place.env], state.steps)
-        future = state.steps.state[place.future_row, place.env]
-        return Batch(steps.state, steps.action, steps.goal, future)
+        ahead = state.steps.next_state
+        futures = state.steps.state if ahead is None else ahead
+        goal = achieved_goal(futures[place.future_row, place.env])
+        terminated = None if ahead is None else steps.terminated
+        return Batch(steps.state, steps.action, steps.goal, goal, steps.next_state, terminated)
 
     @not_forked
     def sample(
-        self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
+        self,
+        state: BufferState,
+        shape: tuple[int, ...],
+        *,
+        discount: float,
+        achieved_goal: AchievedGoal = whole_state,
+        key: PRNGKey,
     ) -> Batch:
-        """`shape` samples, each with a state of its own future.
+        """`shape` samples, each with the `achieved_goal` of a state of its own future.
 
         Meaningless until `can_sample`.
         """
-        return self.gather(state, self.places(state, shape, discount=discount, key=key))
+        places = self.places(state, shape, discount=discount, key=key)
+        return self.gather(state, places, achieved_goal)
+
+
+def _ahead(state: BufferState) -> int:
+    """How far the last state of an episode lies after its last step: next states reach one on."""
+    return int(state.steps.next_state is not None)

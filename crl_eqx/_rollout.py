@@ -1,5 +1,6 @@
 """Playing a policy in many environments at once; episodes end and begin here."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -97,6 +98,7 @@ def _is_finite(*arrays: Array) -> Bool[Array, " envs"]:
 def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
     """One control step; what ended begins anew, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
+    reached = env_state.state
     age = episodes.age + 1
     terminated = env_state.terminated
     done = terminated | (age >= env.episode_length)
@@ -108,14 +110,21 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
         jnp.any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
     )
     number = episodes.number + done.astype(jnp.int32)
-    return Episodes(env_state, jnp.where(done, 0, age), number), terminated, counts
+    return Episodes(env_state, jnp.where(done, 0, age), number), reached, terminated, counts
 
 
 @not_forked
 def collect(
-    policy: Policy, env: AbstractGoalEnv, episodes: Episodes, *, length: int, key: PRNGKey
+    policy: Policy,
+    env: AbstractGoalEnv,
+    episodes: Episodes,
+    *,
+    length: int,
+    next_states: bool = False,
+    key: PRNGKey,
 ) -> tuple[Episodes, Transition, RolloutCounts]:
-    """Plays `length` control steps in every environment.
+    """Plays `length` control steps in every environment; under `next_states` each also says where
+    it led.
 
     **Returns:** the episodes under way afterwards, the steps `[length, num_envs, ...]` for a
     [`crl_eqx.TrajectoryBuffer`][], and what happened.
@@ -126,8 +135,11 @@ def collect(
         now = episodes.env_state
         action = act(policy, env, now, action_key)
         number = episodes.number
-        episodes, terminated, counts = _advance(env, episodes, action, reset_key)
-        return episodes, (Transition(now.state, action, now.goal, number, terminated), counts)
+        episodes, reached, terminated, counts = _advance(env, episodes, action, reset_key)
+        step = Transition(now.state, action, now.goal, number, terminated)
+        if next_states:
+            step = dataclasses.replace(step, next_state=reached)
+        return episodes, (step, counts)
 
     episodes, (steps, counts) = jax.lax.scan(body, episodes, jax.random.split(key, length))
     return episodes, steps, jax.tree.map(jnp.sum, counts)

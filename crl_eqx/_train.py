@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from ._agent import Agent
+from ._agent import AbstractAgent
 from ._check_env import check_env
 from ._checks import (
     as_number,
@@ -31,18 +31,18 @@ from ._types import Count, PRNGKey
 from ._update import adam_optimizers, init_optimizers, Optimizers, OptState, update
 from .nn import Actor
 from .objectives import AbstractObjective, CRL
-from .objectives._base import Metrics
+from .objectives._base import Metrics, ObjectiveState
 
 
-Acting: TypeAlias = Callable[[Agent], Policy]
+Acting: TypeAlias = Callable[[AbstractAgent], Policy]
 
 
-def stochastic(agent: Agent) -> Policy:
+def stochastic(agent: AbstractAgent) -> Policy:
     """Samples of the policy."""
     return lambda state, goal, key: agent.act(state, goal, key=key)
 
 
-def deterministic(agent: Agent) -> Policy:
+def deterministic(agent: AbstractAgent) -> Policy:
     """tanh of the policy's mean."""
     return lambda state, goal, key: agent.act(state, goal)
 
@@ -61,11 +61,35 @@ def partly_deterministic(share: float) -> Acting:
 
 @functools.cache  # equal choices are one object, so that what is compiled for one is for all
 def _partly_deterministic(share: float) -> Acting:
-    def acting(agent: Agent) -> Policy:
+    def acting(agent: AbstractAgent) -> Policy:
         def policy(state, goal, key):
             distribution = agent.policy(state, goal)
             calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
             return jnp.where(calm[:, None], distribution.mode(), distribution.sample(key=key))
+
+        return policy
+
+    return acting
+
+
+def noisy(scale: float, *, deterministic_share: float = 0.0) -> Acting:
+    """tanh of the policy's mean, and normal noise of standard deviation `scale`, cut off at ±1: how
+    deterministic policy gradients explore. The first `deterministic_share` of the batch acts
+    without noise, as of [`crl_eqx.partly_deterministic`][]."""
+    require_number(scale, f"noisy({scale!r})")
+    if not 0 <= as_number(deterministic_share) <= 1:
+        raise UserError(f"`noisy(deterministic_share={deterministic_share!r})` must lie in [0, 1].")
+    return _noisy(float(scale), float(deterministic_share))
+
+
+@functools.cache
+def _noisy(scale: float, share: float) -> Acting:
+    def acting(agent: AbstractAgent) -> Policy:
+        def policy(state, goal, key):
+            action = agent.act(state, goal)
+            noise = scale * jax.random.normal(key, action.shape)
+            calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
+            return jnp.where(calm[:, None], action, jnp.clip(action + noise, -1.0, 1.0))
 
         return policy
 
@@ -101,7 +125,7 @@ def _exact(ratio: float | int | Fraction) -> Fraction:
 class TrainState(eqx.Module):
     """All that a run is: from it the rest of the run follows, bit by bit."""
 
-    agent: Agent
+    agent: AbstractAgent
     opt_state: OptState
     buffer: BufferState
     episodes: Episodes
@@ -114,14 +138,16 @@ class TrainState(eqx.Module):
     ratio of updates to environment steps exact when it is not a whole number per unroll."""
     average: Actor | None = None
     """Of the policy's weights over the latest updates; None if `policy_average` is 0."""
+    objective_state: ObjectiveState = None
+    """What the objective remembers, such as target networks."""
 
     @property
-    def acting_agent(self) -> Agent:
+    def acting_agent(self) -> AbstractAgent:
         """The agent to evaluate and to keep: with the averaged policy, if there is one."""
         return self.agent if self.average is None else with_actor(self.agent, self.average)
 
 
-def with_actor(agent: Agent, actor: Actor) -> Agent:
+def with_actor(agent: AbstractAgent, actor: Actor) -> AbstractAgent:
     """`agent` with another policy of the same kind."""
     return eqx.tree_at(lambda a: a.actor, agent, actor)
 
@@ -263,14 +289,14 @@ class TrainStep(eqx.Module):
                 f"raise `prefill_length={prefill_length}` or `num_envs={self.num_envs}`."
             )
 
-    def _check_agent(self, agent: Agent) -> None:
+    def _check_agent(self, agent: AbstractAgent) -> None:
         env = self.env
         state, goal = jnp.zeros((1, env.state_size)), jnp.zeros((1, env.goal_size))
         call = f"`TrainStep.init({type(agent).__name__}(...))`"
 
         def act():
             action = agent.act(state, goal)
-            return action, agent.critic(state, action, goal)
+            return action, agent.critic(state, action, goal) if agent.has_critic else None
 
         try:
             action, _ = eqx.filter_eval_shape(act)
@@ -288,7 +314,7 @@ class TrainStep(eqx.Module):
         return self.prefill_unrolls * self.env_steps_per_unroll
 
     @not_forked
-    def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
+    def init(self, agent: AbstractAgent, *, key: PRNGKey) -> TrainState:
         """A run that has not begun: fresh episodes and an empty buffer."""
         require_key(key, "TrainStep.init(agent, key=...)")
         self._check_agent(agent)
@@ -297,17 +323,30 @@ class TrainStep(eqx.Module):
         one = jax.tree.map(lambda leaf: leaf[0], episodes.env_state)
         action = jnp.zeros(self.env.action_size)
         zero, no = jnp.zeros((), jnp.int32), jnp.zeros((), bool)
-        example = Transition(one.state, action, one.goal, zero, no)
-        opt_state = init_optimizers(self.optimizers, agent)
+        ahead = one.state if self.objective.needs_next_state else None
+        example = Transition(one.state, action, one.goal, zero, no, ahead)
+        opt_state = init_optimizers(self.optimizers, agent, self.objective)
+        objective_state = self.objective.init(agent)
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.
         average = agent.actor if self.policy_average else None
-        agent, opt_state, episodes, key, average, *counters = jax.tree.map(
+        agent, opt_state, episodes, key, average, objective_state, *counters = jax.tree.map(
             lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf,
-            (agent, opt_state, episodes, key, average, zero, zero, zero),
+            (agent, opt_state, episodes, key, average, objective_state, zero, zero, zero),
         )
-        buffer = self.buffer.init(example)
-        return TrainState(agent, opt_state, buffer, episodes, key, *counters, average=average)
+        env_steps, gradient_steps, update_debt = counters
+        return TrainState(
+            agent,
+            opt_state,
+            self.buffer.init(example),
+            episodes,
+            key,
+            env_steps,
+            gradient_steps,
+            update_debt,
+            average,
+            objective_state,
+        )
 
     @not_forked
     def restart(self, state: TrainState) -> TrainState:
@@ -327,7 +366,12 @@ class TrainStep(eqx.Module):
         key, rollout_key = jax.random.split(state.key)
         policy = self.acting(state.agent)
         episodes, steps, counts = collect(
-            policy, self.env, state.episodes, length=self.unroll_length, key=rollout_key
+            policy,
+            self.env,
+            state.episodes,
+            length=self.unroll_length,
+            next_states=self.objective.needs_next_state,
+            key=rollout_key,
         )
         agent = state.agent.observe(steps.state, self.env.achieved_goal(steps.state))
         state = eqx.tree_at(
@@ -388,17 +432,18 @@ class TrainStep(eqx.Module):
         places = self.buffer.places(
             state.buffer, (slots, self.batch_size), discount=self.discount, key=place_key
         )
-        arrays, static = eqx.partition((state.agent, state.opt_state), eqx.is_array)
+        learnt = state.agent, state.opt_state, state.objective_state
+        arrays, static = eqx.partition(learnt, eqx.is_array)
 
         def make(arrays, place, key):
-            agent, opt_state = eqx.combine(arrays, static)
+            agent, opt_state, objective_state = eqx.combine(arrays, static)
             *new, metrics = update(
                 agent,
                 opt_state,
-                self.buffer.gather(state.buffer, place),
+                objective_state,
+                self.buffer.gather(state.buffer, place, self.env.achieved_goal),
                 objective=self.objective,
                 optimizers=self.optimizers,
-                achieved_goal=self.env.achieved_goal,
                 key=key,
             )
             return eqx.filter(tuple(new), eqx.is_array), metrics
@@ -416,12 +461,15 @@ class TrainStep(eqx.Module):
         xs = index, places, jax.random.split(update_key, slots)
         arrays, metrics = jax.lax.scan(body, arrays, xs)
         made = jnp.maximum(due, 1).astype(jnp.float32)
-        agent, opt_state = eqx.combine(arrays, static)
         before = state.gradient_steps
-        state = eqx.tree_at(
-            lambda s: (s.agent, s.opt_state, s.key, s.gradient_steps),
+        agent, opt_state, objective_state = eqx.combine(arrays, static)
+        state = dataclasses.replace(
             state,
-            (agent, opt_state, key, before + due),
+            agent=agent,
+            opt_state=opt_state,
+            objective_state=objective_state,
+            key=key,
+            gradient_steps=before + due,
         )
         means = jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)
         return state, means | {"nonfinite_from": _first_nonfinite(metrics, before)}

@@ -9,35 +9,31 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from ._agent import Agent
+from ._agent import AbstractAgent
+from ._errors import UserError
 from ._fork import not_forked
 from ._replay import Batch
 from ._types import PRNGKey
 from .objectives import AbstractObjective
-from .objectives._base import AchievedGoal, Metrics
+from .objectives._base import Metrics, ObjectiveState
 
 
 Optimizers: TypeAlias = Mapping[str, optax.GradientTransformation]
-"""One for each of `actor`, `critic` and `alpha`."""
+"""One for each group that the objective trains: `actor`, `critic` and `alpha`."""
 
 OptState: TypeAlias = dict[str, PyTree]
 
 
-def trainable(agent: Agent) -> dict[str, PyTree]:
-    """The three groups of parameters, each with an optimiser of its own."""
-    groups = {
-        "actor": agent.actor,
-        "critic": (agent.sa_encoder, agent.g_encoder, agent.energy),
-        "alpha": agent.log_alpha,
-    }
-    return eqx.filter(groups, eqx.is_inexact_array)
+def trainable(agent: AbstractAgent, objective: AbstractObjective) -> dict[str, PyTree]:
+    """The groups of parameters that `objective` moves, each with an optimiser of its own."""
+    groups = agent.groups()
+    return eqx.filter({name: groups[name] for name in objective.trains}, eqx.is_inexact_array)
 
 
-def with_trainable(agent: Agent, groups: dict[str, PyTree]) -> Agent:
+def with_trainable(agent: AbstractAgent, groups: dict[str, PyTree]) -> AbstractAgent:
     """`agent` with the parameters of `trainable` exchanged."""
-    where = lambda a: (a.actor, a.sa_encoder, a.g_encoder, a.energy, a.log_alpha)
-    new = eqx.combine((groups["actor"], *groups["critic"], groups["alpha"]), where(agent))
-    return eqx.tree_at(where, agent, new, is_leaf=lambda leaf: leaf is None)
+    old = agent.groups()
+    return agent.with_groups({name: eqx.combine(new, old[name]) for name, new in groups.items()})
 
 
 def adam(
@@ -62,36 +58,49 @@ def adam_optimizers(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
 
 
 @not_forked
-def init_optimizers(optimizers: Optimizers, agent: Agent) -> OptState:
-    return {name: optimizers[name].init(group) for name, group in trainable(agent).items()}
+def init_optimizers(
+    optimizers: Optimizers, agent: AbstractAgent, objective: AbstractObjective
+) -> OptState:
+    """**Raises:** `UserError` if a group that `objective` moves has no optimiser."""
+    groups = trainable(agent, objective)
+    for name in groups:
+        if name not in optimizers:
+            raise UserError(
+                f"`{type(objective).__name__}` trains {', '.join(groups)}: an optimiser for "
+                f"`{name}` is missing among {', '.join(optimizers) or 'none'}."
+            )
+    return {name: optimizers[name].init(group) for name, group in groups.items()}
 
 
 @not_forked
 def update(
-    agent: Agent,
+    agent: AbstractAgent,
     opt_state: OptState,
+    objective_state: ObjectiveState,
     batch: Batch,
     *,
     objective: AbstractObjective,
     optimizers: Optimizers,
-    achieved_goal: AchievedGoal,
     key: PRNGKey,
-) -> tuple[Agent, OptState, Metrics]:
+) -> tuple[AbstractAgent, OptState, ObjectiveState, Metrics]:
     """One gradient step of all networks, every gradient taken at the old parameters.
 
     ```python
-    agent, opt_state, metrics = crl_eqx.update(
-        agent, opt_state, batch,
-        objective=crl_eqx.objectives.CRL(), optimizers=crl_eqx.adam_optimizers(),
-        achieved_goal=env.achieved_goal, key=key,
+    objective, optimizers = crl_eqx.objectives.CRL(), crl_eqx.adam_optimizers()
+    opt_state = crl_eqx.init_optimizers(optimizers, agent, objective)
+    objective_state = objective.init(agent)
+    agent, opt_state, objective_state, metrics = crl_eqx.update(
+        agent, opt_state, objective_state, batch,
+        objective=objective, optimizers=optimizers, key=key,
     )
     ```
     """
 
     def loss(groups):
-        return objective(with_trainable(agent, groups), batch, achieved_goal, key=key)
+        return objective(with_trainable(agent, groups), objective_state, batch, key=key)
 
-    groups = trainable(agent)
+    groups = trainable(agent, objective)
+    moves = objective.moves(objective_state)
     grads, metrics = jax.grad(loss, has_aux=True)(groups)
     new_groups, new_opt_state = {}, {}
     for name, group in groups.items():
@@ -102,7 +111,12 @@ def update(
         if name == "alpha":  # a temperature of 0, log α = -∞, stays: no optimiser can move it
             hold = lambda step, log_alpha: jnp.where(jnp.isneginf(log_alpha), 0.0, step)
             updates = jax.tree.map(hold, updates, group)
+        if name in moves:
+            pick = lambda new, old, now=moves[name]: jnp.where(now, new, old)
+            new_opt_state[name] = jax.tree.map(pick, new_opt_state[name], opt_state[name])
+            updates = jax.tree.map(lambda step, now=moves[name]: jnp.where(now, step, 0.0), updates)
         new_groups[name] = optax.apply_updates(group, updates)
         metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
         metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))
-    return with_trainable(agent, new_groups), new_opt_state, metrics
+    agent = with_trainable(agent, new_groups)
+    return agent, new_opt_state, objective.after(agent, objective_state), metrics

@@ -53,7 +53,7 @@ def replay(key) -> None:
     state = buffer.init(jax.tree.map(lambda leaf: leaf[0, 0], steps))
     state = eqx.filter_jit(buffer.insert, donate="all")(state, steps)
     batch = buffer.sample(state, (10_000,), discount=0.9, key=key)
-    ahead = batch.future_state - batch.state
+    ahead = batch.future_goal - batch.state
     print(f"buffer: futures lie {ahead.mean():.1f} steps ahead on average, at least {ahead.min()}")
 
 

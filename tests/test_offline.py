@@ -61,8 +61,8 @@ def test_steps_are_drawn_evenly_and_only_with_futures_of_their_own_trajectory():
     draw = eqx.filter_jit(lambda key: data.sample(9000, discount=1.0, key=key))
     batch = jax.tree.map(np.asarray, draw(jax.random.key(0)))
     np.testing.assert_array_equal(batch.action, 10 * batch.state)
-    np.testing.assert_array_equal(batch.state[:, 0], batch.future_state[:, 0])
-    pairs = np.stack([batch.state[:, 0], batch.state[:, 1], batch.future_state[:, 1]], axis=-1)
+    np.testing.assert_array_equal(batch.state[:, 0], batch.future_goal[:, 0])
+    pairs = np.stack([batch.state[:, 0], batch.state[:, 1], batch.future_goal[:, 1]], axis=-1)
     expected = {(r, t, k) for r, n in enumerate(lengths) for t in range(n) for k in range(t + 1, n)}
     assert {tuple(map(int, pair)) for pair in pairs} == expected
     steps, counts = np.unique(pairs[:, :2], axis=0, return_counts=True)

@@ -154,12 +154,13 @@ def test_the_table_of_metrics_is_what_a_run_writes(tmp_path):
 
     def everything():
         state, training = run.step(run.initial())
-        batch = run.step.buffer.sample(state.buffer, (8,), discount=0.99, key=key)
+        batch = run.step.buffer.sample(
+            state.buffer, (8,), discount=0.99, achieved_goal=run.env.achieved_goal, key=key
+        )
         health = crl.diagnose(
             state.agent,
             batch,
             objective=run.step.objective,
-            achieved_goal=run.env.achieved_goal,
             key=key,
         )
         evaluation = crl.evaluate(crl.deterministic(state.agent), run.env, 4, key=key)

@@ -94,8 +94,8 @@ def drawn(buffer, state, *, size=8192, discount=1.0, seed=0):
     time, env = np.asarray(batch.state, int).T
     np.testing.assert_array_equal(batch.action, -batch.state)
     np.testing.assert_array_equal(batch.goal, batch.state + 0.5)
-    np.testing.assert_array_equal(batch.future_state[:, 1], batch.state[:, 1])
-    return time, env, np.asarray(batch.future_state[:, 0], int)
+    np.testing.assert_array_equal(batch.future_goal[:, 1], batch.state[:, 1])
+    return time, env, np.asarray(batch.future_goal[:, 0], int)
 
 
 def absorbing_ring(terminated):
@@ -115,7 +115,7 @@ def test_who_has_fallen_stays():
     """From step 5 of an episode that fell at step 9, three steps come before its last state."""
     buffer, state = absorbing_ring(True)
     batch = sample(buffer, state, (20_000,), 0.9, jax.random.key(0))
-    time, future = np.asarray(batch.state[:, 0]), np.asarray(batch.future_state[:, 0])
+    time, future = np.asarray(batch.state[:, 0]), np.asarray(batch.future_goal[:, 0])
     shares = [(future[time == 5] == then).mean() for then in (6, 7, 8, 9)]
     np.testing.assert_allclose(shares, [0.1, 0.09, 0.081, 0.729], atol=0.05)
     # The episode under way has not ended: its future is cut, and as likely as ever.
@@ -129,10 +129,10 @@ def test_who_was_stopped_by_the_time_limit_does_not_stay():
         sample(buffer, state, (500,), 0.9, jax.random.key(0))
         for buffer, state in (absorbing_ring(False), cutting(absorbing_ring(False)))
     ]
-    np.testing.assert_array_equal(draws[0].future_state, draws[1].future_state)
+    np.testing.assert_array_equal(draws[0].future_goal, draws[1].future_goal)
     buffer, state = absorbing_ring(True)
     fallen = sample(buffer, state, (500,), 0.9, jax.random.key(0))
-    assert (fallen.future_state != draws[0].future_state).any()
+    assert (fallen.future_goal != draws[0].future_goal).any()
 
 
 def cutting(ring):
@@ -228,9 +228,9 @@ def test_samples_have_the_shape_asked_for_and_depend_on_the_key():
     one, same, other = (
         sample(buffer, state, (3, 5), 0.9, jax.random.key(seed)) for seed in (0, 0, 1)
     )
-    assert one.state.shape == one.future_state.shape == (3, 5, 2)
-    assert (one.future_state == same.future_state).all()
-    assert (one.future_state != other.future_state).any()
+    assert one.state.shape == one.future_goal.shape == (3, 5, 2)
+    assert (one.future_goal == same.future_goal).all()
+    assert (one.future_goal != other.future_goal).any()
 
 
 def test_more_steps_than_the_capacity_are_refused():

@@ -37,8 +37,8 @@ class Tally(objectives.AbstractObjective):
 
     nan_below: jax.Array = eqx.field(default_factory=lambda: jnp.asarray(-jnp.inf))
 
-    def __call__(self, agent, batch, achieved_goal, *, key):
-        del batch, achieved_goal, key
+    def __call__(self, agent, state, batch, *, key):
+        del state, batch, key
         metric = jnp.where(agent.log_alpha < self.nan_below, jnp.nan, agent.log_alpha)
         return agent.log_alpha, {"metric": metric}
 

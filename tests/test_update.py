@@ -12,6 +12,7 @@ from crl_eqx._update import trainable, with_trainable
 from crl_eqx.energy import Cosine, Dot
 from crl_eqx.nn import Encoder, Linear, Normalizer
 from crl_eqx.objectives import CRL
+from crl_eqx.objectives._crl import temperature_loss
 
 from .probes import Box
 
@@ -29,7 +30,7 @@ def achieved(state):
 
 
 BATCHES = Batch(draw(0, BATCH, STATE), draw(1, BATCH, ACTION), draw(2, BATCH, GOAL),
-                draw(3, BATCH, STATE))  # fmt: skip
+                achieved(draw(3, BATCH, STATE)))  # fmt: skip
 
 
 class Certain(eqx.Module):
@@ -70,18 +71,22 @@ def agent():
 SGD = {name: optax.sgd(1.0) for name in ("actor", "critic", "alpha")}
 
 
+def parameters(agent):
+    return trainable(agent, CRL())
+
+
 def unjitted_sgd(agent, objective, batch=BATCHES, key=None):
     """(gradients, metrics): a step of size 1 subtracts exactly the gradient."""
-    new, _, metrics = update(
+    new, _, _, metrics = update(
         agent,
-        init_optimizers(SGD, agent),
+        init_optimizers(SGD, agent, objective),
+        objective.init(agent),
         batch,
         objective=objective,
         optimizers=SGD,
-        achieved_goal=achieved,
         key=jax.random.key(0) if key is None else key,
     )
-    grads = jax.tree.map(lambda old, new: old - new, trainable(agent), trainable(new))
+    grads = jax.tree.map(lambda old, new: old - new, parameters(agent), parameters(new))
     return grads, metrics
 
 
@@ -91,7 +96,7 @@ sgd = eqx.filter_jit(unjitted_sgd)
 @eqx.filter_jit
 def separate(agent, goals):
     """The three losses written out, each differentiated alone with respect to its own group."""
-    s, a, g = BATCHES.state, BATCHES.action, achieved(BATCHES.future_state)
+    s, a, g = BATCHES.state, BATCHES.action, BATCHES.future_goal
 
     def critic(group):
         sa_encoder, g_encoder, energy = eqx.combine(
@@ -111,19 +116,19 @@ def separate(agent, goals):
         _, log_prob = agent.actor(s, goals).sample_and_log_prob(key=None)
         return jnp.exp(log_alpha) * jnp.mean(-log_prob - (-0.5 * ACTION))
 
-    groups = trainable(agent)
+    groups = parameters(agent)
     losses = {"critic": critic, "actor": policy, "alpha": temperature}
     both = {name: jax.value_and_grad(loss)(groups[name]) for name, loss in losses.items()}
     return {n: v for n, (v, _) in both.items()}, {n: g for n, (_, g) in both.items()}
 
 
-ROLLED = jnp.roll(achieved(BATCHES.future_state), 1, axis=0)
+ROLLED = jnp.roll(BATCHES.future_goal, 1, axis=0)
 
 
 @pytest.mark.parametrize(
     ("options", "goals"),
     [
-        ({}, achieved(BATCHES.future_state)),
+        ({}, BATCHES.future_goal),
         ({"p_future": 0.0, "p_commanded": 1.0}, BATCHES.goal),
         ({"p_future": 0.0, "p_random": 1.0}, ROLLED),
     ],
@@ -163,7 +168,7 @@ def test_kernels_change_no_gradient():
 
 
 def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
-    objective, goal = CRL(), achieved(BATCHES.future_state)
+    objective, goal = CRL(), BATCHES.future_goal
 
     gradient = eqx.filter_jit(
         eqx.filter_grad(
@@ -176,7 +181,7 @@ def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
             )[0]
         )
     )
-    norms = {n: optax.tree.norm(g) for n, g in trainable(gradient(agent)).items()}
+    norms = {n: optax.tree.norm(g) for n, g in parameters(gradient(agent)).items()}
     assert norms["actor"] > 0 and norms["critic"] == norms["alpha"] == 0
 
 
@@ -196,7 +201,7 @@ def test_a_mixture_takes_its_shares_and_goals_and_representations_agree(agent, s
     n, (future, random, commanded) = 20_000, shares
     own, other = draw(10, n, GOAL), draw(11, n, GOAL)
     objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
-    batch = Batch(draw(12, n, STATE), draw(13, n, ACTION), other, draw(14, n, STATE))
+    batch = Batch(draw(12, n, STATE), draw(13, n, ACTION), other, achieved(draw(14, n, STATE)))
 
     @eqx.filter_jit
     def picked_and_seen(agent):
@@ -264,7 +269,7 @@ def test_goals_are_encoded_once_and_shared_by_both_losses(shares, times):
     agent = Agent(plain.actor, sa_encoder, g_encoder, Dot(), plain.log_alpha)
     future, random, commanded = shares
     objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
-    jax.eval_shape(lambda key: objective(agent, BATCHES, achieved, key=key), jax.random.key(0))
+    jax.eval_shape(lambda key: objective(agent, None, BATCHES, key=key), jax.random.key(0))
     assert len(g_encoder.calls) == times
     assert len(sa_encoder.calls) == 2  # the batch's actions, and the policy's
 
@@ -280,7 +285,7 @@ def accuracy_of(goal_order):
         jnp.zeros(()),
     )
     batch = Batch(eye, jnp.zeros((4, 2)), eye, eye[jnp.array(goal_order)])
-    _, metrics = CRL()(agent, batch, lambda state: state, key=jax.random.key(0))
+    _, metrics = CRL()(agent, None, batch, key=jax.random.key(0))
     return metrics
 
 
@@ -297,7 +302,7 @@ def test_the_diagnostics_are_real():
 @pytest.mark.parametrize("name", losses.ALL)
 def test_the_critic_s_loss_is_the_chosen_one_and_its_weighted_penalty(name):
     loss = losses.ALL[name]
-    sa_repr, g_repr = BATCHES.state[:, :2], achieved(BATCHES.future_state)
+    sa_repr, g_repr = BATCHES.state[:, :2], BATCHES.future_goal
     logits = sa_repr @ g_repr.T
     value, _ = CRL(loss, logsumexp_penalty=0.3).critic_loss(Dot(), sa_repr, g_repr)
     expected = loss(logits) + 0.3 * losses.logsumexp_penalty(logits, loss)
@@ -314,13 +319,8 @@ def temperature_gradient(mean):
         actor,
         (jnp.zeros((STATE + GOAL, ACTION)), jnp.full(ACTION, mean)),
     )
-    objective = CRL(target_entropy_per_action=0.25)
-    agent = make(flat)
-    loss = lambda log_alpha, log_prob: objective.alpha_loss(
-        eqx.tree_at(lambda a: a.log_alpha, agent, log_alpha), BATCHES, log_prob
-    )
     _, log_prob = flat(BATCHES.state, BATCHES.goal).sample_and_log_prob(key=None)
-    return jax.grad(loss)(agent.log_alpha, log_prob)
+    return jax.grad(temperature_loss)(jnp.asarray(-0.7), log_prob, 0.25 * ACTION)
 
 
 def test_the_temperature_rises_below_the_target_entropy_and_falls_above():
@@ -331,15 +331,16 @@ def test_the_temperature_rises_below_the_target_entropy_and_falls_above():
 def test_a_temperature_of_zero_stays_zero_and_nothing_else_becomes_infinite():
     build = lambda key: Agent.create(Sizes(), depth=4, width=8, initial_alpha=0.0, key=key)
     agent = eqx.filter_jit(build)(jax.random.key(0))
-    state, step = init_optimizers(adam_optimizers(0.1), agent), eqx.filter_jit(update)
-    words = dict(objective=CRL(), optimizers=adam_optimizers(0.1), achieved_goal=achieved)
+    state, step = init_optimizers(adam_optimizers(0.1), agent, CRL()), eqx.filter_jit(update)
+    words = dict(objective=CRL(), optimizers=adam_optimizers(0.1))
     for number in range(3):
-        agent, state, metrics = step(agent, state, BATCHES, key=jax.random.key(number), **words)
+        words["key"] = jax.random.key(number)
+        agent, state, _, metrics = step(agent, state, None, BATCHES, **words)
         assert [name for name, value in metrics.items() if not np.isfinite(value)] == []
         assert metrics["alpha"] == metrics["alpha_grad_norm"] == metrics["alpha_update_norm"] == 0
     assert agent.log_alpha == -jnp.inf
     rest = eqx.tree_at(lambda a: a.log_alpha, agent, jnp.zeros(()))
-    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((trainable(rest), state)))
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves((parameters(rest), state)))
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "rmsprop", "adagrad", "clipped"])
@@ -352,7 +353,7 @@ def test_a_temperature_of_zero_leaves_the_policy_the_energy_alone(agent):
     """mean(α log π - f) without its first half: neither loss nor gradient knows of the entropy."""
     cold = eqx.tree_at(lambda a: a.log_alpha, agent, jnp.asarray(-jnp.inf))
     grads, metrics = sgd(cold, CRL())
-    goal = achieved(BATCHES.future_state)
+    goal = BATCHES.future_goal
 
     def energy(actor):
         action = jnp.tanh(actor(BATCHES.state, goal).mean)
@@ -375,30 +376,30 @@ def test_the_groups_hold_every_parameter_once_and_no_running_moment(agent):
         moments,
         is_leaf=lambda leaf: leaf is None,
     )
-    inside = len(jax.tree.leaves(trainable(full)))
+    inside = len(jax.tree.leaves(parameters(full)))
     everything = len(jax.tree.leaves(eqx.filter(full, eqx.is_inexact_array)))
     assert inside == everything - len(jax.tree.leaves(moments))
-    zeros = jax.tree.map(jnp.zeros_like, trainable(full))
+    zeros = jax.tree.map(jnp.zeros_like, parameters(full))
     emptied = with_trainable(full, zeros)
-    assert not any(leaf.any() for leaf in jax.tree.leaves(trainable(emptied)))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(parameters(emptied)))
     assert emptied.state_normalizer is not None
-    same = with_trainable(emptied, trainable(full))
+    same = with_trainable(emptied, parameters(full))
     assert eqx.tree_equal(same, full)
 
 
 def test_each_group_has_its_own_optimiser(agent):
     optimizers = {**adam_optimizers(3e-4), "critic": adam(1e-2), "alpha": optax.sgd(0.0)}
     step = eqx.filter_jit(update)
-    new, _, metrics = step(
+    new, _, _, metrics = step(
         agent,
-        init_optimizers(optimizers, agent),
+        init_optimizers(optimizers, agent, CRL()),
+        None,
         BATCHES,
         objective=CRL(),
         optimizers=optimizers,
-        achieved_goal=achieved,
         key=jax.random.key(0),
     )
-    moved = jax.tree.map(lambda a, b: jnp.abs(a - b), trainable(agent), trainable(new))
+    moved = jax.tree.map(lambda a, b: jnp.abs(a - b), parameters(agent), parameters(new))
     largest = {n: max(leaf.max() for leaf in jax.tree.leaves(group)) for n, group in moved.items()}
     # The first step of Adam has the size of its learning rate.
     assert largest["actor"] == pytest.approx(3e-4, rel=1e-2)
@@ -434,5 +435,5 @@ def test_weight_decay_and_clipping_are_not_accepted_and_ignored():
 def test_a_temperature_that_is_not_learned_is_no_parameter():
     fixed = make(energy=Cosine(0.5, learned=False))
     learned = make(energy=Cosine(0.5))
-    count = lambda agent: len(jax.tree.leaves(trainable(agent)["critic"]))
+    count = lambda agent: len(jax.tree.leaves(parameters(agent)["critic"]))
     assert count(learned) == count(fixed) + 1

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import envs
-from .._agent import Agent
+from .._agent import AbstractAgent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
@@ -74,7 +74,9 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
 
 
 @eqx.filter_jit
-def _summary(acting: Acting, agent: Agent, env: AbstractGoalEnv, episodes: int, key: PRNGKey):
+def _summary(
+    acting: Acting, agent: AbstractAgent, env: AbstractGoalEnv, episodes: int, key: PRNGKey
+):
     return play_episodes(acting(agent), env, episodes, key=key).summary()
 
 

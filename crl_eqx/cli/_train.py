@@ -25,11 +25,11 @@ from ..run import (
     refuse_link,
     remember,
     require_trust,
+    resolved,
     resumed_config,
     save_config,
     SEEDS,
     train as train_run,
-    with_physics,
     with_whole_path,
 )
 from ._flags import parse
@@ -98,7 +98,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
     prepare_run_dir(run_dir)
     for directory in _seed_dirs(config, run_dir).values():
         prepare_run_dir(directory, within=run_dir)
-    config = with_whole_path(with_physics(config))  # kept for all seeds, wherever they are run
+    config = with_whole_path(resolved(config))  # kept for all seeds, wherever they are run
     save_config(config, run_dir / SEEDS)
     keep_files(config, run_dir, console.print)
     remember(config, run_dir)

@@ -35,6 +35,18 @@ class TanhNormal(eqx.Module):
         log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
         return jnp.tanh(u), jnp.sum(log_normal - log_slope, axis=-1)
 
+    def log_prob(self, action: Action) -> Float[Array, "*batch"]:
+        """The log-density of `action`, in the same measure as `sample_and_log_prob` gives it.
+
+        Actions at the edge, ±1, count as the largest number below it: their density is none.
+        """
+        edge = 1.0 - 1e-6
+        u = jnp.arctanh(jnp.clip(action, -edge, edge))
+        noise = (u - self.mean) * jnp.exp(-self.log_std)
+        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
+        log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
+        return jnp.sum(log_normal - log_slope, axis=-1)
+
 
 class Actor(eqx.Module):
     """The policy π(s, g): a [`crl_eqx.nn.ResidualMLP`][] that gives a `TanhNormal`.

@@ -1,4 +1,9 @@
-"""What a critic learns from and what a policy maximises, one small class per file."""
+"""What an agent learns from, one small class per file: contrastive RL and its rivals."""
 
 from ._base import AbstractObjective as AbstractObjective
-from ._crl import check_shares as check_shares, CRL as CRL
+from ._c_learning import CLearning as CLearning, Variant as Variant
+from ._crl import CRL as CRL
+from ._gcbc import GCBC as GCBC
+from ._goals import check_shares as check_shares
+from ._sac import SAC as SAC
+from ._td3 import TD3 as TD3

@@ -1,27 +1,74 @@
 import abc
-from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
+from jaxtyping import Array, Bool, PyTree
 
-from .._agent import Agent
+from .._agent import AbstractAgent
+from .._errors import UserError
 from .._replay import Batch
-from .._types import Count, Goal, PRNGKey, Scalar, State
+from .._types import Count, PRNGKey, Scalar, State
 
 
-AchievedGoal: TypeAlias = Callable[[State], Goal]
 Metrics: TypeAlias = dict[str, Scalar | Count]
+ObjectiveState: TypeAlias = PyTree[Any]
 
 
 class AbstractObjective(eqx.Module):
-    """One scalar whose gradient trains everything in an agent.
+    """One scalar whose gradient trains everything in an agent, and what it remembers of the past.
 
-    Its terms are built so that each touches the parameters of its own network only; one backward
-    pass then gives every gradient at the same, old, parameters.
+    The scalar's terms are built so that each touches the parameters of its own network only; one
+    backward pass then gives every gradient at the same, old, parameters.
+
+    ```python
+    state = objective.init(agent)
+    for batch in batches:
+        loss, metrics = objective(agent, state, batch, key=key)
+        ...                                      # one gradient step of the groups in `trains`
+        state = objective.after(agent, state)
+    ```
     """
+
+    trains: ClassVar[tuple[str, ...]] = ("actor", "critic", "alpha")
+    """The groups of parameters that it moves: see `AbstractAgent.groups`."""
+    needs_next_state: ClassVar[bool] = False
+    """Whether it reads `Batch.next_state` and `Batch.terminated`."""
+
+    def init(self, agent: AbstractAgent) -> ObjectiveState:
+        """What it remembers, such as target networks; nothing by default.
+
+        **Raises:** `UserError` if the agent is not one that it can train.
+        """
+        del agent
 
     @abc.abstractmethod
     def __call__(
-        self, agent: Agent, batch: Batch, achieved_goal: AchievedGoal, *, key: PRNGKey
+        self, agent: Any, state: ObjectiveState, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         """The scalar to differentiate with respect to `agent`, and what to report."""
+
+    def moves(self, state: ObjectiveState) -> dict[str, Bool[Array, ""]]:
+        """Of groups that do not move at every gradient step, whether they do at this one."""
+        del state
+        return {}
+
+    def after(self, agent: Any, state: ObjectiveState) -> ObjectiveState:
+        """What it remembers once the gradient step that led to `agent` is made."""
+        del agent
+        return state
+
+
+def require_agent(agent: Any, kind: type, owner: str, how: str) -> None:
+    """**Raises:** `UserError` unless the agent is of the kind that objective `owner` trains."""
+    if not isinstance(agent, kind):
+        raise UserError(f"`{owner}` cannot train a {type(agent).__name__}: {how} makes its agents.")
+
+
+def require_next_state(batch: Batch, owner: str) -> tuple[State, Bool[Array, " batch"]]:
+    """`next_state` and `terminated`. **Raises:** `UserError` if the data do not have them."""
+    if batch.next_state is None or batch.terminated is None:
+        raise UserError(
+            f"`{owner}` looks one step ahead: it needs data with `next_state` and `terminated`, "
+            f"and these have none."
+        )
+    return batch.next_state, batch.terminated

@@ -1,5 +1,4 @@
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, final
 
 import equinox as eqx
@@ -8,15 +7,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import losses
-from .._agent import Agent
-from .._errors import UserError
+from .._agent import AbstractAgent, Agent
 from .._replay import Batch
 from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
-from ._base import AbstractObjective, AchievedGoal, Metrics
+from ._base import AbstractObjective, Metrics, ObjectiveState, require_agent
+from ._goals import check_shares
 
 
 stop = jax.lax.stop_gradient
+
+
+def temperature_loss(
+    log_alpha: Scalar, log_prob: Float[Array, " batch"], target_entropy: float
+) -> Scalar:
+    """exp(log α) · mean(-log π - target): α rises while the entropy is below its target."""
+    return jnp.exp(log_alpha) * jnp.mean(stop(-log_prob - target_entropy))
 
 
 def _logit_metrics(logits: Float[Array, "batch batch"]) -> Metrics:
@@ -29,16 +35,6 @@ def _logit_metrics(logits: Float[Array, "batch batch"]) -> Metrics:
         "logits_negative": (jnp.sum(logits) - n * positive) / max(n * (n - 1), 1),
         "logsumexp": jnp.mean(jax.nn.logsumexp(logits, axis=1)),
     }
-
-
-def check_shares(shares: Mapping[str, float], call: str) -> None:
-    """**Raises:** `UserError`, which begins with `call`, unless they are shares of a whole."""
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise UserError(f"{call}: {name} = {share} must lie in [0, 1].")
-    total = math.fsum(shares.values())
-    if not math.isclose(total, 1, abs_tol=1e-6):
-        raise UserError(f"{call}: these shares must add up to 1, and add up to {total:g}.")
 
 
 @final
@@ -73,10 +69,14 @@ class CRL(AbstractObjective):
         words = ", ".join(f"{name}={share}" for name, share in shares.items())
         check_shares(shares, f"`CRL({words})`")
 
+    def init(self, agent: AbstractAgent) -> None:
+        require_agent(agent, Agent, "CRL", "`Agent.create`")
+
     def __call__(
-        self, agent: Agent, batch: Batch, achieved_goal: AchievedGoal, *, key: PRNGKey
+        self, agent: Agent, state: ObjectiveState, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
-        goal = achieved_goal(batch.future_state)
+        del state  # it remembers nothing
+        goal = batch.future_goal
         goal_key, action_key = jax.random.split(key)
         policy_goal, of_policy = self._policy_goals(batch, goal, key=goal_key)
         policy, sa_repr, g_repr = agent.forward(batch.state, batch.action, goal, policy_goal)
@@ -84,7 +84,8 @@ class CRL(AbstractObjective):
         actor_loss, log_prob = self.actor_loss(
             agent, batch.state, policy, of_policy(agent, g_repr), key=action_key
         )
-        alpha_loss = self.alpha_loss(agent, batch, log_prob)
+        target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
+        alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
         return critic_loss + actor_loss + alpha_loss, critic_metrics | {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,
@@ -129,8 +130,3 @@ class CRL(AbstractObjective):
         critic = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
         value = critic.energy(critic.sa_repr(state, action), stop(g_repr))
         return jnp.mean(jnp.exp(critic.log_alpha) * log_prob - value), log_prob
-
-    def alpha_loss(self, agent: Agent, batch: Batch, log_prob: Float[Array, " batch"]) -> Scalar:
-        """exp(log α) · mean(-log π - target): α rises while the entropy is below its target."""
-        target = self.target_entropy_per_action * batch.action.shape[-1]
-        return jnp.exp(agent.log_alpha) * jnp.mean(stop(-log_prob - target))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from .._agent import Agent
+from .._agent import AbstractAgent
 from .._env import AbstractGoalEnv
 from .._train import Acting, deterministic
 from .._types import PRNGKey
@@ -31,7 +31,7 @@ _ENERGY = LinearSegmentedColormap.from_list(
 
 def trajectories(
     env: AbstractGoalEnv,
-    agent: Agent,
+    agent: AbstractAgent,
     path: Path,
     *,
     num_episodes: int = 32,
@@ -43,7 +43,8 @@ def trajectories(
 
     The background is f(s, π(s, g), g) for one goal g (in a maze the one with the longest way, else
     that of the first episode) at states s that differ from a fresh start in their x and y alone.
-    It is left out where x and y cannot be changed alone, as for the tip of an arm.
+    It is left out where x and y cannot be changed alone, as for the tip of an arm, and for agents
+    without a critic.
     """
     play_key, energy_key = jax.random.split(key)
     played = record(acting(agent), env, num_episodes, key=play_key)
@@ -65,7 +66,10 @@ def trajectories(
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
             chosen = far_goal(played, maze)
-            field = energy_map(env, agent, played.goal[0, chosen], bounds, maze, key=energy_key)
+            field = None
+            if agent.has_critic:
+                goal = played.goal[0, chosen]
+                field = energy_map(env, agent, goal, bounds, maze, key=energy_key)
             if field is not None:
                 _draw_energy(figure, axes, field)
             _draw_walls(axes, maze)

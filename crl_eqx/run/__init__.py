@@ -14,8 +14,8 @@ from ._begin import (
 from ._build import (
     make_acting as make_acting,
     make_env as make_env,
+    resolved as resolved,
     sizes as sizes,
-    with_physics as with_physics,
 )
 from ._check import check as check, check_call as check_call
 from ._config import (

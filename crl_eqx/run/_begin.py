@@ -7,13 +7,13 @@ from typing import Any
 
 from rich.console import Console
 
-from .._agent import Agent
+from .._agent import AbstractAgent
 from .._errors import UserError
 from .._fork import not_forked
 from .._train import TrainState
 from ..nn import audit
 from ..store._files import refuse_link
-from ._build import with_physics
+from ._build import resolved
 from ._check import check_compute
 from ._config import Compute, CONFIG, Config, differences, experiment_checksum
 from ._config_file import load_config, save_config
@@ -109,7 +109,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
 
     **Raises:** `UserError` with the differences if it is not.
     """
-    old, new = with_physics(old), with_physics(new)
+    old, new = resolved(old), resolved(new)
     changes = differences(old, new)
     if changes:
         raise UserError(
@@ -121,7 +121,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
 
 
 @not_forked
-def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
+def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, AbstractAgent]:
     """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
     which checkpoints it had to skip.
 

@@ -1,28 +1,29 @@
 """From choices to objects: the only place where the command line's words become functions."""
 
 import dataclasses
-import math
 from typing import Any, assert_never, Literal
 
 import jax
 import jax.numpy as jnp
 
-from .. import energy as energies, envs, losses
-from .._agent import Agent
+from .. import energy as energies, envs
+from .._actor_critic import ActorCritic
+from .._agent import AbstractAgent, Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._train import (
     Acting,
     best_of,
     deterministic,
+    noisy,
     partly_deterministic,
     stochastic,
     TrainStep,
 )
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
-from ..objectives import CRL
-from ._config import ActingName, Config, Data, Gymnasium, Learning, Randomization
+from ._config import ActingName, Config, Gymnasium, Learning, Randomization
+from ._objective import discount, make_objective, with_objective
 from ._optimizers import make_optimizers
 
 
@@ -104,35 +105,17 @@ def sizes(env: AbstractGoalEnv) -> tuple[int, int, int]:
     return env.state_size, env.action_size, env.goal_size
 
 
-def discount(learning: Learning, env: AbstractGoalEnv) -> float:
-    """The discount per control step of `env`: as it stands, or from the horizon in seconds.
-
-    **Raises:** `UserError` where the task does not say how long a step takes.
-    """
-    if learning.horizon is None:
-        assert learning.discount is not None  # `check` refuses a run with neither
-        return learning.discount
-    control_dt = getattr(env, "control_dt", None)
-    if control_dt is None:
-        raise UserError(
-            f"`--horizon {learning.horizon}` is in seconds, and this task does not say how many a "
-            f"control step takes: give `--discount` instead."
-        )
-    discount = math.exp(-control_dt / learning.horizon)
-    if discount == 0:
-        raise UserError(
-            f"`--horizon {learning.horizon:g}` is far below the task's control step of "
-            f"{control_dt:g} s: no future lies so near."
-        )
-    return discount
-
-
 def with_physics(config: Config) -> Config:
     """`config` with the physics that `auto` means here: a run keeps its own wherever it is
     resumed."""
     if config.physics != "auto" or envs.is_gymnasium(config.env):
         return config
     return dataclasses.replace(config, physics=envs.default_physics(config.data.num_envs))
+
+
+def resolved(config: Config) -> Config:
+    """`config` with what its choices mean here and together, as a run keeps it."""
+    return with_objective(with_physics(config))
 
 
 def make_energy(learning: Learning) -> AbstractEnergy:
@@ -151,24 +134,24 @@ def make_energy(learning: Learning) -> AbstractEnergy:
             assert_never(learning.energy)
 
 
-def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
-    network = config.network
-    return Agent.create(
-        env,
+def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> AbstractAgent:
+    network, objective = config.network, config.objective.objective
+    shape: dict[str, Any] = dict(
         depth=network.depth,
         actor_depth=network.actor_depth,
         critic_depth=network.critic_depth,
         width=network.width,
-        repr_size=network.repr_size,
-        energy=make_energy(config.learning),
         normalize=network.normalize_observations,
         initial_alpha=config.learning.initial_alpha,
         residual=network.residual,
         layer_norm=network.layer_norm,
         activation=network.activation,
         **dataclasses.asdict(config.compute),
-        key=key,
     )
+    if objective == "crl":
+        energy = make_energy(config.learning)
+        return Agent.create(env, repr_size=network.repr_size, energy=energy, **shape, key=key)
+    return ActorCritic.create(env, num_critics=0 if objective == "gcbc" else 2, **shape, key=key)
 
 
 def make_acting(name: ActingName, candidates: int) -> Acting:
@@ -183,7 +166,10 @@ def make_acting(name: ActingName, candidates: int) -> Acting:
             assert_never(name)
 
 
-def make_collecting(data: Data) -> Acting:
+def make_collecting(config: Config) -> Acting:
+    data, chosen = config.data, config.objective
+    if chosen.objective == "td3" and data.collect_acting == "stochastic":
+        return noisy(chosen.exploration_noise, deterministic_share=data.deterministic_share)
     if data.deterministic_share:
         return partly_deterministic(data.deterministic_share)
     return make_acting(data.collect_acting, data.candidates)
@@ -193,14 +179,7 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
     data, learning = config.data, config.learning
     return TrainStep(
         env,
-        CRL(
-            loss=losses.ALL[learning.contrastive_loss],
-            logsumexp_penalty=learning.logsumexp_penalty,
-            target_entropy_per_action=learning.target_entropy_per_action,
-            p_future=learning.p_future,
-            p_random=learning.p_random,
-            p_commanded=learning.p_commanded,
-        ),
+        make_objective(config, env),
         make_optimizers(learning),
         num_envs=data.num_envs,
         unroll_length=data.unroll_length,
@@ -210,6 +189,6 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
         replay_capacity=data.replay_capacity,
         absorbing=data.absorbing,
         discount=discount(learning, env),
-        acting=make_collecting(data),
+        acting=make_collecting(config),
         policy_average=learning.policy_average,
     )

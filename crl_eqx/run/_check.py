@@ -15,6 +15,7 @@ from .._types import PRNGKey
 from ..nn import check_depth, ResidualBlock, Stacked
 from ..objectives import check_shares
 from ._config import Config, flag, flat, Learning, Network, Randomization
+from ._objective import check_objective
 from ._optimizers import check_optimizer
 
 
@@ -25,6 +26,7 @@ def check(config: Config) -> None:
     """
     _check_depths(config.network)
     _check_numbers(config)
+    check_objective(config)
     _check_goals(config.learning)
     check_optimizer(config.learning)
     _check_randomization(config.randomization)
@@ -150,6 +152,10 @@ _DEMANDS = {
     "logsumexp_penalty": _ANY,
     "target_entropy_per_action": _ANY,
     "initial_alpha": _NOT_NEGATIVE,
+    "polyak_rate": _SHARE,
+    "exploration_noise": _NOT_NEGATIVE,
+    "target_noise": _NOT_NEGATIVE,
+    "noise_clip": _NOT_NEGATIVE,
     "p_future": _SHARE,
     "p_random": _SHARE,
     "p_commanded": _SHARE,

@@ -11,6 +11,7 @@ import msgspec
 import tyro
 
 from ..nn import Kernel, Precision, Remat
+from ..objectives import Variant
 
 
 EnergyName: TypeAlias = Literal["neg_l2", "neg_squared_l2", "dot", "cosine", "mrn"]
@@ -26,6 +27,7 @@ LossName: TypeAlias = Literal[
     "forward_backward",
 ]
 ActingName: TypeAlias = Literal["stochastic", "deterministic", "best-of"]
+ObjectiveName: TypeAlias = Literal["crl", "gcbc", "c-learning", "sac", "td3"]
 PresetName: TypeAlias = Literal["paper", "laptop", "cpu-demo"]
 
 
@@ -51,6 +53,31 @@ class Network:
     """Activation of every hidden layer; any but swish is an ablation."""
     normalize_observations: bool = False
     """Normalise states and goals by their running mean and variance (off in the paper)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What the agent learns from: contrastive RL, or a rival on the same networks."""
+
+    objective: ObjectiveName = "crl"
+    """Contrastive RL (crl), behaviour cloning of hindsight goals (gcbc), a classifier that looks
+    one step ahead (c-learning), or actor-critic on sparse rewards with hindsight goals (sac,
+    td3)."""
+    polyak_rate: float = 0.005
+    """How far the slow copies of the networks follow at every gradient step (c-learning, sac,
+    td3)."""
+    variant: Variant = "td"
+    """Whether positives are looked up one step ahead (td) or in the data (nce) (c-learning)."""
+    max_weight: float = 20.0
+    """Where the importance weight is cut off (c-learning)."""
+    exploration_noise: float = 0.2
+    """Standard deviation of the noise on actions while collecting (td3)."""
+    target_noise: float = 0.2
+    """Standard deviation of the noise on the action that the target looks up (td3)."""
+    noise_clip: float = 0.5
+    """Where that noise is cut off (td3)."""
+    policy_delay: int = 2
+    """Gradient steps of the critics for one of the policy (td3)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -263,6 +290,7 @@ class Config:
     half an hour), cpu-demo (two cores, minutes)."""
     task: Task = Task()
     network: Network = Network()
+    objective: Objective = Objective()
     learning: Learning = Learning()
     data: Data = Data()
     randomization: Randomization = Randomization()
@@ -316,9 +344,10 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def experiment_checksum(config: Config) -> int:
     """Of all that `differences` compares: what a run may not change."""
+    # What stands at its default is left out, so that a new choice does not change old runs.
     fixed = [
         (group, name, value)
-        for group, name, value in flat(config)
-        if group not in CHANGEABLE and name != "run_dir"  # which may move
+        for (group, name, value), (_, _, default) in zip(flat(config), flat(Config()), strict=True)
+        if group not in CHANGEABLE and name != "run_dir" and value != default  # run_dir may move
     ]
     return zlib.crc32(msgspec.json.encode(fixed, enc_hook=str, order="deterministic"))

@@ -15,7 +15,7 @@ from .._errors import TrainingError
 from .._fork import not_forked
 from .._train import TrainState
 from ._begin import begin
-from ._build import with_physics
+from ._build import resolved
 from ._config import Config
 from ._directory import alone, prepare_run_dir
 from ._meter import Meter
@@ -189,7 +189,7 @@ def train(
     """
     if resume:
         require_trust(config, run_dir)
-    run = Run(with_whole_path(with_physics(config)), run_dir)
+    run = Run(with_whole_path(resolved(config)), run_dir)
     if not resume:
         prepare_run_dir(run_dir)
     with alone(run_dir), stop_requests() as stop:

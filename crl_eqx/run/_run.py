@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from .. import envs
-from .._agent import Agent
+from .._agent import AbstractAgent
 from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
@@ -41,7 +41,7 @@ _begin_episodes = eqx.filter_jit(begin)
 
 
 @eqx.filter_jit
-def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
+def _play(acting: Acting, agent: AbstractAgent, env: AbstractGoalEnv, under_way: UnderWay, keys):
     return go_on(acting(agent), env, under_way, keys)[0]
 
 
@@ -54,9 +54,20 @@ def _summary(under_way: UnderWay):
 def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
     batch_key, loss_key = jax.random.split(key)
     size = (min(step.batch_size, 256),)
-    batch = step.buffer.sample(state.buffer, size, discount=step.discount, key=batch_key)
-    goals = step.env.achieved_goal
-    return diagnose(state.agent, batch, objective=step.objective, achieved_goal=goals, key=loss_key)
+    batch = step.buffer.sample(
+        state.buffer,
+        size,
+        discount=step.discount,
+        achieved_goal=step.env.achieved_goal,
+        key=batch_key,
+    )
+    return diagnose(
+        state.agent,
+        batch,
+        objective=step.objective,
+        objective_state=state.objective_state,
+        key=loss_key,
+    )
 
 
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
@@ -78,7 +89,7 @@ class PiecewiseEvaluation:
         self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
 
     def __call__(
-        self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
+        self, agent: AbstractAgent, key: PRNGKey, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """The summary, or None if `go_on`, told the share that is done, said no."""
         under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
@@ -183,7 +194,7 @@ class Run:
         return "compiling" if first else name
 
     def evaluations(
-        self, agent: Agent, env_steps: int, *, go_on: Callable[[float], bool]
+        self, agent: AbstractAgent, env_steps: int, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """Every split's metrics, from keys that only the seed and the step count fix; None if
         `go_on`, which is asked again and again and told the share that is done, said no."""

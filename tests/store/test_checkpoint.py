@@ -111,7 +111,7 @@ def advance(state):
     state = STEP.collect(state)[0]
     key, draw = jax.random.split(state.key)
     batch = STEP.buffer.sample(state.buffer, (8,), discount=0.9, key=draw)
-    shift = 1e-3 * jnp.mean(batch.future_state)
+    shift = 1e-3 * jnp.mean(batch.future_goal)
     move = lambda leaf: leaf + shift.astype(leaf.dtype) if eqx.is_inexact_array(leaf) else leaf
     where = lambda s: (s.agent, s.opt_state)
     moved = jax.tree.map(move, where(state))

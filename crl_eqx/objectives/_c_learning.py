@@ -1,0 +1,142 @@
+from typing import Any, ClassVar, final, Literal, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._actor_critic import ActorCritic
+from .._agent import AbstractAgent
+from .._errors import UserError
+from .._replay import Batch
+from .._types import Goal, PRNGKey, Scalar, State
+from ._base import AbstractObjective, Metrics, require_next_state
+from ._crl import stop, temperature_loss
+from ._goals import check_shares, mixed_goals
+from ._targets import copied, polyak, require_critics, require_share
+
+
+Variant: TypeAlias = Literal["td", "nce"]
+
+
+def is_future(logits: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """-log σ(logits): the cross-entropy of 'this goal lies in the future'."""
+    return jax.nn.softplus(-logits)
+
+
+def is_not(logits: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """-log(1 - σ(logits)): the cross-entropy of 'it does not'."""
+    return jax.nn.softplus(logits)
+
+
+@final
+class CLearning(AbstractObjective):
+    """C-learning: a classifier C(s, a, g) = σ(f(s, a, g)) of goals that lie in the future, learnt
+    by looking one step ahead.
+
+    With g' = what the next state achieves, g₋ a goal of another step's future, ã' ~ π(s', g₋),
+    slow copies f̄ of the critics and w = min(exp(minⱼ f̄ⱼ(s', ã', g₋)), `max_weight`) each critic
+    minimises (`variant="td"`)
+
+    mean[(1 - γ) H(f(s, a, g'), 1) + γ w H(f(s, a, g₋), 1) + H(f(s, a, g₋), 0)],
+
+    H the binary cross-entropy. Where the environment ended the episode in s', that state is taken
+    to stay: the first weight is 1 and the second 0. `variant="nce"` looks its positives up in the
+    data, mean[H(f(s, a, g₊), 1) + H(f(s, a, g₋), 0)], g₊ of the step's own future. The policy
+    minimises mean(α log π(ã|s, g) - minᵢ fᵢ(s, ã, g)).
+
+    **Arguments:**
+
+    - `achieved_goal`: the part of a state that is a goal, `env.achieved_goal`.
+    - `variant`: `"td"` or `"nce"`.
+    - `discount`, `polyak_rate`, `target_entropy_per_action`: as of
+        [`crl_eqx.objectives.SAC`][].
+    - `max_weight`: where w is cut off.
+    - `p_future`, `p_random`, `p_commanded`: which goals the policy trains on.
+
+    ??? cite
+        [C-Learning: Learning to Achieve Goals via Recursive Classification](https://arxiv.org/abs/2011.08909)
+    """
+
+    needs_next_state: ClassVar[bool] = True
+
+    achieved_goal: Any
+    variant: Variant = eqx.field(static=True, default="td")
+    discount: float = eqx.field(static=True, default=0.99)
+    polyak_rate: float = eqx.field(static=True, default=0.005)
+    max_weight: float = eqx.field(static=True, default=20.0)
+    target_entropy_per_action: float = -0.5
+    p_future: float = eqx.field(static=True, default=0.5)
+    p_random: float = eqx.field(static=True, default=0.5)
+    p_commanded: float = eqx.field(static=True, default=0.0)
+
+    def __check_init__(self):
+        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
+        words = ", ".join(f"{name}={share}" for name, share in shares.items())
+        check_shares(shares, f"`CLearning({words})`")
+        if self.variant not in ("td", "nce"):
+            raise UserError(f'`CLearning(variant={self.variant!r})` must be "td" or "nce".')
+        require_share(self.discount, f"CLearning(discount={self.discount!r})")
+        require_share(self.polyak_rate, f"CLearning(polyak_rate={self.polyak_rate!r})")
+
+    def init(self, agent: AbstractAgent) -> tuple[Any, ...]:
+        """The slow copies of the critics."""
+        require_critics(agent, "CLearning")
+        assert isinstance(agent, ActorCritic)
+        return copied(agent.critics)
+
+    def __call__(
+        self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        next_state, terminated = require_next_state(batch, "CLearning")
+        goal_key, next_key, action_key = jax.random.split(key, 3)
+        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+        others = jnp.roll(batch.future_goal, 1, axis=0)
+        negative = agent.values(batch.state, batch.action, others)
+        if self.variant == "td":
+            reached = self.achieved_goal(next_state)
+            positive = agent.values(batch.state, batch.action, reached)
+            weight = self._weight(fixed, state, next_state, others, key=next_key)
+            now = jnp.where(terminated, 1.0, 1.0 - self.discount)
+            later = jnp.where(terminated, 0.0, self.discount * weight)
+            terms = now * is_future(positive) + later * is_future(negative) + is_not(negative)
+        else:
+            positive = agent.values(batch.state, batch.action, batch.future_goal)
+            weight = jnp.ones(())
+            terms = is_future(positive) + is_not(negative)
+        critic_loss = jnp.mean(terms)
+
+        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
+        goal = mixed_goals(batch, **shares, key=goal_key)
+        action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
+        value = fixed.critic(batch.state, action, goal)
+        actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
+        target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
+        alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
+        return critic_loss + actor_loss + alpha_loss, {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha_loss": alpha_loss,
+            "alpha": jnp.exp(agent.log_alpha),
+            "entropy": -jnp.mean(log_prob),
+            "logits_positive": jnp.mean(positive),
+            "logits_negative": jnp.mean(negative),
+            "importance_weight": jnp.mean(weight),
+        }
+
+    def _weight(
+        self,
+        fixed: ActorCritic,
+        slow: tuple[Any, ...],
+        next_state: State,
+        goal: Goal,
+        *,
+        key: PRNGKey,
+    ) -> Float[Array, " batch"]:
+        """w = C / (1 - C) = exp(f) of the next state and the policy's action there."""
+        action = fixed.policy(next_state, goal).sample(key=key)
+        logits = jnp.min(fixed.values(next_state, action, goal, slow), axis=0)
+        return stop(jnp.minimum(jnp.exp(jnp.minimum(logits, 20.0)), self.max_weight))
+
+    def after(self, agent: ActorCritic, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        return polyak(state, agent.critics, self.polyak_rate)

@@ -1,0 +1,119 @@
+from collections.abc import Callable
+from typing import Any, ClassVar, final, TypeAlias
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._actor_critic import ActorCritic
+from .._agent import AbstractAgent
+from .._replay import Batch
+from .._types import Flag, Goal, PRNGKey, Scalar, State
+from ._base import AbstractObjective, Metrics, require_next_state
+from ._crl import stop, temperature_loss
+from ._goals import check_shares, mixed_goals
+from ._targets import copied, polyak, require_critics, require_share
+
+
+Success: TypeAlias = Callable[[State, Goal], Flag]
+"""Whether a state satisfies a goal: `env.success`."""
+
+
+def backup(
+    reward: Float[Array, " batch"],
+    terminated: Bool[Array, " batch"],
+    next_value: Float[Array, " batch"],
+    discount: float,
+) -> Float[Array, " batch"]:
+    """r + γ V(s'), and r alone where the environment ended the episode. The end of time is no such
+    end: there the state that was reached still has a value."""
+    return reward + discount * jnp.where(terminated, 0.0, next_value)
+
+
+@final
+class SAC(AbstractObjective):
+    """Soft actor-critic with hindsight goals: the baseline of sparse rewards.
+
+    The reward is 1 where `success(s', g)`, else 0, for the goal g that the step is trained on. With
+    two critics Qᵢ, their slow copies Q̄ᵢ and ã' ~ π(s', g) each critic minimises
+
+    mean (Qᵢ(s, a, g) - r - γ (minⱼ Q̄ⱼ(s', ã', g) - α log π(ã'|s', g)))²,
+
+    without the term of γ where the environment ended the episode in s'. The policy minimises
+    mean(α log π(ã|s, g) - minᵢ Qᵢ(s, ã, g)), and α keeps its entropy at
+    `target_entropy_per_action · action_size`.
+
+    **Arguments:**
+
+    - `success`: the task's rule, `env.success`.
+    - `discount`: γ.
+    - `polyak_rate`: how far the slow copies follow at every gradient step.
+    - `target_entropy_per_action`: in nats.
+    - `p_future`, `p_random`, `p_commanded`: how often a step is trained on a goal of its own
+        future (hindsight), of another step's future, and on the one that was commanded.
+
+    ??? cite
+        [Soft Actor-Critic](https://arxiv.org/abs/1801.01290);
+        [Hindsight Experience Replay](https://arxiv.org/abs/1707.01495)
+    """
+
+    needs_next_state: ClassVar[bool] = True
+
+    success: Success
+    discount: float = eqx.field(static=True, default=0.99)
+    polyak_rate: float = eqx.field(static=True, default=0.005)
+    target_entropy_per_action: float = -0.5
+    p_future: float = eqx.field(static=True, default=0.8)
+    p_random: float = eqx.field(static=True, default=0.0)
+    p_commanded: float = eqx.field(static=True, default=0.2)
+
+    def __check_init__(self):
+        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
+        words = ", ".join(f"{name}={share}" for name, share in shares.items())
+        check_shares(shares, f"`SAC({words})`")
+        require_share(self.discount, f"SAC(discount={self.discount!r})")
+        require_share(self.polyak_rate, f"SAC(polyak_rate={self.polyak_rate!r})")
+
+    def init(self, agent: AbstractAgent) -> tuple[Any, ...]:
+        """The slow copies of the critics."""
+        require_critics(agent, "SAC", least=2)
+        assert isinstance(agent, ActorCritic)
+        return copied(agent.critics)
+
+    def __call__(
+        self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        next_state, terminated = require_next_state(batch, "SAC")
+        goal_key, next_key, action_key = jax.random.split(key, 3)
+        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
+        goal = mixed_goals(batch, **shares, key=goal_key)
+        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+
+        reward = self.success(next_state, goal).astype(jnp.float32)
+        next_action, next_log_prob = fixed.policy(next_state, goal).sample_and_log_prob(
+            key=next_key
+        )
+        next_value = jnp.min(fixed.values(next_state, next_action, goal, state), axis=0)
+        soft = next_value - jnp.exp(fixed.log_alpha) * next_log_prob
+        target = stop(backup(reward, terminated, soft, self.discount))
+        values = agent.values(batch.state, batch.action, goal)
+        critic_loss = jnp.mean(jnp.square(values - target))
+
+        action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
+        value = fixed.critic(batch.state, action, goal)
+        actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
+        target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
+        alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
+        return critic_loss + actor_loss + alpha_loss, {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "alpha_loss": alpha_loss,
+            "alpha": jnp.exp(agent.log_alpha),
+            "entropy": -jnp.mean(log_prob),
+            "q_value": jnp.mean(values),
+            "reward": jnp.mean(reward),
+        }
+
+    def after(self, agent: ActorCritic, state: tuple[Any, ...]) -> tuple[Any, ...]:
+        return polyak(state, agent.critics, self.polyak_rate)

@@ -1,0 +1,122 @@
+from typing import Any, ClassVar, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool
+
+from .._actor_critic import ActorCritic
+from .._agent import AbstractAgent
+from .._checks import require_count, require_number
+from .._replay import Batch
+from .._types import Count, PRNGKey, Scalar
+from ._base import AbstractObjective, Metrics, require_next_state
+from ._crl import stop
+from ._goals import check_shares, mixed_goals
+from ._sac import backup, Success
+from ._targets import copied, polyak, require_critics, require_share
+
+
+class TD3State(eqx.Module):
+    """The slow copies, and how many gradient steps were made."""
+
+    actor: Any
+    critics: tuple[Any, ...]
+    gradient_steps: Count
+
+
+@final
+class TD3(AbstractObjective):
+    """Twin delayed deterministic policy gradients with hindsight goals.
+
+    The reward is 1 where `success(s', g)`, else 0. With slow copies π̄ and Q̄ᵢ of the policy and of
+    two critics each critic minimises
+
+    mean (Qᵢ(s, a, g) - r - γ minⱼ Q̄ⱼ(s', clip(π̄(s', g) + ε, ±1), g))²,
+
+    ε normal noise cut off at ±`noise_clip`, and without the term of γ where the environment ended
+    the episode in s'. At every `policy_delay`-th gradient step the policy minimises
+    -mean Q₁(s, π(s, g), g). π is the tanh of the policy's mean; its spread does not learn, so that
+    collecting should bring noise of its own: [`crl_eqx.noisy`][].
+
+    **Arguments:**
+
+    - `success`, `discount`, `polyak_rate`, `p_future`, `p_random`, `p_commanded`: as of
+        [`crl_eqx.objectives.SAC`][].
+    - `target_noise`, `noise_clip`: of the action that the target looks up.
+    - `policy_delay`: gradient steps of the critics for one of the policy.
+
+    ??? cite
+        [Addressing Function Approximation Error in Actor-Critic Methods](https://arxiv.org/abs/1802.09477)
+    """
+
+    trains: ClassVar[tuple[str, ...]] = ("actor", "critic")
+    needs_next_state: ClassVar[bool] = True
+
+    success: Success
+    discount: float = eqx.field(static=True, default=0.99)
+    polyak_rate: float = eqx.field(static=True, default=0.005)
+    target_noise: float = eqx.field(static=True, default=0.2)
+    noise_clip: float = eqx.field(static=True, default=0.5)
+    policy_delay: int = eqx.field(static=True, default=2)
+    p_future: float = eqx.field(static=True, default=0.8)
+    p_random: float = eqx.field(static=True, default=0.0)
+    p_commanded: float = eqx.field(static=True, default=0.2)
+
+    def __check_init__(self):
+        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
+        words = ", ".join(f"{name}={share}" for name, share in shares.items())
+        check_shares(shares, f"`TD3({words})`")
+        require_share(self.discount, f"TD3(discount={self.discount!r})")
+        require_share(self.polyak_rate, f"TD3(polyak_rate={self.polyak_rate!r})")
+        require_number(self.target_noise, f"TD3(target_noise={self.target_noise!r})")
+        require_number(self.noise_clip, f"TD3(noise_clip={self.noise_clip!r})")
+        require_count(self.policy_delay, f"TD3(policy_delay={self.policy_delay!r})")
+
+    def init(self, agent: AbstractAgent) -> TD3State:
+        require_critics(agent, "TD3", least=2)
+        assert isinstance(agent, ActorCritic)
+        return TD3State(copied(agent.actor), copied(agent.critics), jnp.zeros((), jnp.int32))
+
+    def __call__(
+        self, agent: ActorCritic, state: TD3State, batch: Batch, *, key: PRNGKey
+    ) -> tuple[Scalar, Metrics]:
+        next_state, terminated = require_next_state(batch, "TD3")
+        goal_key, noise_key = jax.random.split(key)
+        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
+        goal = mixed_goals(batch, **shares, key=goal_key)
+        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+
+        reward = self.success(next_state, goal).astype(jnp.float32)
+        slow = eqx.tree_at(lambda a: a.actor, fixed, state.actor)
+        noise = self.target_noise * jax.random.normal(noise_key, batch.action.shape)
+        noise = jnp.clip(noise, -self.noise_clip, self.noise_clip)
+        next_action = jnp.clip(slow.policy(next_state, goal).mode() + noise, -1.0, 1.0)
+        next_values = fixed.values(next_state, next_action, goal, state.critics)
+        next_value = jnp.min(next_values, axis=0)
+        target = stop(backup(reward, terminated, next_value, self.discount))
+        values = agent.values(batch.state, batch.action, goal)
+        critic_loss = jnp.mean(jnp.square(values - target))
+
+        action = agent.policy(batch.state, goal).mode()
+        actor_loss = -jnp.mean(fixed.values(batch.state, action, goal, fixed.critics[:1]))
+        return critic_loss + actor_loss, {
+            "critic_loss": critic_loss,
+            "actor_loss": actor_loss,
+            "q_value": jnp.mean(values),
+            "reward": jnp.mean(reward),
+        }
+
+    def moves(self, state: TD3State) -> dict[str, Bool[Array, ""]]:
+        return {"actor": self._is_due(state)}
+
+    def _is_due(self, state: TD3State) -> Bool[Array, ""]:
+        return state.gradient_steps % self.policy_delay == self.policy_delay - 1
+
+    def after(self, agent: ActorCritic, state: TD3State) -> TD3State:
+        due = self._is_due(state)
+        moved = polyak(state.actor, agent.actor, self.polyak_rate)
+        pick = lambda new, old: jnp.where(due, new, old) if eqx.is_array(old) else old
+        actor = jax.tree.map(pick, moved, state.actor)
+        critics = polyak(state.critics, agent.critics, self.polyak_rate)
+        return TD3State(actor, critics, state.gradient_steps + 1)

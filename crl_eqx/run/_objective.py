@@ -1,0 +1,141 @@
+"""The objectives by name: what each is made of, and which choices are whose."""
+
+import dataclasses
+import math
+from typing import assert_never
+
+from .. import losses
+from .._env import AbstractGoalEnv
+from .._errors import UserError
+from ..objectives import AbstractObjective, CLearning, CRL, GCBC, SAC, TD3
+from ._config import Config, flag, flat, Learning, ObjectiveName
+from ._presets import PRESETS
+
+
+_ALL_BUT_GCBC = ("crl", "c-learning", "sac", "td3")
+_ENTROPIC = ("crl", "c-learning", "sac")
+
+OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
+    **dict.fromkeys(
+        (
+            "energy",
+            "energy_epsilon",
+            "temperature",
+            "learned_temperature",
+            "contrastive_loss",
+            "logsumexp_penalty",
+            "repr_size",
+        ),
+        ("crl",),
+    ),
+    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _ALL_BUT_GCBC),
+    **dict.fromkeys(
+        ("target_entropy_per_action", "initial_alpha", "alpha_learning_rate"), _ENTROPIC
+    ),
+    **dict.fromkeys(("critic_depth", "critic_learning_rate"), _ALL_BUT_GCBC),
+    "polyak_rate": ("c-learning", "sac", "td3"),
+    "variant": ("c-learning",),
+    "max_weight": ("c-learning",),
+    **dict.fromkeys(("exploration_noise", "target_noise", "noise_clip", "policy_delay"), ("td3",)),
+}
+"""Whose choices these are; all others are everybody's."""
+
+_SHARES = ("p_future", "p_random", "p_commanded")
+_DEFAULT_SHARES: dict[ObjectiveName, tuple[float, float, float]] = {
+    "sac": (0.8, 0.0, 0.2),
+    "td3": (0.8, 0.0, 0.2),
+    "c-learning": (0.5, 0.5, 0.0),
+}
+
+
+def with_objective(config: Config) -> Config:
+    """`config` with the objective's own mixture of goals, unless another than the preset's was
+    asked for."""
+    own = _DEFAULT_SHARES.get(config.objective.objective)
+    shares = lambda learning: tuple(getattr(learning, name) for name in _SHARES)
+    if own is None or shares(config.learning) != shares(PRESETS[config.preset].learning):
+        return config
+    learning = dataclasses.replace(config.learning, **dict(zip(_SHARES, own, strict=True)))
+    return dataclasses.replace(config, learning=learning)
+
+
+def discount(learning: Learning, env: AbstractGoalEnv) -> float:
+    """The discount per control step of `env`: as it stands, or from the horizon in seconds.
+
+    **Raises:** `UserError` where the task does not say how long a step takes.
+    """
+    if learning.horizon is None:
+        assert learning.discount is not None  # `check` refuses a run with neither
+        return learning.discount
+    control_dt = getattr(env, "control_dt", None)
+    if control_dt is None:
+        raise UserError(
+            f"`--horizon {learning.horizon}` is in seconds, and this task does not say how many a "
+            f"control step takes: give `--discount` instead."
+        )
+    discount = math.exp(-control_dt / learning.horizon)
+    if discount == 0:
+        raise UserError(
+            f"`--horizon {learning.horizon:g}` is far below the task's control step of "
+            f"{control_dt:g} s: no future lies so near."
+        )
+    return discount
+
+
+def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
+    learning, chosen = config.learning, config.objective
+    shares = {name: getattr(learning, name) for name in _SHARES}
+    backup = dict(discount=discount(learning, env), polyak_rate=chosen.polyak_rate)
+    entropy = learning.target_entropy_per_action
+    match chosen.objective:
+        case "crl":
+            return CRL(
+                loss=losses.ALL[learning.contrastive_loss],
+                logsumexp_penalty=learning.logsumexp_penalty,
+                target_entropy_per_action=entropy,
+                **shares,
+            )
+        case "gcbc":
+            return GCBC()
+        case "c-learning":
+            return CLearning(
+                env.achieved_goal,
+                variant=chosen.variant,
+                max_weight=chosen.max_weight,
+                target_entropy_per_action=entropy,
+                **backup,
+                **shares,
+            )
+        case "sac":
+            return SAC(env.success, target_entropy_per_action=entropy, **backup, **shares)
+        case "td3":
+            return TD3(
+                env.success,
+                target_noise=chosen.target_noise,
+                noise_clip=chosen.noise_clip,
+                policy_delay=chosen.policy_delay,
+                **backup,
+                **shares,
+            )
+        case _:
+            assert_never(chosen.objective)
+
+
+def check_objective(config: Config) -> None:
+    """**Raises:** `UserError` for a choice that the objective has no use for."""
+    chosen = config.objective.objective
+    preset = PRESETS[config.preset]
+    for (_, name, value), (_, _, default) in zip(flat(config), flat(preset), strict=True):
+        owners = OWNERS.get(name)
+        if owners is None or chosen in owners or value == default:
+            continue
+        raise UserError(
+            f"`{flag(name)} {value}` belongs to `--objective {' or '.join(owners)}`: "
+            f"`{chosen}` does not use it."
+        )
+    acting = config.data.collect_acting, config.evaluation.eval_acting
+    if chosen == "gcbc" and "best-of" in acting:
+        raise UserError(
+            "`--objective gcbc` learns no critic, and `best-of` asks one: choose another way to "
+            "act."
+        )
