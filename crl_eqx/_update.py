@@ -62,13 +62,13 @@ def init_optimizers(
     optimizers: Optimizers, agent: AbstractAgent, objective: AbstractObjective
 ) -> OptState:
     """**Raises:** `UserError` if a group that `objective` moves has no optimiser."""
-    groups = trainable(agent, objective)
-    for name in groups:
+    for name in objective.trains:
         if name not in optimizers:
             raise UserError(
-                f"`{type(objective).__name__}` trains {', '.join(groups)}: an optimiser for "
-                f"`{name}` is missing among {', '.join(optimizers) or 'none'}."
+                f"`{type(objective).__name__}` trains {', '.join(objective.trains)}: an optimiser "
+                f"for `{name}` is missing among {', '.join(optimizers) or 'none'}."
             )
+    groups = trainable(agent, objective)
     return {name: optimizers[name].init(group) for name, group in groups.items()}
 
 

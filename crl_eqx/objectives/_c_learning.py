@@ -99,7 +99,8 @@ class CLearning(AbstractObjective):
             weight = self._weight(fixed, state, next_state, others, key=next_key)
             now = jnp.where(terminated, 1.0, 1.0 - self.discount)
             later = jnp.where(terminated, 0.0, self.discount * weight)
-            terms = now * is_future(positive) + later * is_future(negative) + is_not(negative)
+            terms = now[None] * is_future(positive) + later[None] * is_future(negative)
+            terms = terms + is_not(negative)
         else:
             positive = agent.values(batch.state, batch.action, batch.future_goal)
             weight = jnp.ones(())

@@ -98,7 +98,7 @@ class SAC(AbstractObjective):
         soft = next_value - jnp.exp(fixed.log_alpha) * next_log_prob
         target = stop(backup(reward, terminated, soft, self.discount))
         values = agent.values(batch.state, batch.action, goal)
-        critic_loss = jnp.mean(jnp.square(values - target))
+        critic_loss = jnp.mean(jnp.square(values - target[None]))
 
         action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
         value = fixed.critic(batch.state, action, goal)

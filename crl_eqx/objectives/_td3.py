@@ -96,7 +96,7 @@ class TD3(AbstractObjective):
         next_value = jnp.min(next_values, axis=0)
         target = stop(backup(reward, terminated, next_value, self.discount))
         values = agent.values(batch.state, batch.action, goal)
-        critic_loss = jnp.mean(jnp.square(values - target))
+        critic_loss = jnp.mean(jnp.square(values - target[None]))
 
         action = agent.policy(batch.state, goal).mode()
         actor_loss = -jnp.mean(fixed.values(batch.state, action, goal, fixed.critics[:1]))
