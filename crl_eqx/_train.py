@@ -163,16 +163,9 @@ class TrainStep(eqx.Module):
 
     ```python
     step = crl_eqx.TrainStep(env, num_envs=64)
-    state = step.init(agent, key=key)
-    state = step.prefill(state)
-    state, metrics = step(state)
-    ```
-
-    To compile it, donate the state but never the step, which holds the environment's arrays:
-
-    ```python
-    train = eqx.filter_jit(crl_eqx.TrainStep.__call__, donate="all-except-first")
-    state, metrics = train(step, state)
+    state = step.start(agent, key=key)
+    train = step.compiled()
+    state, metrics = train(state)
     ```
 
     **Arguments:**
@@ -349,6 +342,17 @@ class TrainStep(eqx.Module):
         )
 
     @not_forked
+    def start(self, agent: AbstractAgent, *, key: PRNGKey) -> TrainState:
+        """`init`, then `prefill`, compiled: a run before its first update."""
+        return _prefill(self, self.init(agent, key=key))
+
+    @not_forked
+    def compiled(self) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+        """The step as one program. The state that it is given is consumed: its memory, the
+        replay's above all, is used again for the next one."""
+        return functools.partial(_advance, self)
+
+    @not_forked
     def restart(self, state: TrainState) -> TrainState:
         """Fresh episodes in place of those under way, which end here: for a state that was restored
         where its environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
@@ -473,3 +477,8 @@ class TrainStep(eqx.Module):
         )
         means = jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)
         return state, means | {"nonfinite_from": _first_nonfinite(metrics, before)}
+
+
+# The state is donated, but never the step, which holds the environment's arrays.
+_advance = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
+_prefill = eqx.filter_jit(TrainStep.prefill, donate="all-except-first")

@@ -20,14 +20,14 @@ from crl_eqx.run import load_config, read_metrics
 
 
 OUT = Path(__file__).parent / "pictures" / "new_tasks.png"
-METRIC = "eval/success_rate"
+METRICS = {"eval/success_rate": "success rate", "eval/time_at_goal": "control steps at the goal"}
 
 
 def _seeds(run: Path) -> list[Path]:
     return sorted(run.glob("seed_*")) or [run]
 
 
-def draw(runs: list[Path], out: Path) -> Path:
+def draw(runs: list[Path], out: Path, metric: str) -> Path:
     tasks = [load_config(_seeds(run)[0] / "config.json").env for run in runs]
     # By task, and where two runs are of the same, by what their directories are called.
     alike = len(set(tasks)) < len(tasks)
@@ -35,13 +35,14 @@ def draw(runs: list[Path], out: Path) -> Path:
         figure = Figure(figsize=(6.5, 3), layout="constrained")
         axes = figure.subplots()
         for run, task in zip(runs, tasks, strict=True):
-            curves = [_curve(read_metrics(s / "metrics.jsonl"), METRIC) for s in _seeds(run)]
+            curves = [_curve(read_metrics(s / "metrics.jsonl"), metric) for s in _seeds(run)]
             steps, rate, error = _over_seeds(curves) if len(curves) > 1 else curves[0].T
             label = f"{task}, {run.name}" if alike else task
             (line,) = axes.plot(steps, rate, "o-", markersize=3, label=label)
             low, high = rate - error, rate + error
             axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
-        axes.set(title="success rate", xlabel="environment steps", ylim=(0, 1.03), xlim=(0, None))
+        top = 1.03 if metric == "eval/success_rate" else None
+        axes.set(title=METRICS[metric], xlabel="environment steps", ylim=(0, top), xlim=(0, None))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(color="#e4e7eb", linewidth=0.7)
         axes.legend(frameon=False, fontsize=8)
@@ -54,8 +55,9 @@ def main():
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, default=OUT, help="default: docs/pictures")
+    parser.add_argument("--metric", choices=METRICS, default="eval/success_rate")
     args = parser.parse_args()
-    print(f"written to {draw(args.runs, args.out).name}")
+    print(f"written to {draw(args.runs, args.out, args.metric).name}")
 
 
 if __name__ == "__main__":

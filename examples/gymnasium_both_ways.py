@@ -45,10 +45,10 @@ def learn() -> None:
         replay_capacity=2_000,
         discount=0.95,
     )
-    state = eqx.filter_jit(step.prefill)(step.init(agent, key=train_key))
-    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
+    state = step.start(agent, key=train_key)
+    train = step.compiled()
     while state.gradient_steps < 1_200:
-        state, _ = train(step, state)
+        state, _ = train(state)
     upright = time_at_goal(state.agent, env, eval_key)
     print(f"steps upright after {int(state.env_steps):,} environment steps: {upright:.0f} of 200")
 

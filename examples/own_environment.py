@@ -62,10 +62,10 @@ def main() -> None:
         replay_capacity=2_000,
         discount=0.95,
     )
-    state = eqx.filter_jit(step.prefill)(step.init(agent, key=train_key))
-    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
+    state = step.start(agent, key=train_key)
+    train = step.compiled()
     while state.gradient_steps < 2_000:
-        state, _ = train(step, state)
+        state, _ = train(state)
     rate = success_rate(state.agent, env, eval_key)
     print(f"success after {int(state.env_steps):,} environment steps: {rate:.2f}")
 

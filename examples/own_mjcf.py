@@ -75,11 +75,11 @@ def main() -> None:
         replay_capacity=2_000,
         discount=0.95,
     )
-    state = eqx.filter_jit(step.prefill)(step.init(agent, key=train_key))
-    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
+    state = step.start(agent, key=train_key)
+    train = step.compiled()
     before = measure(agent, env, eval_key)
     while state.gradient_steps < 1_000:
-        state, _ = train(step, state)
+        state, _ = train(state)
     after = measure(state.agent, env, eval_key)
     for name in ("success_rate", "final_distance"):
         print(f"{name}: {before[name]:.2f} before, {after[name]:.2f} after")

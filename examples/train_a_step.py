@@ -3,7 +3,6 @@
 Run it with `python examples/train_a_step.py`.
 """
 
-import equinox as eqx
 import jax
 
 import crl_eqx as crl
@@ -29,12 +28,11 @@ def main() -> None:
         updates_per_env_step=1 / 20,
         replay_capacity=1_000,
     )
-    state = step.init(agent, key=train_key)
-    state = eqx.filter_jit(step.prefill)(state)
+    state = step.start(agent, key=train_key)
     # TrainState -> (TrainState, metrics), compiled once; the old state's memory is used again.
-    train = eqx.filter_jit(crl.TrainStep.__call__, donate="all-except-first")
+    train = step.compiled()
     for _ in range(3):
-        state, metrics = train(step, state)
+        state, metrics = train(state)
         loss, accuracy = metrics["critic_loss"], metrics["categorical_accuracy"]
         print(
             f"{int(state.env_steps)} environment steps, {int(state.gradient_steps)} updates: "

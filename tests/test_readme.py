@@ -34,7 +34,7 @@ def _blocks(document: Path, language: str) -> list[str]:
     return re.findall(fence, document.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md", "docs/objectives.md"])
 def test_the_code_runs_in_order(name):
     blocks = _blocks(ROOT / name, "python")
     assert blocks

@@ -82,13 +82,14 @@ def make_agent(seed=0, critics=2) -> ActorCritic:
     )
 
 
+TERMINATED = jnp.array([True, False, False, True, False, False])
 BATCH = Batch(
     draw(0, N, STATE),
     jnp.tanh(draw(1, N, ACTION)),
     draw(2, N, GOAL),
     draw(3, N, GOAL),
     draw(4, N, STATE),
-    jnp.array([True, False, False, True, False, False]),
+    TERMINATED,
 )
 achieved = lambda state: state[..., :GOAL]
 near = lambda state, goal: jnp.linalg.norm(achieved(state) - goal, axis=-1) < 1.5
@@ -125,7 +126,7 @@ def test_the_losses_of_sac_are_those_of_a_loop(shares):
         reward = float(np.linalg.norm(following[:GOAL] - goals[i]) < 1.5)
         then, log_prob = policy(agent, following, goals[i])
         later = min(value(q, following, then, goals[i]) for q in slow) - alpha * log_prob
-        target = reward + (0.0 if BATCH.terminated[i] else GAMMA * later)
+        target = reward + (0.0 if TERMINATED[i] else GAMMA * later)
         critic_loss += sum((value(q, state, action, goals[i]) - target) ** 2 for q in agent.critics)
         now, log_prob = policy(agent, state, goals[i])
         actor_loss += alpha * log_prob - min(value(q, state, now, goals[i]) for q in agent.critics)
@@ -146,7 +147,7 @@ def test_the_losses_of_td3_are_those_of_a_loop():
         reward = float(np.linalg.norm(following[:GOAL] - goals[i]) < 1.5)
         then, _ = policy(other, following, goals[i])
         later = min(value(q, following, then, goals[i]) for q in other.critics)
-        target = reward + (0.0 if BATCH.terminated[i] else GAMMA * later)
+        target = reward + (0.0 if TERMINATED[i] else GAMMA * later)
         critic_loss += sum((value(q, here, action, goals[i]) - target) ** 2 for q in agent.critics)
         actor_loss -= value(agent.critics[0], here, policy(agent, here, goals[i])[0], goals[i])
     _, metrics = objective(agent, state, BATCH, key=jax.random.key(0))
@@ -170,7 +171,7 @@ def test_the_loss_of_c_learning_is_that_of_a_loop(variant):
                 loss += entropy(value(q, state, action, goals[i]), 1) + entropy(negative, 0)
                 continue
             positive = value(q, state, action, following[:GOAL])
-            now, later = (1.0, 0.0) if BATCH.terminated[i] else (1 - GAMMA, GAMMA * weight)
+            now, later = (1.0, 0.0) if TERMINATED[i] else (1 - GAMMA, GAMMA * weight)
             loss += now * entropy(positive, 1) + later * entropy(negative, 1) + entropy(negative, 0)
     _, metrics = objective(agent, slow, BATCH, key=jax.random.key(0))
     np.testing.assert_allclose(metrics["critic_loss"], loss / (2 * N), rtol=1e-4)

@@ -52,6 +52,11 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
     check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
+    if options.acting == "best-of" and not agent.has_critic:
+        raise UserError(
+            f"`--acting best-of` asks a critic, and `{options.run}` learnt none: it was trained by "
+            f"`--objective {run.config.objective.objective}`."
+        )
     name = options.env or run.config.env
     tasks = {name: make_env(run.task, options.env)}
     far = envs.eval_split(run.config.env)

@@ -1,7 +1,9 @@
 """From words to choices; what cannot be read is told in one sentence."""
 
 import contextlib
+import difflib
 import io
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,4 +40,13 @@ def _in_one_line(box: str) -> str:
     wrong, *rest = parts if box.startswith("╭") else parts[1:]
     meant = [part.split()[3] for part in rest if part.startswith("Perhaps you meant: --")]
     hint = f" Did you mean {meant[0]}?" if meant else ""
-    return f"{wrong.rstrip('.')}.{hint}"
+    return f"{wrong.rstrip('.')}.{hint or _nearest_choice(wrong)}"
+
+
+def _nearest_choice(wrong: str) -> str:
+    """What was perhaps meant, where a word is not among those that a flag knows."""
+    found = re.search(r"invalid choice '(.*)' for argument.*Expected one of \((.*)\)", wrong)
+    if found is None:
+        return ""
+    near = difflib.get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), n=1)
+    return f" Did you mean {near[0]}?" if near else ""

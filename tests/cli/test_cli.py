@@ -41,6 +41,7 @@ def trained(tmp_path_factory):
     [
         ("train --env point_umaze", "Did you mean point_u_maze"),
         ("train --depth 6", "Did you mean 4 or 8?"),
+        ("train --objective sacc", "Did you mean sac?"),
         ("train --preset cpu-demo --batch-size 100000", "or raise `--prefill-length"),
         ("train --preset cpu-demo --total-env-steps 100", "leaves nothing to train on"),
         ("train --preset huge", "there are paper, laptop, cpu-demo"),

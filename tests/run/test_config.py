@@ -116,11 +116,23 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"action_delay": (2, 1)}, r"`--action-delay 2 1` must be two numbers of control steps"),
         ({"variants": 0}, r"`--variants 0` must lie in 1 to 10,000"),
         ({"kernel": "triton"}, r"`--kernel triton`: .* a CPU: it needs a GPU"),
-        ({"kernel": "packed", "remat": "none"}, r"`--kernel packed --remat none`: .*with 'auto'"),
+        (
+            {"kernel": "packed", "remat": "none"},
+            r"`--kernel packed --remat none`: .*it needs 'auto'",
+        ),
         ({"kernel": "packed", "activation": "relu"}, r"`--kernel packed`: .*LayerNorm and swish"),
         ({"precision": "tf32"}, r"`--precision tf32`: .*NVIDIA GPU"),
         ({"seed": (-1,)}, r"`--seed -1`.*from 0 to"),
         ({"seed": (2**70,)}, r"distinct seeds, each from 0"),
+        (
+            {"objective": "sac", "policy_delay": 3},
+            r"`--policy-delay 3` belongs to `--objective td3`: `sac` does not use it",
+        ),
+        ({"policy_delay": 3}, r"`--policy-delay 3` belongs to `--objective td3`: `crl` does not"),
+        ({"objective": "gcbc", "energy": "dot"}, r"`--energy dot` belongs to `--objective crl`"),
+        ({"objective": "gcbc", "eval_acting": "best-of"}, r"`--objective gcbc` learns no critic"),
+        ({"objective": "sac", "polyak_rate": 2.0}, r"`--polyak-rate 2.0` must lie in \[0, 1\]"),
+        ({"objective": "td3", "target_noise": -1.0}, r"`--target-noise -1.0` must not be negative"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
