@@ -41,3 +41,6 @@ from ._update import (
     update as update,
 )
 from .relabel import relabel as relabel
+
+
+__version__ = "0.1.0"

@@ -1,12 +1,12 @@
 """The commands of `crl-eqx`, one file each, imported when asked for."""
 
 import importlib
-import importlib.metadata
 import itertools
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from .. import __version__
 from .._errors import kept_error, TrainingError, UserError
 from ._whose import sentence_about
 
@@ -52,14 +52,6 @@ def _usage() -> str:
     )
 
 
-def version() -> str:
-    """Of this package; a source tree that was not installed does not know."""
-    try:
-        return importlib.metadata.version("crl-eqx")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown: a source tree that is not installed"
-
-
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code.
 
@@ -72,7 +64,7 @@ def run(arguments: Sequence[str]) -> int:
         print(_usage())
         return 0
     if arguments[0] == "--version":
-        print(f"crl-eqx {version()}")
+        print(f"crl-eqx {__version__}")
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
