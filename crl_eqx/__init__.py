@@ -6,34 +6,28 @@ names, so that `import crl_eqx` stays light.
 """
 
 from . import energy as energy, losses as losses, nn as nn, objectives as objectives
+from ._acting import (
+    best_of as best_of,
+    deterministic as deterministic,
+    noisy as noisy,
+    partly_deterministic as partly_deterministic,
+    stochastic as stochastic,
+)
 from ._actor_critic import ActorCritic as ActorCritic
 from ._agent import AbstractAgent as AbstractAgent, Agent as Agent
 from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
-from ._offline import Critic as Critic, fit as fit, Trajectories as Trajectories
-from ._replay import (
-    Batch as Batch,
-    BufferState as BufferState,
-    TrajectoryBuffer as TrajectoryBuffer,
-    Transition as Transition,
-)
+from ._offline import Critic as Critic, fit as fit
 from ._rollout import (
     collect as collect,
     Episodes as Episodes,
     Policy as Policy,
     start_episodes as start_episodes,
 )
-from ._train import (
-    best_of as best_of,
-    deterministic as deterministic,
-    noisy as noisy,
-    partly_deterministic as partly_deterministic,
-    stochastic as stochastic,
-    TrainState as TrainState,
-    TrainStep as TrainStep,
-)
+from ._train import TrainStep as TrainStep
+from ._train_state import TrainState as TrainState
 from ._update import (
     adam as adam,
     adam_optimizers as adam_optimizers,
@@ -41,6 +35,13 @@ from ._update import (
     update as update,
 )
 from .relabel import relabel as relabel
+from .replay import (
+    Batch as Batch,
+    BufferState as BufferState,
+    Trajectories as Trajectories,
+    TrajectoryBuffer as TrajectoryBuffer,
+    Transition as Transition,
+)
 
 
 __version__ = "0.1.0"

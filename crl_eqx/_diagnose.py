@@ -10,12 +10,12 @@ from jaxtyping import Array, Bool, Float
 
 from ._agent import AbstractAgent, Agent
 from ._fork import not_forked
-from ._replay import Batch
 from ._types import PRNGKey, Repr, Scalar
 from ._update import trainable
 from .nn import ResidualMLP
 from .objectives import AbstractObjective
 from .objectives._base import ObjectiveState
+from .replay import Batch
 
 
 VERDICTS = ("nothing found", "collapsing", "vanishing", "exploding")

@@ -1,6 +1,5 @@
 """A critic alone, learnt from trajectories that are already in memory."""
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import equinox as eqx
@@ -8,156 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from ._checks import require_count, require_discount, require_key, require_kind
-from ._errors import first_line, UserError
+from ._errors import UserError
 from ._fork import not_forked
-from ._replay import AchievedGoal, Batch, whole_state
 from ._types import Action, Goal, PRNGKey, Repr, State
 from ._update import adam
 from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Encoder
 from .objectives import CRL
-from .relabel import future_index
-
-
-def _numbers(value: Any, name: str) -> np.ndarray:
-    """As NumPy's float32. **Raises:** `UserError` in the words of whoever gave `name`."""
-    if np.ma.is_masked(value):
-        raise UserError(
-            f"`Trajectories({name})` has masked numbers: leave those steps out, and say `lengths`."
-        )
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"`Trajectories({name})` is no array: {first_line(error)}.") from error
-    if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
-        raise UserError(f"`Trajectories({name})` must hold real numbers, not {array.dtype}.")
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    bad = np.argwhere(~np.isfinite(array))
-    if len(bad):
-        raise UserError(
-            f"`Trajectories({name})` must be finite in float32: at {bad[0].tolist()} it holds "
-            f"{array[tuple(bad[0])]}."
-        )
-    return array
-
-
-def _padded(parts: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
-    """`[n, t, size]` out of n arrays `[their own length, size]`, zeros after their ends, and their
-    lengths."""
-    arrays = [_numbers(part, f"{name}[{i}]") for i, part in enumerate(parts)]
-    for i, array in enumerate(arrays):
-        if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
-            raise UserError(
-                f"`Trajectories({name})` must be arrays [length, size] of one size: {name}[0] is "
-                f"{list(arrays[0].shape)}, and {name}[{i}] is {list(array.shape)}."
-            )
-    lengths = np.array([len(array) for array in arrays], int)
-    padded = np.zeros((len(arrays), lengths.max(initial=0), arrays[0].shape[1]), np.float32)
-    for row, array in zip(padded, arrays, strict=True):
-        row[: len(array)] = array
-    return padded, lengths
-
-
-def _as_block(value: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-    """`[n, t, size]`, and the lengths where a list says them itself."""
-    if isinstance(value, list | tuple) and value and all(np.ndim(part) == 2 for part in value):
-        return _padded(value, name)
-    return _numbers(value, name), None
-
-
-def _whole_lengths(lengths: Any, n: int, t: int) -> np.ndarray:
-    try:
-        found = np.asarray(lengths)
-    except ValueError:  # a ragged list
-        found = np.empty(0, object)
-    whole = found.dtype.kind in "iu" or (found.dtype.kind == "f" and (found % 1 == 0).all())
-    if found.shape != (n,) or not whole or found.min(initial=0) < 0 or found.max(initial=0) > t:
-        raise UserError(
-            f"`Trajectories(lengths={lengths})` must be {n} whole numbers from 0 to {t}, one for "
-            f"each trajectory."
-        )
-    return found.astype(int)
-
-
-class Trajectories(eqx.Module):
-    """`n` trajectories of up to `t` steps.
-
-    **Arguments:**
-
-    - `states`: `[n, t, state]`, or a list of n arrays `[length, state]`, whose lengths may differ.
-    - `actions`: `[n, t, action]` or such a list, or none: then φ takes the state alone.
-    - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them.
-
-    **Raises:** `UserError` when shapes disagree, a number is not real and finite, a length is not
-    a whole number of steps, or no trajectory has two steps.
-    """
-
-    states: Float[Array, "n t state"]
-    actions: Float[Array, "n t action"]
-    lengths: Int[Array, " n"]
-
-    @not_forked
-    def __init__(self, states: Any, actions: Any = None, lengths: Any = None):
-        states, own_lengths = _as_block(states, "states")
-        if states.ndim != 3:
-            raise UserError(
-                f"`Trajectories(states)` must be [n, t, state] or a list of [length, state], not "
-                f"{states.shape}."
-            )
-        n, t, _ = states.shape
-        if actions is None:
-            actions, action_lengths = np.zeros((n, t, 0), np.float32), None
-        else:
-            actions, action_lengths = _as_block(actions, "actions")
-        if actions.ndim != 3 or actions.shape[:2] != (n, t):
-            raise UserError(
-                f"`Trajectories(actions=...)` must be [{n}, {t}, action] like the states, not "
-                f"{actions.shape}."
-            )
-        if own_lengths is not None and action_lengths is not None:
-            for i in np.flatnonzero(own_lengths != action_lengths):
-                raise UserError(
-                    f"`Trajectories`: states[{i}] has {own_lengths[i]} steps, and actions[{i}] has "
-                    f"{action_lengths[i]}."
-                )
-        whole = np.full(n, t) if own_lengths is None else own_lengths
-        if lengths is not None:
-            found = _whole_lengths(lengths, n, t)
-            if (found > whole).any():
-                raise UserError(
-                    f"`Trajectories(lengths={lengths})`: the trajectories have only "
-                    f"{whole.tolist()} steps."
-                )
-            whole = found
-        if whole.max(initial=0) < 2:
-            raise UserError("`Trajectories`: no trajectory has two steps, so none has a future.")
-        self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
-        self.lengths = jnp.asarray(whole, jnp.int32)
-
-    @not_forked
-    def sample(
-        self,
-        size: int,
-        *,
-        discount: float,
-        achieved_goal: AchievedGoal = whole_state,
-        key: PRNGKey,
-    ) -> Batch:
-        """`size` steps, uniform over those that have a future, each with the `achieved_goal` of a
-        state of its future."""
-        step_key, future_key = jax.random.split(key)
-        steps_before = jnp.cumsum(jnp.maximum(self.lengths - 1, 0))
-        index = jax.random.randint(step_key, (size,), 0, steps_before[-1])
-        row = jnp.searchsorted(steps_before, index, side="right")
-        time = index - jnp.where(row > 0, steps_before[row - 1], 0)
-        future = future_index(self.lengths[row], time, discount=discount, key=future_key)
-        state = self.states[row, time]
-        goal = achieved_goal(self.states[row, future])
-        return Batch(state, self.actions[row, time], state[:, :0], goal)
+from .replay import AchievedGoal, Trajectories, whole_state
 
 
 class Critic(eqx.Module):

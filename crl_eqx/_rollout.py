@@ -13,8 +13,8 @@ from ._checks import require_count
 from ._env import AbstractGoalEnv, EnvState
 from ._errors import UserError
 from ._fork import not_forked
-from ._replay import Transition
 from ._types import Action, Count, Goal, PRNGKey, State
+from .replay import Transition
 
 
 Policy: TypeAlias = Callable[[State, Goal, PRNGKey], Action]

@@ -4,17 +4,16 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from ._acting import Acting, stochastic
 from ._agent import AbstractAgent
 from ._check_env import check_env
 from ._checks import (
-    as_number,
     require_count,
     require_discount,
     require_key,
@@ -25,88 +24,13 @@ from ._checks import (
 from ._env import AbstractGoalEnv
 from ._errors import first_line, UserError
 from ._fork import not_forked
-from ._replay import BufferState, TrajectoryBuffer, Transition
-from ._rollout import collect, Episodes, Policy, RolloutCounts, start_episodes
+from ._rollout import collect, Episodes, RolloutCounts, start_episodes
+from ._train_state import TrainState
 from ._types import Count, PRNGKey
-from ._update import adam_optimizers, init_optimizers, Optimizers, OptState, update
-from .nn import Actor
+from ._update import adam_optimizers, init_optimizers, Optimizers, update
 from .objectives import AbstractObjective, CRL
-from .objectives._base import Metrics, ObjectiveState
-
-
-Acting: TypeAlias = Callable[[AbstractAgent], Policy]
-
-
-def stochastic(agent: AbstractAgent) -> Policy:
-    """Samples of the policy."""
-    return lambda state, goal, key: agent.act(state, goal, key=key)
-
-
-def deterministic(agent: AbstractAgent) -> Policy:
-    """tanh of the policy's mean."""
-    return lambda state, goal, key: agent.act(state, goal)
-
-
-def partly_deterministic(share: float) -> Acting:
-    """Samples of the policy, but for the first `share` of the batch, which acts deterministically.
-
-    For collecting: noise frees a robot from corners and standstills in which the deterministic
-    policy, by which agents are judged, stays for good. Only if some environments act as it does
-    are such states in the data, and only then are they learnt from.
-    """
-    if not 0 <= as_number(share) <= 1:
-        raise UserError(f"`partly_deterministic({share!r})` must be given a share in [0, 1].")
-    return _partly_deterministic(float(share))
-
-
-@functools.cache  # equal choices are one object, so that what is compiled for one is for all
-def _partly_deterministic(share: float) -> Acting:
-    def acting(agent: AbstractAgent) -> Policy:
-        def policy(state, goal, key):
-            distribution = agent.policy(state, goal)
-            calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
-            return jnp.where(calm[:, None], distribution.mode(), distribution.sample(key=key))
-
-        return policy
-
-    return acting
-
-
-def noisy(scale: float, *, deterministic_share: float = 0.0) -> Acting:
-    """tanh of the policy's mean, and normal noise of standard deviation `scale`, cut off at ±1: how
-    deterministic policy gradients explore. The first `deterministic_share` of the batch acts
-    without noise, as of [`crl_eqx.partly_deterministic`][]."""
-    require_number(scale, f"noisy({scale!r})")
-    if not 0 <= as_number(deterministic_share) <= 1:
-        raise UserError(f"`noisy(deterministic_share={deterministic_share!r})` must lie in [0, 1].")
-    return _noisy(float(scale), float(deterministic_share))
-
-
-@functools.cache
-def _noisy(scale: float, share: float) -> Acting:
-    def acting(agent: AbstractAgent) -> Policy:
-        def policy(state, goal, key):
-            action = agent.act(state, goal)
-            noise = scale * jax.random.normal(key, action.shape)
-            calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
-            return jnp.where(calm[:, None], action, jnp.clip(action + noise, -1.0, 1.0))
-
-        return policy
-
-    return acting
-
-
-def best_of(candidates: int) -> Acting:
-    """The sample, among `candidates`, that the critic gives the highest energy."""
-    require_count(candidates, f"best_of({candidates!r})")
-    return _best_of(candidates)
-
-
-@functools.cache
-def _best_of(candidates: int) -> Acting:
-    return lambda agent: (
-        lambda state, goal, key: agent.act(state, goal, key=key, candidates=candidates)
-    )
+from .objectives._base import Metrics
+from .replay import TrajectoryBuffer, Transition
 
 
 def _exact(ratio: float | int | Fraction) -> Fraction:
@@ -120,36 +44,6 @@ def _exact(ratio: float | int | Fraction) -> Fraction:
             f"`TrainStep(updates_per_env_step={ratio})` must be 0 or at least 1/100000."
         )
     return exact
-
-
-class TrainState(eqx.Module):
-    """All that a run is: from it the rest of the run follows, bit by bit."""
-
-    agent: AbstractAgent
-    opt_state: OptState
-    buffer: BufferState
-    episodes: Episodes
-    key: PRNGKey
-    env_steps: Count
-    """Over all environments, the prefill included."""
-    gradient_steps: Count
-    update_debt: Count
-    """Updates that are owed, in units of 1/denominator of updates per unroll: what keeps the
-    ratio of updates to environment steps exact when it is not a whole number per unroll."""
-    average: Actor | None = None
-    """Of the policy's weights over the latest updates; None if `policy_average` is 0."""
-    objective_state: ObjectiveState = None
-    """What the objective remembers, such as target networks."""
-
-    @property
-    def acting_agent(self) -> AbstractAgent:
-        """The agent to evaluate and to keep: with the averaged policy, if there is one."""
-        return self.agent if self.average is None else with_actor(self.agent, self.average)
-
-
-def with_actor(agent: AbstractAgent, actor: Actor) -> AbstractAgent:
-    """`agent` with another policy of the same kind."""
-    return eqx.tree_at(lambda a: a.actor, agent, actor)
 
 
 def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:

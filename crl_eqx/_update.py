@@ -12,10 +12,10 @@ from jaxtyping import PyTree
 from ._agent import AbstractAgent
 from ._errors import UserError
 from ._fork import not_forked
-from ._replay import Batch
 from ._types import PRNGKey
 from .objectives import AbstractObjective
 from .objectives._base import Metrics, ObjectiveState
+from .replay import Batch
 
 
 Optimizers: TypeAlias = Mapping[str, optax.GradientTransformation]

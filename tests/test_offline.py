@@ -8,8 +8,9 @@ import optax
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx._offline import Critic, fit, Trajectories
+from crl_eqx._offline import Critic, fit
 from crl_eqx.energy import NegL2
+from crl_eqx.replay import Trajectories
 
 
 CELLS, FORWARD, DISCOUNT = 6, 0.7, 0.8

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import envs
+from .._acting import Acting
 from .._agent import AbstractAgent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
-from .._train import Acting
 from .._types import PRNGKey
 from ..nn import Kernel, Precision
 from ..run import ActingName, check_call, Compute, load_run, make_acting, make_env, Run, sizes

@@ -6,8 +6,8 @@ from jaxtyping import Array, Bool, PyTree
 
 from .._agent import AbstractAgent
 from .._errors import UserError
-from .._replay import Batch
 from .._types import Count, PRNGKey, Scalar, State
+from ..replay import Batch
 
 
 Metrics: TypeAlias = dict[str, Scalar | Count]

@@ -8,8 +8,8 @@ from jaxtyping import Array, Float
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent
 from .._errors import UserError
-from .._replay import Batch
 from .._types import Goal, PRNGKey, Scalar, State
+from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import stop, temperature_loss
 from ._goals import check_shares, mixed_goals

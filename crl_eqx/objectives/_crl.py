@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from .. import losses
 from .._agent import AbstractAgent, Agent
-from .._replay import Batch
 from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
+from ..replay import Batch
 from ._base import AbstractObjective, Metrics, ObjectiveState, require_agent
 from ._goals import check_shares
 

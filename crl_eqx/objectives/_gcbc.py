@@ -3,8 +3,8 @@ from typing import ClassVar, final
 import jax.numpy as jnp
 
 from .._agent import AbstractAgent
-from .._replay import Batch
 from .._types import PRNGKey, Scalar
+from ..replay import Batch
 from ._base import AbstractObjective, Metrics, ObjectiveState
 
 

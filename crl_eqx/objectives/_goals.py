@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import UserError
-from .._replay import Batch
 from .._types import Goal, PRNGKey
+from ..replay import Batch
 
 
 def check_shares(shares: Mapping[str, float], call: str) -> None:

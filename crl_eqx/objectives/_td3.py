@@ -8,8 +8,8 @@ from jaxtyping import Array, Bool
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent
 from .._checks import require_count, require_number
-from .._replay import Batch
 from .._types import Count, PRNGKey, Scalar
+from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import stop
 from ._goals import check_shares, mixed_goals

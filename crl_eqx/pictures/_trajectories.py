@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
+from .._acting import Acting, deterministic
 from .._agent import AbstractAgent
 from .._env import AbstractGoalEnv
-from .._train import Acting, deterministic
 from .._types import PRNGKey
 from ..envs import Maze
 from ._energy_map import energy_map, far_goal, Field

@@ -10,7 +10,7 @@ from rich.console import Console
 from .._agent import AbstractAgent
 from .._errors import UserError
 from .._fork import not_forked
-from .._train import TrainState
+from .._train_state import TrainState
 from ..nn import audit
 from ..store._files import refuse_link
 from ._build import resolved

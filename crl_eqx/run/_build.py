@@ -7,19 +7,12 @@ import jax
 import jax.numpy as jnp
 
 from .. import energy as energies, envs
+from .._acting import Acting, best_of, deterministic, noisy, partly_deterministic, stochastic
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent, Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from .._train import (
-    Acting,
-    best_of,
-    deterministic,
-    noisy,
-    partly_deterministic,
-    stochastic,
-    TrainStep,
-)
+from .._train import TrainStep
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ._config import ActingName, Config, Gymnasium, Learning, Randomization

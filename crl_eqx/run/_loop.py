@@ -13,7 +13,7 @@ from rich.console import Console
 
 from .._errors import TrainingError
 from .._fork import not_forked
-from .._train import TrainState
+from .._train_state import TrainState
 from ._begin import begin
 from ._build import resolved
 from ._config import Config

@@ -7,7 +7,8 @@ from pathlib import Path
 import jax
 
 from .._errors import UserError
-from .._train import TrainState, TrainStep
+from .._train import TrainStep
+from .._train_state import TrainState
 from ..nn import audit
 from ._config import Config
 

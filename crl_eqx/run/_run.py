@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from .. import envs
+from .._acting import Acting
 from .._agent import AbstractAgent
 from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
 from .._evaluate import begin, go_on, UnderWay
-from .._train import Acting, TrainState, TrainStep
+from .._train import TrainStep
+from .._train_state import TrainState
 from .._types import PRNGKey
 from ..store import CheckpointStore
 from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes

@@ -24,8 +24,8 @@ import msgspec
 from .._agent import AbstractAgent
 from .._errors import UserError
 from .._fork import not_forked
-from .._replay import TrajectoryBuffer
-from .._train import TrainState, with_actor
+from .._train_state import TrainState, with_actor
+from ..replay import TrajectoryBuffer
 from ._arrays import most_bytes, named, read_tree, write_tree
 from ._files import BadFile, refuse_other_than_file, sync_directory, write_synced
 from ._manifest import check_metadata, Manifest, NAME, read_manifest

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import msgspec
 import numpy as np
 
-from .._replay import BufferState, TrajectoryBuffer, Transition
 from .._types import Count
+from ..replay import BufferState, TrajectoryBuffer, Transition
 from ._arrays import (
     as_bytes,
     match,

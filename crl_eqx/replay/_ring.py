@@ -1,62 +1,18 @@
 """The replay buffer: a ring of whole trajectories that draws futures in O(batch)."""
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Int
 
-from ._checks import require_count, require_flag
-from ._errors import UserError
-from ._fork import not_forked
-from ._types import Action, Count, Goal, PRNGKey, State
-from .relabel import absorbed_offset, future_offset
-
-
-class Transition(eqx.Module):
-    """What one environment step leaves behind: the moment *before* `action` acted.
-
-    `episode` numbers the episodes of one environment 0, 1, 2, … without gaps. `terminated` says
-    that the environment ended the episode in this very step (a fall, not a time limit);
-    [`crl_eqx.TrajectoryBuffer`][] needs it under `absorbing`, and so does a Bellman backup.
-
-    `next_state` is the state that `action` led to, also where the episode ended there. Only
-    objectives that look one step ahead ask for it: it doubles what a replay holds.
-    """
-
-    state: State
-    action: Action
-    goal: Goal
-    episode: Int[Array, "*batch"]
-    terminated: Bool[Array, "*batch"] | None = None
-    next_state: State | None = None
-
-
-AchievedGoal: TypeAlias = Callable[[State], Float[Array, "*batch achieved"]]
-"""The part of a state that is a goal."""
-
-
-def whole_state(state: State) -> State:
-    """The `AchievedGoal` of who takes states for goals as they are."""
-    return state
-
-
-class Batch(eqx.Module):
-    """Training data: steps, and for each a goal that its own future achieved."""
-
-    state: State
-    action: Action
-    goal: Goal
-    """The goal that was commanded, not the one to relabel with."""
-    future_goal: Float[Array, "*batch achieved"]
-    """What a state of the step's own future achieved."""
-    next_state: State | None = None
-    """Where `action` led; None unless it is stored."""
-    terminated: Bool[Array, "*batch"] | None = None
-    """Whether the environment ended the episode there, so that nothing follows `next_state`. The
-    end of time is no such end."""
+from .._checks import require_count, require_flag
+from .._errors import UserError
+from .._fork import not_forked
+from .._types import Count, PRNGKey
+from ..relabel import absorbed_offset, future_offset
+from ._transition import AchievedGoal, Batch, Transition, whole_state
 
 
 class Place(eqx.Module):
