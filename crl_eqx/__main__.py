@@ -9,13 +9,13 @@ from typing import Any
 
 
 class Unbroken:
-    """A standard stream that goes silent when its reader has gone (`| head -1`) or its disk is
-    full: neither costs a run."""
+    """A standard stream that goes silent when its reader is gone (`| head -1`) or its disk is
+    full: neither ends a run."""
 
     def __init__(self, stream: Any):
         self._stream = stream
         self.lost: OSError | None = None
-        """Why something could not be written, if its reader did not choose so by going."""
+        """Why something could not be written, unless its reader just went away."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -31,11 +31,12 @@ def deterministic(agent: AbstractAgent) -> Policy:
 
 
 def partly_deterministic(share: float) -> Acting:
-    """Samples of the policy, but for the first `share` of the batch, which acts deterministically.
+    """Samples of the policy, except for the first `share` of the batch, which acts
+    deterministically.
 
-    For collecting: noise frees a robot from corners and standstills in which the deterministic
-    policy, by which agents are judged, stays for good. Only if some environments act as it does
-    are such states in the data, and only then are they learnt from.
+    For collecting: noise frees a robot from corners and standstills where the deterministic
+    policy, which evaluations use, stays for good. Only if some environments act like it are such
+    states in the data to learn from.
     """
     if not 0 <= as_number(share) <= 1:
         raise UserError(f"`partly_deterministic({share!r})` must be given a share in [0, 1].")
@@ -58,7 +59,7 @@ def _partly_deterministic(share: float) -> Acting:
 def noisy(scale: float, *, deterministic_share: float = 0.0) -> Acting:
     """tanh of the policy's mean, and normal noise of standard deviation `scale`, cut off at ±1: how
     deterministic policy gradients explore. The first `deterministic_share` of the batch acts
-    without noise, as of [`crl_eqx.partly_deterministic`][]."""
+    without noise, as in [`crl_eqx.partly_deterministic`][]."""
     require_number(scale, f"noisy({scale!r})")
     if not 0 <= as_number(deterministic_share) <= 1:
         raise UserError(f"`noisy(deterministic_share={deterministic_share!r})` must lie in [0, 1].")

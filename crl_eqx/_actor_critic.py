@@ -16,7 +16,7 @@ from .nn._residual_mlp import run_mlps_together
 
 
 class ActorCritic(AbstractAgent):
-    """A policy and any number of critics Q(s, a, g), each one network that gives one number.
+    """A policy and any number of critics Q(s, a, g), each one network with one output.
 
     ```python
     agent = crl_eqx.ActorCritic.create(env, depth=16, key=key)         # twins, for SAC and TD3
@@ -53,7 +53,7 @@ class ActorCritic(AbstractAgent):
         **Arguments:**
 
         - `num_critics`: 2 for SAC, TD3 and C-learning, 0 for behaviour cloning.
-        - the others: as of [`crl_eqx.Agent.create`][].
+        - the others: as in [`crl_eqx.Agent.create`][].
         """
         require_kind(env, AbstractGoalEnv, f"ActorCritic.create({env!r})", "a task")
         require_key(key, "ActorCritic.create(env, key=...)")
@@ -80,7 +80,7 @@ class ActorCritic(AbstractAgent):
     def values(
         self, state: State, action: Action, goal: Goal, critics: tuple[Any, ...] | None = None
     ) -> Float[Array, "critics *batch"]:
-        """What each critic says; of others, such as targets, where they are given. Networks of
+        """What each critic says; or each of `critics`, such as targets, if given. Networks of
         equal depth and width go through one scan where a kernel can."""
         critics = self.critics if critics is None else critics
         if not critics:

@@ -17,10 +17,10 @@ from .nn._residual_mlp import run_mlps_together
 
 
 class AbstractAgent(eqx.Module):
-    """A policy, and what teaches it: what collecting, evaluating and updating know of an agent.
+    """A policy and what teaches it: the interface for collecting, evaluating and updating.
 
-    `policy` gives a distribution of actions, `act` an action, `critic` a number that is the larger
-    the nearer the goal is; `groups` are the parameters by what moves them.
+    `policy` gives a distribution of actions, `act` an action, `critic` a number that grows as the
+    goal gets nearer; `groups` are the parameters by what moves them.
     """
 
     actor: eqx.AbstractVar[Any]
@@ -31,7 +31,7 @@ class AbstractAgent(eqx.Module):
     @property
     @abc.abstractmethod
     def has_critic(self) -> bool:
-        """Whether `critic` can be asked."""
+        """Whether there is a critic."""
 
     @abc.abstractmethod
     def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
@@ -43,13 +43,13 @@ class AbstractAgent(eqx.Module):
 
     @abc.abstractmethod
     def with_groups(self, groups: dict[str, PyTree]) -> "AbstractAgent":
-        """The agent with these groups exchanged."""
+        """The agent with these groups replaced."""
 
     @abc.abstractmethod
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by its name, and what it is given for these three, for diagnostics."""
+        """Every network by name, and its input for these three, for diagnostics."""
 
     def _seen(self, state: State) -> State:
         return state if self.state_normalizer is None else self.state_normalizer(state)
@@ -69,7 +69,7 @@ class AbstractAgent(eqx.Module):
         """What to do in `state` to reach `goal`.
 
         Without `key` the deterministic action; with it a sample of the policy, or, with
-        `candidates` > 1, the one among so many samples that the critic likes best.
+        `candidates` > 1, the critic's favourite of that many samples.
         """
         require_count(candidates, f"Agent.act(candidates={candidates!r})")
         if key is None and candidates > 1:
@@ -92,7 +92,7 @@ class AbstractAgent(eqx.Module):
         return jax.vmap(lambda action: self.critic(state, action, goal))(actions)
 
     def observe(self, state: State, goal: Goal) -> "AbstractAgent":
-        """Takes states and the goals that they achieve into the running moments, if it has any."""
+        """Updates the running moments, if any, with states and the goals they achieve."""
         if self.state_normalizer is None or self.goal_normalizer is None:
             return self
         new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)

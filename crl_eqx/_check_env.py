@@ -13,7 +13,7 @@ from ._errors import first_line, UserError
 def _expect(
     env: AbstractGoalEnv, call: str, found: Any, shape: tuple[int, ...], dtype: Any
 ) -> None:
-    """`found` is what `call`, as its author knows it, gave."""
+    """`found` is what `call`, in its author's terms, gave."""
     wanted = jnp.dtype(dtype)
     if getattr(found, "shape", None) != shape or found.dtype != wanted:
         given = f"{found.dtype}{list(found.shape)}" if hasattr(found, "shape") else repr(found)

@@ -1,4 +1,4 @@
-"""What a number must be, said in the words of whoever gave it."""
+"""What a number must be, said in the caller's words."""
 
 import math
 from typing import Any
@@ -14,7 +14,7 @@ LARGEST, SMALLEST = float(np.finfo(np.float32).max), float(np.finfo(np.float32).
 
 
 def fits_float32(x: float) -> bool:
-    """Whether float32, in which everything is computed, makes neither infinity nor 0 of it."""
+    """Whether float32, in which everything is computed, turns it into neither infinity nor 0."""
     return x == 0 or SMALLEST <= abs(x) <= LARGEST
 
 
@@ -43,7 +43,7 @@ def whole_numbers(values: Any, call: str) -> tuple[int, ...]:
 
 
 MOST = 2**31 - 1
-"""What counts can be, in 32 bits."""
+"""The largest count, in 32 bits."""
 
 
 def require_count(value: Any, call: str, *, least: int = 1, most: int = MOST) -> None:
@@ -78,7 +78,7 @@ def require_kind(value: Any, kind: Any, call: str, example: str) -> None:
 
 
 def as_number(value: Any) -> float:
-    """NaN, which meets no demand, where it is none."""
+    """NaN, which passes no check, if it is not a number."""
     try:
         return math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
@@ -93,7 +93,7 @@ def require_discount(value: Any, call: str) -> None:
 
 def require_number(value: Any, call: str, *, positive: bool = False) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is a finite number
-    that is not negative, or, if so asked, positive, and that float32 can hold."""
+    that float32 can hold and not negative (or, if asked, positive)."""
     number = as_number(value)
     if not fits_float32(number) or number < 0 or (positive and number == 0):
         kind = "positive" if positive else "0 or positive"

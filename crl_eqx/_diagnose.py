@@ -1,4 +1,4 @@
-"""Is a deep network healthy? Cheap numbers that tell before the return does."""
+"""Is a deep network healthy? Cheap numbers that show it before the return does."""
 
 from typing import Any
 
@@ -19,8 +19,8 @@ from .replay import Batch
 
 
 VERDICTS = ("nothing found", "collapsing", "vanishing", "exploding")
-"""What `verdict` counts. It looks at gradients and representations alone: where it finds nothing
-amiss in them, a policy may still learn nothing, which only evaluations tell."""
+"""What `verdict` counts. It looks at gradients and representations alone: even if they are fine,
+a policy may learn nothing, which only evaluations show."""
 
 EXPLODING_NORM = 1e4
 VANISHING_RATIO = 1e-4
@@ -62,7 +62,7 @@ def dead_fraction(network: ResidualMLP, *inputs: Float[Array, "batch _"]) -> Sca
 
 
 def _verdict(norms: list[Array], cosines: list[Scalar], ranks: list[Scalar]) -> Scalar:
-    """The gravest that applies: exploding, then vanishing, then collapsing."""
+    """The worst that applies: exploding, then vanishing, then collapsing."""
     exploding: Bool[Array, ""] = jnp.any(
         jnp.stack([~jnp.isfinite(n).all() | (n.max() > EXPLODING_NORM) for n in norms])
     )

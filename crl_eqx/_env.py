@@ -18,8 +18,8 @@ def _no() -> Bool[Array, ""]:
 class EnvState(eqx.Module):
     """One moment of one environment. `physics` is private to the environment.
 
-    Time limits are not in here: whoever rolls an environment out counts its steps, so that an
-    environment of one's own need not.
+    Time limits are not in here: the rollout counts steps, so that a custom environment need
+    not.
     """
 
     physics: PyTree[Any]
@@ -28,14 +28,14 @@ class EnvState(eqx.Module):
     terminated: Flag = eqx.field(default_factory=_no)
     """The environment itself ended the episode (the robot fell, or its physics failed)."""
     failed: Flag = eqx.field(default_factory=_no)
-    """The physics left the finite numbers; `physics` and `state` are the last finite ones."""
+    """The physics became non-finite; `physics` and `state` are the last finite ones."""
 
 
 class AbstractGoalEnv(eqx.Module):
     """An environment whose task is to bring `achieved_goal(state)` to the commanded goal.
 
-    Written for one environment, on arrays without batch axes, and vmapped by its users. A class
-    of one's own gives the four sizes and the four methods.
+    Written for one environment, on arrays without batch axes, and vmapped by its users. A
+    custom class gives the four sizes and the four methods.
     """
 
     state_size: eqx.AbstractVar[int]
@@ -56,7 +56,7 @@ class AbstractGoalEnv(eqx.Module):
     def renew(self, env_state: EnvState, done: Bool[Array, ""], *, key: PRNGKey) -> EnvState:
         """A fresh start if `done`, else `env_state`.
 
-        For environments whose reset has an effect; the others are reset and chosen from.
+        For environments whose reset has side effects; others are reset and selected from.
         """
         pick = lambda fresh, old: jnp.where(done, fresh, old)
         return jax.tree.map(pick, self.reset(key=key), env_state)
@@ -74,7 +74,7 @@ class AbstractGoalEnv(eqx.Module):
         """Whether `goal` is reached in this very `state`. Acts on any leading axes."""
 
     def true_state(self, env_state: EnvState) -> State:
-        """The state by which success is judged: what is perceived, but for noise in the sensors.
+        """The state by which success is judged: what is perceived, without sensor noise.
         Acts on any leading axes."""
         return env_state.state
 

@@ -1,4 +1,4 @@
-"""Mistakes of whoever called, and errors of code that is not ours."""
+"""Callers' mistakes, and errors in code that is not ours."""
 
 import functools
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 
 class UserError(ValueError):
-    """A mistake that whoever called can mend; its message is one sentence that says how.
+    """A mistake that the caller can mend; its message is one sentence that says how.
 
     The library raises it like any `ValueError`; the command line prints the sentence without a
     traceback and exits with code 2.
@@ -14,14 +14,14 @@ class UserError(ValueError):
 
 
 class TrainingError(RuntimeError):
-    """Training itself went wrong, through nobody's typing; the message is one sentence.
+    """Training itself went wrong, not its input; the message is one sentence.
 
     The command line exits with code 1.
     """
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of others says, in one line."""
+    """What someone else's error says, in one line."""
     try:
         return (str(error).strip() or repr(error)).splitlines()[0]
     except Exception:  # its own `__str__` fails

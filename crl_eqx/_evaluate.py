@@ -39,7 +39,7 @@ class _Tally(eqx.Module):
 
 
 def _rules(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Float[Array, " episodes"]]:
-    """Every success rule of the task as 0 or 1; the task's own has the empty name."""
+    """Every success rule of the task as 0 or 1; the main one has the empty name."""
 
     def one(state, goal):
         return {"": env.success(state, goal), **env.success_levels(state, goal)}
@@ -59,14 +59,22 @@ def run_episodes(
 ) -> tuple[Evaluation, PyTree[Any]]:
     """Plays fresh episodes once, to their end, and keeps `trace(env_state)` of every moment.
 
-    Each step draws from a key of its own. An episode that has terminated stands still, and what it
-    would still do counts for nothing.
+    Each step has its own key. A terminated episode stands still, and nothing after its
+    end counts.
 
     **Returns:** the evaluation, and the traces with axes `[1 + episode_length, ...]`.
     """
-    require_kind(env, AbstractGoalEnv, f"run_episodes(policy, {env!r})", "a task, as `make` gives")
-    require_key(key, "run_episodes(..., key=...)")
-    require_count(num_episodes, f"run_episodes(num_episodes={num_episodes!r})")
+    _check("run_episodes", env, num_episodes, key)
+    return _run_episodes(policy, env, num_episodes, trace=trace, key=key)
+
+
+def _check(call: str, env: AbstractGoalEnv, num_episodes: int, key: PRNGKey) -> None:
+    require_kind(env, AbstractGoalEnv, f"{call}(policy, {env!r})", "a task, as `make` gives")
+    require_key(key, f"{call}(..., key=...)")
+    require_count(num_episodes, f"{call}(num_episodes={num_episodes!r})")
+
+
+def _run_episodes(policy, env, num_episodes, *, trace, key) -> tuple[Evaluation, PyTree[Any]]:
     first, keys = begin(env, num_episodes, key=key)
     last, traces = go_on(policy, env, first, keys, trace=trace)
     moments = jax.tree.map(
@@ -147,4 +155,6 @@ def evaluate(
     crl_eqx.evaluate(policy, env, key=key).summary()["success_rate"]
     ```
     """
-    return run_episodes(policy, env, num_episodes, key=key)[0]
+    _check("evaluate", env, num_episodes, key)
+    nothing = lambda env_state: None
+    return _run_episodes(policy, env, num_episodes, trace=nothing, key=key)[0]

@@ -1,4 +1,4 @@
-"""A process that was forked from one that had used JAX cannot use it: it would wait for ever."""
+"""A process forked from one that has used JAX cannot use it: it would hang for ever."""
 
 import functools
 import os
@@ -36,7 +36,7 @@ def is_lost() -> bool:
 
 def not_forked(function: F) -> F:
     """For public functions that compute: in such a process they raise `UserError` and say what to
-    do, where they would hang."""
+    do, instead of hanging."""
 
     @functools.wraps(function)
     def checked(*arguments: Any, **keywords: Any) -> Any:

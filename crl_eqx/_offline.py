@@ -50,7 +50,7 @@ class Critic(eqx.Module):
     ) -> "Critic":
         """Encoders for `data`; goals are whole states unless `goal_size` says otherwise.
 
-        **Raises:** `UserError` if a size is not a positive whole number, or `energy` is none.
+        **Raises:** `UserError` if a size is not a positive whole number, or `energy` not an energy.
 
         `**encoder` are keywords of [`crl_eqx.nn.Encoder`][], such as `depth` and `width`.
         """
@@ -149,6 +149,7 @@ def fit(
             f"states[{row}, {time}]."
         )
     objective = CRL() if objective is None else objective
+    require_kind(objective, CRL, f"fit(objective={objective!r})", "a `CRL`, whose critic this is")
     optimizer = adam() if optimizer is None else optimizer
     params, static = eqx.partition(critic, eqx.is_inexact_array)
 

@@ -42,7 +42,7 @@ class RolloutCounts(eqx.Module):
     failures: Count
     """Those among them whose physics left the finite numbers."""
     nonfinite: Count
-    """Steps whose state, action or goal is not finite: none of them can be learnt from."""
+    """Steps whose state, action or goal is not finite: nothing can be learnt from them."""
 
 
 @not_forked
@@ -57,7 +57,7 @@ def start_episodes(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Epis
 def act(policy: Policy, env: AbstractGoalEnv, moment: EnvState, key: PRNGKey) -> Action:
     """What `policy` does, `[envs, action]`.
 
-    **Raises:** `UserError` while tracing, if it is no policy or gives another shape.
+    **Raises:** `UserError` while tracing, if it is not a policy or gives another shape.
     """
     if not callable(policy):
         raise UserError(
@@ -74,7 +74,7 @@ def act(policy: Policy, env: AbstractGoalEnv, moment: EnvState, key: PRNGKey) ->
 
 
 def select(mask: Bool[Array, " envs"], new, old):
-    """`new` where `mask`, leaf by leaf, whatever follows the first axis."""
+    """`new` where `mask`, leaf by leaf, along the first axis."""
 
     def pick(new, old):
         return jnp.where(mask.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
@@ -96,7 +96,7 @@ def _is_finite(*arrays: Array) -> Bool[Array, " envs"]:
 
 
 def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
-    """One control step; what ended begins anew, with a fresh start and a fresh goal."""
+    """One control step; ended episodes restart, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
     reached = env_state.state
     age = episodes.age + 1

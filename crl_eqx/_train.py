@@ -34,7 +34,7 @@ from .replay import TrajectoryBuffer, Transition
 
 
 def _exact(ratio: float | int | Fraction) -> Fraction:
-    """The fraction that a float such as 0.1 stands for; a fraction is taken at its word."""
+    """The fraction that a float such as 0.1 stands for; a fraction is kept as it is."""
     require_number(ratio, f"TrainStep(updates_per_env_step={ratio!r})")
     exact = Fraction(ratio)
     if not isinstance(ratio, Fraction):
@@ -76,7 +76,7 @@ class TrainStep(eqx.Module):
     - `batch_size`: transitions per update.
     - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next step.
     - `replay_capacity`: steps kept per environment.
-    - `absorbing`: whether who has fallen stays: see [`crl_eqx.TrajectoryBuffer`][].
+    - `absorbing`: whether a fallen robot stays down: see [`crl_eqx.TrajectoryBuffer`][].
     - `discount`: of the distribution of future goals.
     - `acting`: how the policy collects, default [`crl_eqx.stochastic`][].
     - `policy_average`: the updates over which the weights of `TrainState.acting_agent`'s policy are
@@ -242,14 +242,14 @@ class TrainStep(eqx.Module):
 
     @not_forked
     def compiled(self) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
-        """The step as one program. The state that it is given is consumed: its memory, the
-        replay's above all, is used again for the next one."""
+        """The step as one program. It consumes its input state: the memory, above all the
+        replay's, is reused for the next one."""
         return functools.partial(_advance, self)
 
     @not_forked
     def restart(self, state: TrainState) -> TrainState:
-        """Fresh episodes in place of those under way, which end here: for a state that was restored
-        where its environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
+        """Fresh episodes instead of those under way, which end here: for a restored state whose
+        environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
         key, start_key = jax.random.split(state.key)
         fresh, old = start_episodes(self.env, self.num_envs, key=start_key), state.episodes
         # An episode without a stored step has not used up its number.

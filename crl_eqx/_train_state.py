@@ -12,7 +12,7 @@ from .replay import BufferState
 
 
 class TrainState(eqx.Module):
-    """All that a run is: from it the rest of the run follows, bit by bit."""
+    """The whole state of a run: the rest of the run follows from it, bit for bit."""
 
     agent: AbstractAgent
     opt_state: OptState
@@ -23,8 +23,8 @@ class TrainState(eqx.Module):
     """Over all environments, the prefill included."""
     gradient_steps: Count
     update_debt: Count
-    """Updates that are owed, in units of 1/denominator of updates per unroll: what keeps the
-    ratio of updates to environment steps exact when it is not a whole number per unroll."""
+    """Updates still owed, in units of 1/denominator of updates per unroll: keeps the ratio
+    of updates to environment steps exact when it is not a whole number per unroll."""
     average: Actor | None = None
     """Of the policy's weights over the latest updates; None if `policy_average` is 0."""
     objective_state: ObjectiveState = None

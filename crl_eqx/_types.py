@@ -1,4 +1,4 @@
-"""Shapes with names, shared by every room. `*batch` is any number of leading axes, also none."""
+"""Named shapes, shared by all modules. `*batch` is any number of leading axes, or none."""
 
 from typing import TypeAlias
 

@@ -25,13 +25,13 @@ OptState: TypeAlias = dict[str, PyTree]
 
 
 def trainable(agent: AbstractAgent, objective: AbstractObjective) -> dict[str, PyTree]:
-    """The groups of parameters that `objective` moves, each with an optimiser of its own."""
+    """The groups of parameters that `objective` moves, each with its own optimiser."""
     groups = agent.groups()
     return eqx.filter({name: groups[name] for name in objective.trains}, eqx.is_inexact_array)
 
 
 def with_trainable(agent: AbstractAgent, groups: dict[str, PyTree]) -> AbstractAgent:
-    """`agent` with the parameters of `trainable` exchanged."""
+    """`agent` with the parameters of `trainable` replaced."""
     old = agent.groups()
     return agent.with_groups({name: eqx.combine(new, old[name]) for name, new in groups.items()})
 

@@ -1,8 +1,8 @@
 """Energies f(s, a, g) between representations: the larger, the likelier that g lies ahead.
 
 Each is an [`crl_eqx.energy.AbstractEnergy`][] with two faces: row by row, and all pairs of two
-batches. The pairwise face never builds a `[n, m, repr]` array, but for `MRN`'s maximum, which XLA
-fuses.
+batches. The pairwise face never builds a `[n, m, repr]` array, except for `MRN`'s maximum, which
+XLA fuses.
 """
 
 import abc
@@ -121,7 +121,7 @@ class Cosine(AbstractEnergy):
     """
 
     log_temperature: Scalar | float
-    """An array if it is learned; a number, which no optimiser and no weight decay sees, if not."""
+    """An array if learned; otherwise a number, which neither optimiser nor weight decay sees."""
 
     def __init__(self, temperature: float = 0.1, *, learned: bool = True):
         log = math.log(temperature)

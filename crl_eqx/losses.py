@@ -112,7 +112,7 @@ ALL: dict[str, Loss] = {
         forward_backward,
     )
 }
-"""Every loss by the name that the command line knows it by."""
+"""Every loss by its name on the command line."""
 
 _PENALTY_AXES: dict[Loss, tuple[int, ...]] = {infonce_backward: (0,), infonce_symmetric: (1, 0)}
 

@@ -40,7 +40,7 @@ def absorbed_offset(
     r"""How many steps ahead the goal lies where the last state is never left: $P(k) = (1 - \gamma)
     \gamma^{k - 1}$, and whatever lies beyond H falls on $k = H$.
 
-    Arguments as of `future_offset`; under a discount of 1 it is always H.
+    Arguments as in `future_offset`; under a discount of 1 it is always H.
     """
     if discount == 1:
         return horizon
@@ -59,7 +59,7 @@ def future_index(
 ) -> Int[Array, "*batch"]:
     """For step `time` of an episode of `lengths` steps, the index of the state to relabel with.
 
-    The last step has no future; its own index comes back, and must not be trained on.
+    The last step has no future; it gets its own index, which must not be trained on.
     """
     horizon = lengths - 1 - time
     offset = future_offset(jax.random.uniform(key, time.shape), horizon, discount)

@@ -30,14 +30,14 @@ def _seeds(run: Path) -> list[Path]:
 def draw(runs: list[Path], out: Path, metric: str) -> Path:
     tasks = [load_config(_seeds(run)[0] / "config.json").env for run in runs]
     # By task, and where two runs are of the same, by what their directories are called.
-    alike = len(set(tasks)) < len(tasks)
+    alike, one_task = len(set(tasks)) < len(tasks), len(set(tasks)) == 1 < len(tasks)
     with style():
         figure = Figure(figsize=(6.5, 3), layout="constrained")
         axes = figure.subplots()
         for run, task in zip(runs, tasks, strict=True):
             curves = [_curve(read_metrics(s / "metrics.jsonl"), metric) for s in _seeds(run)]
             steps, rate, error = _over_seeds(curves) if len(curves) > 1 else curves[0].T
-            label = f"{task}, {run.name}" if alike else task
+            label = run.name if one_task else f"{task}, {run.name}" if alike else task
             (line,) = axes.plot(steps, rate, "o-", markersize=3, label=label)
             low, high = rate - error, rate + error
             axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -45,7 +45,7 @@ def draw(runs: list[Path], out: Path, metric: str) -> Path:
         axes.set(title=METRICS[metric], xlabel="environment steps", ylim=(0, top), xlim=(0, None))
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(color="#e4e7eb", linewidth=0.7)
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
         return save(figure, out, dpi=130)
 
 

@@ -1,7 +1,7 @@
 """Activations by name.
 
 A network stores the name: a copy, a pickle or a saved network then has the very same activation,
-and is neither another network to the audit nor to the compiler.
+and is the same network to the audit and to the compiler.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ _ALIASES = {"silu": "swish"}
 def as_stored(activation: Activation) -> Activation:
     """The name of one of `ACTIVATIONS`, given as its name or itself; any other function as it is.
 
-    **Raises:** `UserError` at a name that is none of them.
+    **Raises:** `UserError` for any other name.
     """
     if isinstance(activation, str):
         name = _ALIASES.get(activation, activation)

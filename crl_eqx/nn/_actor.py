@@ -38,7 +38,7 @@ class TanhNormal(eqx.Module):
     def log_prob(self, action: Action) -> Float[Array, "*batch"]:
         """The log-density of `action`, in the same measure as `sample_and_log_prob` gives it.
 
-        Actions at the edge, ±1, count as the largest number below it: their density is none.
+        Actions at the edge, ±1, count as the largest number below it: they have no density.
         """
         edge = 1.0 - 1e-6
         u = jnp.arctanh(jnp.clip(action, -edge, edge))

@@ -37,22 +37,22 @@ class NetworkAudit(eqx.Module):
         return self.residual and self.layer_norm and self.activation == "swish"
 
     def missing(self) -> list[str]:
-        """The stabilisers that are switched off."""
+        """The stabilisers switched off."""
         rows = {"residual": self.residual, "LayerNorm": self.layer_norm}
         rows["swish"] = self.activation == "swish"
         return [name for name, active in rows.items() if not active]
 
 
 class Audit(eqx.Module):
-    """All networks of an agent; printing it gives a table, and what one update costs."""
+    """All networks of an agent; printing it gives a table and the cost of one update."""
 
     networks: tuple[NetworkAudit, ...]
     batch_size: int = 512
-    """Of the update that is printed."""
+    """Of the printed update."""
 
     @property
     def complete(self) -> bool:
-        """Whether there are networks, and every one has all three stabilisers."""
+        """Whether there are networks, and all have all three stabilisers."""
         return bool(self.networks) and all(network.complete for network in self.networks)
 
     @property
@@ -148,8 +148,8 @@ def audit(agent: Any, *, batch_size: int = 512) -> Audit:
     print(crl_eqx.nn.audit(agent, batch_size=256))
     ```
 
-    says of each network which stabilisers are active, and of one update of `batch_size`
-    transitions what it takes.
+    says which stabilisers are active in each network, and what one update of
+    `batch_size` transitions takes.
     """
     found = [
         _audit_network(name, network)

@@ -19,7 +19,7 @@ class ResidualBlock(eqx.Module):
     a deep network then has two things to update instead of thousands.
 
     `residual=False` leaves the skip connection out, `layer_norm=False` the normalisation, and
-    `activation` may be another: ablations.
+    `activation` may be changed: ablations.
 
     ??? cite
         [1000 Layer Networks for Self-Supervised RL](https://arxiv.org/abs/2503.14858)

@@ -44,8 +44,8 @@ class ResidualMLP(eqx.Module):
         switched off one by one for ablations.
     - `kernel`, `precision`, `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
 
-    **Raises:** `UserError` when `depth` is not a positive multiple of 4, or a size no positive
-    whole number.
+    **Raises:** `UserError` when `depth` is not a positive multiple of 4, or a size is not a
+    positive whole number.
     """
 
     first: Layer
@@ -108,7 +108,7 @@ class ResidualMLP(eqx.Module):
         return self.head(self.trunk(self.first(self.joined(inputs))))
 
     def joined(self, inputs: Sequence[Float[Array, "*batch _"]]) -> Float[Array, "*batch in"]:
-        """**Raises:** `UserError` if they are not as many numbers as the network was made for."""
+        """**Raises:** `UserError` if the network was made for another number of inputs."""
         sizes = [jnp.shape(x)[-1] if jnp.ndim(x) else 0 for x in inputs]
         if sum(sizes) != self.in_size:
             given = " + ".join(map(str, sizes))
@@ -120,7 +120,7 @@ def run_mlps_together(
     networks: Sequence[ResidualMLP], inputs: Sequence[Sequence[Float[Array, "*batch _"]]]
 ) -> list[Array]:
     """As `[network(*x) for network, x in zip(networks, inputs)]`, with the trunks in one scan where
-    a kernel can: none may depend on what another gives."""
+    a kernel can: none may depend on another's output."""
     xs = [network.first(network.joined(x)) for network, x in zip(networks, inputs, strict=True)]
     xs = run_together([network.trunk for network in networks], xs)
     return [network.head(x) for network, x in zip(networks, xs, strict=True)]

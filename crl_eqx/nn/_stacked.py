@@ -27,7 +27,7 @@ Kernel: TypeAlias = Literal["auto"] | Implementation
 class Stacked(eqx.Module, Generic[M]):
     """`num_blocks` copies of one module, held as a single module with a leading axis.
 
-    Behaves as this loop, but is traced and compiled once whatever `num_blocks`:
+    Behaves like this loop, but is traced and compiled only once, whatever `num_blocks`:
 
     ```python
     for block in stacked.unstacked():
@@ -41,17 +41,17 @@ class Stacked(eqx.Module, Generic[M]):
 
     **Other arguments:**
 
-    - `kernel`: who computes a stack of [`crl_eqx.nn.ResidualBlock`][]s: a name of
-        `crl_eqx.kernels.Implementation`. `"auto"` chooses by platform. Other blocks, ablations
-        included, know `"xla"` and `"checkpoint"`, which any scan can do.
+    - `kernel`: what computes a stack of [`crl_eqx.nn.ResidualBlock`][]s: a name
+        of `crl_eqx.kernels.Implementation`. `"auto"` chooses by platform. Other blocks, ablations
+        included, support `"xla"` and `"checkpoint"`, which work for any scan.
     - `precision`: what matrix products round their operands to; `"auto"` is the hardware's usual.
     - `remat`: what the backward pass recomputes. `"none"` keeps every intermediate; `"dots"`
         keeps the matrix products and recomputes what is elementwise; `"block"` keeps each block's
-        input only. `"auto"` is `"dots"`, the fastest on CPU: a narrow block costs memory traffic
-        more than arithmetic. `bench/README.md` has time and memory of each.
+        input only. `"auto"` is `"dots"`, the fastest on CPU: a narrow block costs more in memory
+        traffic than in arithmetic. `bench/README.md` has time and memory of each.
     - `unroll`: blocks per iteration of the scan. More than 1 compiles longer.
 
-    **Raises:** `UserError` where these contradict each other, the blocks or the device.
+    **Raises:** `UserError` if these contradict each other, the blocks or the device.
     """
 
     blocks: M

@@ -37,7 +37,7 @@ class AbstractObjective(eqx.Module):
     def init(self, agent: AbstractAgent) -> ObjectiveState:
         """What it remembers, such as target networks; nothing by default.
 
-        **Raises:** `UserError` if the agent is not one that it can train.
+        **Raises:** `UserError` if it cannot train this agent.
         """
         del agent
 
@@ -48,12 +48,12 @@ class AbstractObjective(eqx.Module):
         """The scalar to differentiate with respect to `agent`, and what to report."""
 
     def moves(self, state: ObjectiveState) -> dict[str, Bool[Array, ""]]:
-        """Of groups that do not move at every gradient step, whether they do at this one."""
+        """For groups that do not move at every gradient step, whether they do at this one."""
         del state
         return {}
 
     def after(self, agent: Any, state: ObjectiveState) -> ObjectiveState:
-        """What it remembers once the gradient step that led to `agent` is made."""
+        """What it remembers after the gradient step that led to `agent`."""
         del agent
         return state
 

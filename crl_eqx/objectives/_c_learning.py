@@ -41,7 +41,7 @@ class CLearning(AbstractObjective):
     mean[(1 - γ) H(f(s, a, g'), 1) + γ w H(f(s, a, g₋), 1) + H(f(s, a, g₋), 0)],
 
     H the binary cross-entropy. Where the environment ended the episode in s', that state is taken
-    to stay: the first weight is 1 and the second 0. `variant="nce"` looks its positives up in the
+    to last: the first weight is 1 and the second 0. `variant="nce"` looks its positives up in the
     data, mean[H(f(s, a, g₊), 1) + H(f(s, a, g₋), 0)], g₊ of the step's own future. The policy
     minimises mean(α log π(ã|s, g) - minᵢ fᵢ(s, ã, g)).
 
@@ -49,7 +49,7 @@ class CLearning(AbstractObjective):
 
     - `achieved_goal`: the part of a state that is a goal, `env.achieved_goal`.
     - `variant`: `"td"` or `"nce"`.
-    - `discount`, `polyak_rate`, `target_entropy_per_action`: as of
+    - `discount`, `polyak_rate`, `target_entropy_per_action`: as in
         [`crl_eqx.objectives.SAC`][].
     - `max_weight`: where w is cut off.
     - `p_future`, `p_random`, `p_commanded`: which goals the policy trains on.

@@ -13,7 +13,7 @@ class GCBC(AbstractObjective):
     """Goal-conditioned behaviour cloning: do again what was done on the way to a goal.
 
     The policy minimises -mean(log π(a | s, g)), g what the step's own future achieved. There is no
-    critic, and no temperature; whatever agent it is given, its policy alone learns.
+    critic and no temperature: only the agent's policy learns.
 
     ??? cite
         [Learning to Reach Goals via Iterated Supervised Learning](https://arxiv.org/abs/1912.06088)

@@ -26,8 +26,8 @@ def backup(
     next_value: Float[Array, " batch"],
     discount: float,
 ) -> Float[Array, " batch"]:
-    """r + γ V(s'), and r alone where the environment ended the episode. The end of time is no such
-    end: there the state that was reached still has a value."""
+    """r + γ V(s'), and r alone where the environment ended the episode. The time limit is no such
+    end: the state reached there still has a value."""
     return reward + discount * jnp.where(terminated, 0.0, next_value)
 
 

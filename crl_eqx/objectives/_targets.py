@@ -1,4 +1,4 @@
-"""Slowly following copies, which Bellman backups look up their targets in."""
+"""Slowly following copies, from which Bellman backups take their targets."""
 
 from typing import Any, TypeVar
 
@@ -20,12 +20,12 @@ def polyak(target: Tree, network: Tree, rate: float) -> Tree:
 
 
 def copied(tree: Tree) -> Tree:
-    """With arrays of its own, so that neither is consumed when the other is donated."""
+    """With its own arrays, so that neither is consumed when the other is donated."""
     return jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree)
 
 
 def require_critics(agent: Any, owner: str, least: int = 1) -> None:
-    """**Raises:** `UserError` unless it is an `ActorCritic` with so many critics."""
+    """**Raises:** `UserError` unless it is an `ActorCritic` with that many critics."""
     if not isinstance(agent, ActorCritic):
         raise UserError(
             f"`{owner}` cannot train a {type(agent).__name__}: `ActorCritic.create` makes its "

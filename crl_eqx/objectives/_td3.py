@@ -36,12 +36,12 @@ class TD3(AbstractObjective):
 
     ε normal noise cut off at ±`noise_clip`, and without the term of γ where the environment ended
     the episode in s'. At every `policy_delay`-th gradient step the policy minimises
-    -mean Q₁(s, π(s, g), g). π is the tanh of the policy's mean; its spread does not learn, so that
-    collecting should bring noise of its own: [`crl_eqx.noisy`][].
+    -mean Q₁(s, π(s, g), g). π is the tanh of the policy's mean; its spread is not learnt, so
+    collecting should add noise: [`crl_eqx.noisy`][].
 
     **Arguments:**
 
-    - `success`, `discount`, `polyak_rate`, `p_future`, `p_random`, `p_commanded`: as of
+    - `success`, `discount`, `polyak_rate`, `p_future`, `p_random`, `p_commanded`: as in
         [`crl_eqx.objectives.SAC`][].
     - `target_noise`, `noise_clip`: of the action that the target looks up.
     - `policy_delay`: gradient steps of the critics for one of the policy.

@@ -19,7 +19,7 @@ class Clip:
     number: int
     step: Float[np.ndarray, " frames"]
     length: int
-    """Steps of the whole episode, also where the clip stops short of them."""
+    """Steps of the whole episode, even if the clip is shorter."""
     position: Float[np.ndarray, "frames 2"]
     goal_position: Float[np.ndarray, "frames 2"]
     distance: Float[np.ndarray, " frames"]
@@ -36,8 +36,8 @@ class Clip:
 def clips(record: Record, *, control_dt: float | None, fps: int | float) -> list[Clip]:
     """Every episode up to its end, or to a while after it has reached its goal.
 
-    Played in real time (one step per frame where nobody knows how long a step takes), or as much
-    faster as the longest clip needs to last no more than `LONGEST`.
+    Played in real time (one step per frame if a step's duration is unknown), or as much faster
+    as keeps the longest clip within `LONGEST`.
     """
     ends = [_end(record, episode) for episode in range(record.num_episodes)]
     stride = 1.0 if control_dt is None else 1 / (fps * control_dt)

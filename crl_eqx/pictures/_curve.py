@@ -110,7 +110,7 @@ def _curve(rows: Rows, name: str) -> Float[np.ndarray, "rows 3"]:
 
 
 def _over_seeds(curves: Sequence[Float[np.ndarray, "_ 3"]]):
-    """Steps, mean and standard error over the seeds that got so far."""
+    """Steps, mean and standard error over the seeds that got that far."""
     steps = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
     values = np.stack(
         [np.interp(steps, c[:, 0], c[:, 1], left=np.nan, right=np.nan) for c in curves]

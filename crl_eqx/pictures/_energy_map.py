@@ -55,7 +55,7 @@ def energy_map(
 
 
 def _free(maze: Maze | None, points, rim: float) -> Bool[np.ndarray, "ny nx"]:
-    """Where no wall is, and so far into the walls."""
+    """Where no wall is, and that far into the walls."""
     if maze is None:
         return np.ones(points.shape[:-1], bool)
     free = np.array([[kind != "#" for kind in row] for row in maze.rows])
@@ -67,7 +67,7 @@ def _free(maze: Maze | None, points, rim: float) -> Bool[np.ndarray, "ny nx"]:
 
 
 def far_goal(played: Record, maze: Maze | None) -> int:
-    """The episode whose goal is the last that a walk through the whole maze would come to."""
+    """The episode whose goal a walk through the whole maze would reach last."""
     if maze is None:
         return 0
     ways = maze.steps_from(*maze.cells("R"))

@@ -1,4 +1,4 @@
-"""Draws a MuJoCo model with OpenGL, in a process of its own; not to be imported.
+"""Draws a MuJoCo model with OpenGL, in its own process; not to be imported.
 
 A graphics driver may crash, print, or refuse at exit: all that stays in here. Called with a folder
 that holds `model.mjb` and `frames.npz`; writes frames as raw RGB to standard output.
@@ -44,7 +44,7 @@ def main(folder: str) -> None:
 
 
 def _dim(model) -> None:
-    """Lets no surface look brighter than its own colour: all lights together give at most 1."""
+    """Keeps surfaces no brighter than their own colour: all lights together give at most 1."""
     head = model.vis.headlight
     ambient = float(np.max(head.ambient + model.light_ambient.sum(0)))
     diffuse = float(np.max(head.diffuse + model.light_diffuse.sum(0)))

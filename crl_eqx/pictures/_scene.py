@@ -81,7 +81,7 @@ def _planar(x: Float[Array, "*batch n"]) -> Float[Array, "*batch 2"]:
 
 
 def _trace(env: AbstractGoalEnv, env_state: EnvState) -> dict[str, Shaped[Array, "episodes ..."]]:
-    """All that pictures need of one moment of many environments."""
+    """What pictures need of one moment of many environments."""
     state, goal = env.true_state(env_state), env_state.goal
     one = dict(state=state, goal=goal, position=position(env, state))
     if isinstance(env, Embodied):

@@ -1,4 +1,4 @@
-"""Videos and stills of an environment, in 3-D where OpenGL works, from above where it does not."""
+"""Videos and stills of an environment, in 3-D where OpenGL works, else from above."""
 
 import contextlib
 import subprocess
@@ -124,7 +124,7 @@ def _draw(
 def _captioned(
     frames: Iterable[Picture], clips: Sequence[Clip], size: tuple[int, int], *, pause: int
 ) -> Iterator[Picture]:
-    """Adds the strip with the numbers, and stands still for a while after every clip."""
+    """Adds the strip with the numbers, and a pause after every clip."""
     fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
     font = ImageFont.truetype(str(fonts / "DejaVuSans.ttf"), 14)
     moments = [(clip, frame) for clip in clips for frame in range(len(clip))]

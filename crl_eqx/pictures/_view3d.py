@@ -19,7 +19,7 @@ _MARGIN = 1.06
 
 
 class NoOpenGLError(RuntimeError):
-    """OpenGL cannot be used here; the message is one sentence that says what brings it."""
+    """OpenGL cannot be used here; the message says in one sentence how to get it."""
 
 
 def _backends() -> list[str]:

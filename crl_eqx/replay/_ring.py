@@ -24,7 +24,7 @@ class Place(eqx.Module):
 
 
 class BufferState(eqx.Module):
-    """The ring's contents; donate it to whoever returns the next one."""
+    """The ring's contents; donate it to the function that returns the next one."""
 
     steps: Transition
     """`[capacity, num_envs, ...]`; the step of time t lies in row t mod capacity."""
@@ -54,9 +54,9 @@ class TrajectoryBuffer(eqx.Module):
 
     - `capacity`: steps per environment.
     - `num_envs`: how many environments write at once.
-    - `absorbing`: whether who has fallen stays: the future of an episode that the environment ended
-        goes on in its last state for ever, in place of being cut there. So a policy that gets
-        nearer by falling over is not taken for one that gets nearer and goes on.
+    - `absorbing`: whether a fallen robot stays down: where the environment ended an episode, its
+        future stays in the last state for ever instead of being cut. So a policy that gets nearer
+        by falling over is not taken for one that gets nearer and goes on.
     """
 
     capacity: int = eqx.field(static=True)
@@ -130,8 +130,8 @@ class TrajectoryBuffer(eqx.Module):
         """Draws where samples come from; `gather` reads them.
 
         Environment and time are uniform over the stored steps that have a future. Steps without
-        one are drawn again, which takes a few rounds over single numbers: the loop ends, because
-        it is entered only if there is a step to find.
+        one are drawn again, which takes a few rounds over single numbers: the loop runs only if
+        there is a step to find, and so ends.
         """
         size, findable = self.size(state), self.can_sample(state)
 

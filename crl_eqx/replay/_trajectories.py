@@ -17,7 +17,7 @@ from ._transition import AchievedGoal, Batch, whole_state
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
-    """As NumPy's float32. **Raises:** `UserError` in the words of whoever gave `name`."""
+    """As NumPy's float32. **Raises:** `UserError` in the caller's words, with `name`."""
     if np.ma.is_masked(value):
         raise UserError(
             f"`Trajectories({name})` has masked numbers: leave those steps out, and say `lengths`."
@@ -83,7 +83,7 @@ class Trajectories(eqx.Module):
     **Arguments:**
 
     - `states`: `[n, t, state]`, or a list of n arrays `[length, state]`, whose lengths may differ.
-    - `actions`: `[n, t, action]` or such a list, or none: then φ takes the state alone.
+    - `actions`: `[n, t, action]` or such a list, or None: then φ takes the state alone.
     - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them.
 
     **Raises:** `UserError` when shapes disagree, a number is not real and finite, a length is not

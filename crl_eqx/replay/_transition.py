@@ -33,7 +33,7 @@ AchievedGoal: TypeAlias = Callable[[State], Float[Array, "*batch achieved"]]
 
 
 def whole_state(state: State) -> State:
-    """The `AchievedGoal` of who takes states for goals as they are."""
+    """The `AchievedGoal` where states are goals as they are."""
     return state
 
 
@@ -43,11 +43,11 @@ class Batch(eqx.Module):
     state: State
     action: Action
     goal: Goal
-    """The goal that was commanded, not the one to relabel with."""
+    """The goal that was commanded, not the relabelled one."""
     future_goal: Float[Array, "*batch achieved"]
     """What a state of the step's own future achieved."""
     next_state: State | None = None
     """Where `action` led; None unless it is stored."""
     terminated: Bool[Array, "*batch"] | None = None
     """Whether the environment ended the episode there, so that nothing follows `next_state`. The
-    end of time is no such end."""
+    time limit is no such end."""

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from crl_eqx import cli
 from crl_eqx.pictures import trajectories
 from crl_eqx.run import load_run, PRESETS, resolved, Run, train
 
@@ -28,10 +29,13 @@ def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(objective, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_agent_without_a_critic_is_evaluated_and_drawn(tmp_path, console):
+def test_an_agent_without_a_critic_is_evaluated_and_drawn(tmp_path, console, capsys):
     train(tiny(objective="gcbc", total_env_steps=400, diagnostics=True), tmp_path / "run", console)
     run, agent = load_run(tmp_path / "run")
     assert not agent.has_critic
+    words = ["evaluate", str(tmp_path / "run"), "--episodes", "2"]
+    assert cli.run(words) == 0 and cli.run([*words, "--acting", "best-of"]) == 2
+    assert "`--acting best-of` asks a critic" in capsys.readouterr().err
     key, path = jax.random.key(0), tmp_path / "trajectories.png"
     assert trajectories(run.env, agent, path, num_episodes=2, key=key, title="gcbc").is_file()
 
