@@ -95,7 +95,7 @@ class ActorCritic(AbstractAgent):
 
     @not_forked
     def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
-        """The least of what the critics say. **Raises:** `UserError` if there are none."""
+        """The least of the critics' values. **Raises:** `UserError` if there are none."""
         return jnp.min(self.values(state, action, goal), axis=0)
 
     def groups(self) -> dict[str, PyTree]:

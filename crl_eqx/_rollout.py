@@ -40,7 +40,7 @@ class RolloutCounts(eqx.Module):
     episodes: Count
     """Episodes that ended, for whatever reason."""
     failures: Count
-    """Those among them whose physics left the finite numbers."""
+    """Those whose physics became non-finite."""
     nonfinite: Count
     """Steps whose state, action or goal is not finite: nothing can be learnt from them."""
 

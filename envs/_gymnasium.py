@@ -1,4 +1,4 @@
-"""What is known of Gymnasium before it is imported."""
+"""What is known about Gymnasium before it is imported."""
 
 import importlib.metadata
 import importlib.util
@@ -21,13 +21,13 @@ def has_gymnasium() -> bool:
 
 
 def without_gymnasium(call: str) -> UserError:
-    """What to say where it is not."""
+    """What to say if it is not."""
     return UserError(f"`{call}` needs Gymnasium: pip install gymnasium.")
 
 
 def gymnasium_packages(name: str) -> tuple[str, ...]:
     """The packages that the environment `gym:NAME` comes from, once it was made; none for other
-    tasks, and for what no package has brought."""
+    tasks, or if it is from no package."""
     if not is_gymnasium(name) or not has_gymnasium():
         return ()
     import gymnasium

@@ -33,14 +33,15 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     unseen = seen.commanding("unseen")         # for evaluation
     ```
 
-    The goals fall into up to 16 regions: where there are no more goals than that, as in most
-    mazes, each is one; else those nearest to one of 16 goals that lie far apart, such as arcs of a
+    The goals fall into up to 16 regions: with no more goals than that, as in most mazes,
+    each is a region; else those nearest to one of 16 goals that lie far apart, such as arcs of a
     circle. `seed` draws the regions that are held out; their share of goals comes as close to
     `share` as whole regions can, and is `HoldOut.share`.
 
-    Held out are commands. An agent may still come by such a place on its way, and learn from that.
+    Only commands are held out. An agent may still pass through such a place and learn from it.
 
-    **Raises** `UserError` unless 0 < `share` < 1, and if `env` is no MuJoCo task, or has one goal.
+    **Raises** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task or has only one
+    goal.
     """
     if not isinstance(env, AbstractMujocoEnv):
         raise UserError(
@@ -72,7 +73,7 @@ class HoldOut(Wrapped):
     held: Bool[Array, " regions"]
     """Whether a region is held out."""
     share: float = eqx.field(static=True)
-    """Of the task's goals, how many are held out."""
+    """The share of the task's goals that is held out."""
     commands: Commands = eqx.field(static=True)
 
     def __init__(
@@ -115,8 +116,8 @@ class HoldOut(Wrapped):
         return unseen if self.commands == "unseen" else ~unseen
 
     def _admitted(self, key: PRNGKey) -> PRNGKey:
-        """The first of the keys that follow from `key` under which the task draws such a goal: so
-        it is the task itself that begins an episode, in its own way."""
+        """The first key derived from `key` under which the task draws such a goal, so that the
+        task itself still begins its episodes."""
         admits = lambda key: self._admits(self.env.draw(key).goal)
         return jax.lax.while_loop(
             lambda key: ~admits(key), lambda key: jax.random.fold_in(key, 0), key
@@ -124,14 +125,14 @@ class HoldOut(Wrapped):
 
 
 def _some_goals(env: AbstractMujocoEnv) -> Float[np.ndarray, "draws goal"]:
-    """Always on a CPU: there the same are drawn wherever a run is resumed."""
+    """Always on a CPU, so that the same are drawn wherever a run is resumed."""
     with jax.default_device(jax.devices("cpu")[0]):
         keys = jax.random.split(jax.random.key(0), DRAWS)
         return np.asarray(jax.jit(jax.vmap(lambda key: env.draw(key).goal))(keys))
 
 
 def _far_apart(goals: Float[np.ndarray, "draws goal"]) -> Float[np.ndarray, "regions goal"]:
-    """Each is the goal that is farthest from all before it, up to `REGIONS` or to the last."""
+    """Each is the goal farthest from all before it, up to `REGIONS` or to the last."""
     distinct = np.unique(np.round(goals, 4), axis=0)
     found = [distinct[0]]
     nearest = np.full(len(distinct), np.inf)

@@ -11,7 +11,7 @@ class Part(NamedTuple):
     stop: int
     unit: str
     meaning: str = ""
-    """What the part's name does not say by itself."""
+    """What the part's name does not say."""
 
     @property
     def at(self) -> slice:

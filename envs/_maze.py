@@ -119,9 +119,9 @@ class Maze:
         without_goals: Sequence[Cell] = (),
         random_starts: float = 0.0,
     ) -> "Maze":
-        """The layout of that name in `MAZES`, those cells no longer being goals.
+        """The layout of that name in `MAZES`, without goals in those cells.
 
-        **Raises** `UserError` if one of them is none, or if `random_starts` is no share.
+        **Raises** `UserError` if one of them is not a goal, or `random_starts` not a share.
         """
         if not 0 <= random_starts <= 1:
             raise UserError(f"`random_starts={random_starts}` must lie in [0, 1].")
@@ -157,8 +157,8 @@ class Maze:
         return np.rint((xy - np.asarray(self.origin)) / self.scale).astype(int)
 
     def steps_from(self, *cells: Cell) -> dict[Cell, int]:
-        """How many steps, from cell to cell, it takes from the nearest of `cells` to every free
-        cell that can be reached."""
+        """The steps, from cell to cell, from the nearest of `cells` to every reachable free
+        cell."""
         free, found = set(self.cells("RG.")), dict.fromkeys(cells, 0)
         waiting = [*found]
         for cell in waiting:
@@ -169,9 +169,8 @@ class Maze:
         return found
 
     def path(self) -> tuple[Cell, ...]:
-        """All free cells from the start cell on, where they form one path.
-
-        **Raises** `UserError` where they do not.
+        """All free cells from the start cell on, if they form one path.
+        **Raises** `UserError` otherwise.
         """
         free, path = set(self.cells("RG.")), list(self.cells("R"))
         while ahead := [cell for cell in _beside(path[-1]) if cell in free - set(path)]:
@@ -194,7 +193,7 @@ class Maze:
 
     @property
     def walls(self) -> tuple[Box, ...]:
-        """The wall cells merged into few boxes: contact pairs are what physics pays for."""
+        """The wall cells merged into few boxes: contact pairs are what costs time."""
         return tuple(self._box(block) for block in _blocks(set(self.cells("#"))))
 
     def draw_start(self, key: PRNGKey) -> Float[Array, "2"]:

@@ -29,7 +29,7 @@ set_mju_user_warning = _mujoco.set_mju_user_warning
 
 
 def xml_dependencies(file: Path) -> list[Path]:
-    """A model's file with its includes, meshes and pictures; the file alone if it is no XML, or
+    """A model's file with its includes, meshes and pictures; the file alone if it is not XML or
     cannot be read."""
     try:
         return [file, *map(Path, _mujoco.mju_getXMLDependencies(str(file)))]

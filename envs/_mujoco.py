@@ -121,7 +121,7 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         return spread(action, low, high)
 
     def commanded(self, state: State, goal: Goal) -> Goal:
-        """The goal from `state` on. It stays, but for tasks whose goal follows an object."""
+        """The goal from `state` on. It stays, except in tasks whose goal follows an object."""
         del state
         return goal
 
@@ -137,8 +137,8 @@ class AbstractMujocoEnv(AbstractGoalEnv):
 
 
 def model_checksum(model: MjModel) -> str:
-    """SHA-256 of what a compiled model computes with: all its numbers and names, with all that its
-    file has included, but not where the files lay."""
+    """SHA-256 of what a compiled model computes with: all its numbers and names, included files
+    too, but not their paths."""
     digest = hashlib.sha256()
     for part in (model, model.opt, model.stat):
         for name in dir(part):
@@ -153,12 +153,12 @@ def model_checksum(model: MjModel) -> str:
 
 
 def never(state: State) -> Bool[Array, "*batch"]:
-    """A task in which nobody can fall."""
+    """A task in which nothing can fall."""
     return jnp.zeros(state.shape[:-1], bool)
 
 
 def substeps(spec: MjSpec, control_dt: float) -> int:
-    """Physics steps in a control step. **Raises** `UserError` if it holds no whole number."""
+    """Physics steps in a control step. **Raises** `UserError` unless it is a whole number."""
     timestep = spec.option.timestep
     steps = round(control_dt / timestep) if 0 < control_dt < 1e6 else 0
     if steps < 1 or not np.isclose(steps * timestep, control_dt):

@@ -1,4 +1,4 @@
-"""Tasks of one's own by name: `FILE.py:FUNCTION`."""
+"""Users' own tasks by name: `FILE.py:FUNCTION`."""
 
 import contextlib
 import contextvars
@@ -21,7 +21,7 @@ from ._mujoco import AbstractMujocoEnv
 
 
 class _Building:
-    """A task of one's own while its code runs, and the files that it has used."""
+    """A user's task while its code runs, and the files it has used."""
 
     def __init__(self, file: Path):
         self.folder, self.files = file.resolve().parent, set[Path]()
@@ -75,7 +75,7 @@ def own_builder(name: str) -> Callable[..., Any]:
 
 
 def own_files(name: str) -> frozenset[Path]:
-    """Whole paths of what the task `FILE.py:FUNCTION` has read so far: its models with their
+    """Absolute paths of what the task `FILE.py:FUNCTION` has read so far: its models with their
     includes and meshes, and what its code opened in its folder."""
     return frozenset(_used.get(name, ()))
 
@@ -88,7 +88,8 @@ def is_file(path: Path) -> bool:
 
 
 def model_file(path: str | Path) -> Path:
-    """Where a model is. A task's file counts paths from its own folder, if the model is there."""
+    """Where a model is. In a task's file, paths count from its own folder, if the model is
+    there."""
     task = _building.get()
     if task is None:
         return Path(path)
@@ -100,7 +101,7 @@ def model_file(path: str | Path) -> Path:
 
 def note_spec(spec: MjSpec) -> None:
     """A specification does not say which file it was read from, only which folder: all models
-    there are taken for used."""
+    there count as used."""
     task, folder = _building.get(), getattr(spec, "modelfiledir", "")
     if task is None or not folder:
         return
@@ -110,8 +111,7 @@ def note_spec(spec: MjSpec) -> None:
 
 @contextlib.contextmanager
 def _running(name: str, path: Path) -> Iterator[None]:
-    """While open, the files that are used are noted, and modules beside `path` are found, wherever
-    one stands."""
+    """While open, notes the files used, and finds modules beside `path` from any folder."""
     _listen()
     task = _Building(path)
     before = _building.set(task)
@@ -141,7 +141,7 @@ def _running(name: str, path: Path) -> Iterator[None]:
 
 @functools.cache
 def _listen() -> None:
-    """Once: Python cannot take such a hook off again."""
+    """Once: Python cannot remove such a hook."""
 
     def opened(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or (task := _building.get()) is None:
@@ -179,7 +179,7 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 def _place(error: Exception, path: Path) -> str:
-    """The file and line of the task's own code, or beside it, in which it went wrong."""
+    """The file and line, in the task's own code or beside it, where it went wrong."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

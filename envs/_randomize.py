@@ -32,7 +32,7 @@ def randomize(
     variants: int = 64,
     seed: int = 0,
 ) -> "Randomized":
-    """`env` with what its episodes shall differ in; everything is off unless given.
+    """`env` with episodes that differ as given; everything is off by default.
 
     ```python
     env = randomize(make("ant"), masses=(0.8, 1.2), friction=(0.7, 1.3), action_delay=(0, 2))
@@ -45,13 +45,13 @@ def randomize(
     - `gains`: of a factor per actuator on its force.
     - `sensor_noise`: standard deviation of the Gaussian noise on every number of the state, in that
         number's unit, fresh at every step. Success is judged by the state without it.
-    - `action_delay`: fewest and most control steps until an action acts, drawn per episode; before
-        the first has come, the action is 0.
+    - `action_delay`: fewest and most control steps until an action acts, drawn per episode; until
+        the first arrives, the action is 0.
     - `variants`: models with other masses, friction and gains, made here; each episode draws one.
     - `seed`: of these models. What an episode draws follows from the key of its `reset`.
 
-    **Raises** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is no
-    MuJoCo task or is randomized already.
+    **Raises** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
+    not a MuJoCo task or is already randomized.
     """
     if isinstance(env, Randomized) or not isinstance(env, AbstractMujocoEnv):
         raise UserError(
@@ -79,7 +79,7 @@ class Drawn(eqx.Module):
     waiting: Float[Array, "*batch delay action"] | None
     """The latest actions, the newest last."""
     key: Key[Array, "*batch"] | None
-    """For the noise to come."""
+    """For future noise."""
 
 
 class Randomized(Wrapped):

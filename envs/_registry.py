@@ -57,7 +57,7 @@ _NEAR = "1f2f3f"
 
 
 def _builder(name: str) -> Callable[..., AbstractMujocoEnv] | None:
-    """Builds the task of that name; there are as many `_gen_` tasks as sets of distances."""
+    """Builds the task of that name; every set of distances makes a `_gen_` task."""
     if gen := _GEN.fullmatch(name):
         layout, distances = gen[1].removeprefix("ant_"), gen[2].split("f")[:-1]
         return functools.partial(AntMazeGen, layout, [int(k) for k in distances])
@@ -126,8 +126,8 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
     **Arguments:**
 
     - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, `FILE.py:FUNCTION`, a
-        function in a file of one's own that takes `physics` and gives a `MujocoGoalEnv`, or
-        `gym:` and the name of an environment of Gymnasium.
+        function in your own file that takes `physics` and gives a `MujocoGoalEnv`, or `gym:` and
+        the name of a Gymnasium environment.
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
         (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
         `"mjx"`.

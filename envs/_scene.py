@@ -43,8 +43,8 @@ def add_walls(
     """One box per wall of `maze`, each of which collides with the geoms `touching` only.
 
     Of the many points that could touch, MJX solves for the `CONTACTS` deepest, and looks for them
-    on the `near` nearest walls only, so that the price of a step does not grow with the maze: that
-    is as many as the robot can reach at once. The C engine solves for those that do touch.
+    on the `near` nearest walls only, so that the cost of a step does not grow with the maze: as
+    many as the robot can reach at once. The C engine solves for those that do touch.
     """
     if near is not None:
         spec.add_numeric(name="near_walls", data=[near])

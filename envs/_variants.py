@@ -23,12 +23,12 @@ def make_variants(
 ) -> list[MjModel]:
     """`count` variants; variant i is the same for every `count`.
 
-    Each body has a factor of its own on its mass and inertia, each actuator one on its whole force,
+    Each body has its own factor on mass and inertia, each actuator one on its whole force,
     gain and bias alike, so that a position servo keeps its set point. Sliding friction has one
     factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, and only
     so the factor is that of every contact.
 
-    **Raises** `UserError` if gains are to be scaled that are no plain numbers (a muscle's).
+    **Raises** `UserError` for scaling gains that are not plain numbers (a muscle's).
     """
     if gains != SAME:
         _require_scalable_gains(model)

@@ -12,7 +12,7 @@ from ._physics import AbstractPhysics, PhysicsState
 
 
 class Wrapped(AbstractMujocoEnv):
-    """All is the task's own; a subclass overrides what it changes."""
+    """Everything is the task's own; a subclass overrides what it changes."""
 
     env: eqx.AbstractVar[AbstractMujocoEnv]
     """The task itself."""

@@ -1,4 +1,4 @@
-"""A task of one's own on a MuJoCo model of one's own."""
+"""Your own task on your own MuJoCo model."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -98,7 +98,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         """**Main arguments:**
 
         - `model`: a file (in a task of `FILE.py:FUNCTION` its path counts from that file, if it is
-            there), a specification to be compiled, or, where the goal is not about a body, a
+            there), a specification to compile, or, if the goal is not about a body, a
             compiled model.
         - `joints`, `body` or `goal_indices`: the names of the joints whose qpos, the name of the
             body whose x, y, z, or the numbers of the state (qpos, then qvel) that are the achieved
@@ -245,7 +245,7 @@ def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel
 
 
 def _check_numbers_of(model: MjModel, call: str) -> None:
-    """**Raises:** `UserError` for what MuJoCo takes, and cannot compute with."""
+    """**Raises:** `UserError` for what MuJoCo accepts but cannot compute with."""
     for part, names in ((model, dir(model)), (model.opt, dir(model.opt))):
         for name in names:
             value = getattr(part, name) if not name.startswith("_") else None

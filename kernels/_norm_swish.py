@@ -15,7 +15,7 @@ EPSILON = 1e-6
 def unit(
     z: Float[Array, "... width"], epsilon: float = EPSILON
 ) -> tuple[Float[Array, "... width"], Float[Array, "... 1"]]:
-    """z with zero mean and unit variance over the last axis, and 1 / what it was divided by."""
+    """z with zero mean and unit variance over the last axis, and 1 / its divisor."""
     centred = z - jnp.mean(z, axis=-1, keepdims=True)
     rstd = jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
     return centred * rstd, rstd

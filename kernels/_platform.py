@@ -1,4 +1,4 @@
-"""Where what is being traced will run."""
+"""The platform that traced code will run on."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ import jax
 def _device() -> Any:
     """Of the abstract mesh that is set, else of JAX's default backend.
 
-    An abstract mesh that names a device is how a program is compiled for a GPU that is not there.
+    An abstract mesh that names a device compiles a program for an absent GPU.
     """
     abstract = getattr(jax.sharding.get_abstract_mesh(), "abstract_device", None)
     return jax.devices()[0] if abstract is None else abstract

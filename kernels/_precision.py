@@ -12,17 +12,17 @@ from .._errors import UserError
 
 Precision: TypeAlias = Literal["auto", "f32", "tf32", "bf16"]
 """`"auto"`: the hardware's usual (TF32 on recent NVIDIA GPUs, float32 on CPUs); `"f32"`: float32
-wherever; `"tf32"`: 10 bits of mantissa, NVIDIA GPUs only; `"bf16"`: 7 bits. Sums, LayerNorm and the
-residual stream are in float32 throughout."""
+everywhere; `"tf32"`: 10 bits of mantissa, NVIDIA GPUs only; `"bf16"`: 7 bits. Sums, LayerNorm and
+the residual stream are in float32 throughout."""
 
 PRODUCT = "product"
-"""What a product of `dot` is called where `jax.checkpoint` cannot see it."""
+"""The name of a product of `dot` that `jax.checkpoint` cannot see."""
 
 _LAX = {"auto": None, "f32": jax.lax.Precision.HIGHEST, "tf32": "TF32_TF32_F32"}
 
 
 def check_precision(precision: str, platform: str) -> None:
-    """Raises `UserError` for an unknown one, and for one that `platform` cannot do."""
+    """Raises `UserError` for an unknown one, or one that `platform` does not support."""
     if precision not in get_args(Precision):
         raise UserError(f"`precision={precision!r}` must be one of {get_args(Precision)}.")
     if precision == "tf32" and platform != "gpu":

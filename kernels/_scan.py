@@ -21,7 +21,7 @@ def check_remat(remat: str) -> None:
 
 
 def _checkpointed(body: Callable, remat: Remat) -> Callable:
-    """Wraps a scan's body so that only what `remat` names outlives the forward pass."""
+    """Wraps a scan's body so that only what `remat` names is kept after the forward pass."""
     match "dots" if remat == "auto" else remat:
         case "none":
             return body
@@ -40,7 +40,7 @@ def _checkpointed(body: Callable, remat: Remat) -> Callable:
 def scan_blocks(
     block: Callable[[Any, Any], Any], x: Any, params: Any, *, remat: Remat, unroll: int
 ) -> Any:
-    """As this loop over the leading axis of `params`, traced and compiled once:
+    """Like this loop over the leading axis of `params`, but traced and compiled once:
 
     ```python
     for p in params:

@@ -1,4 +1,4 @@
-"""What an implementation says of what it cannot do."""
+"""What an implementation says about what it cannot do."""
 
 import importlib
 from types import ModuleType
@@ -13,7 +13,7 @@ class UnsupportedError(UserError, NotImplementedError):
 
 
 def import_pallas(module: str, call: str) -> ModuleType:
-    """A module whose kernels are written in Pallas, a part of JAX that not every JAX has.
+    """A module whose kernels are written in Pallas, which not every JAX has.
 
     **Raises:** `UnsupportedError` in the words of `call` where it is missing.
     """

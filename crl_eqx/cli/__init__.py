@@ -55,8 +55,8 @@ def _usage() -> str:
 def run(arguments: Sequence[str]) -> int:
     """Runs one command and returns its exit code.
 
-    0: done. 1: training went wrong. 2: a mistake in the call, in a task of one's own, or something
-    outside of the program, told in one sentence. 128 + n: saved and stopped by signal n.
+    0: done. 1: training went wrong. 2: a mistake in the call, in your own task, or something
+    outside the program, reported in one sentence. 128 + n: saved and stopped by signal n.
     """
     debug, trust = "--debug" in arguments, "--trust" in arguments
     arguments = [word for word in arguments if word not in ("--debug", "--trust")]

@@ -1,4 +1,4 @@
-"""What was compiled once is kept for the next start."""
+"""Keeps compiled programs for the next start."""
 
 import os
 
@@ -7,8 +7,8 @@ import platformdirs
 
 
 def use_compilation_cache() -> None:
-    """Turns JAX's persistent compilation cache on, in the user's cache folder, unless one of JAX's
-    own variables says where, or not at all. Programs that call back into Python, as native physics
+    """Turns JAX's persistent compilation cache on, in the user's cache folder, unless JAX's own
+    variables name another or turn it off. Programs that call back into Python, as native physics
     does, are not kept: JAX cannot."""
     if not {"JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE"} & os.environ.keys():
         try:

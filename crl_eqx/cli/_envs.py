@@ -22,7 +22,7 @@ class Envs:
     """Lists the tasks, or shows one."""
 
     name: tyro.conf.Positional[str | None] = None
-    """A task, also one of Gymnasium's (gym:FetchReach-v4); default all."""
+    """A task, or a Gymnasium one (gym:FetchReach-v4); default all."""
     picture: Path | None = None
     """Draw a fresh start of the task, goal included, as a PNG."""
     seed: int = 0

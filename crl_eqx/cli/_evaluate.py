@@ -36,12 +36,13 @@ class Evaluate:
     candidates: int = 16
     """Samples that best-of chooses from."""
     env: str | None = None
-    """Another task with the same sizes; default the run's own, and apart its far goals, and those
-    seen and unseen under `--hold-out`."""
+    """Another task with the same sizes; default the run's own, and separately its far goals, and
+    those seen and unseen under `--hold-out`."""
     seed: int = 1
     """Seed of the episodes."""
     kernel: Kernel = "auto"
-    """Who computes the residual blocks; not taken from the run, which another machine made."""
+    """Implementation of the residual blocks; not taken from the run, which may be from another
+    machine."""
     precision: Precision = "auto"
     """What their matrix products round their operands to."""
     json: bool = False

@@ -22,8 +22,8 @@ class Export:
     run: tyro.conf.Positional[Path]
     """The run's directory."""
     out: Path | None = None
-    """The file; default policy.stablehlo in the run's directory. One with .json appended says what
-    goes in and what comes out."""
+    """The file; default policy.stablehlo in the run's directory. Beside it, one with .json
+    appended describes input and output."""
 
 
 def export(arguments: Sequence[str], console: Console) -> int:

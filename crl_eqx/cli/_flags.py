@@ -1,4 +1,4 @@
-"""From words to choices; what cannot be read is told in one sentence."""
+"""From words to choices; what cannot be read is reported in one sentence."""
 
 import contextlib
 import difflib
@@ -44,7 +44,7 @@ def _in_one_line(box: str) -> str:
 
 
 def _nearest_choice(wrong: str) -> str:
-    """What was perhaps meant, where a word is not among those that a flag knows."""
+    """What was perhaps meant, if a flag does not know a word."""
     found = re.search(r"invalid choice '(.*)' for argument.*Expected one of \((.*)\)", wrong)
     if found is None:
         return ""

@@ -34,8 +34,8 @@ def _latest(rows: Sequence[dict], prefix: str) -> dict[str, float]:
 
 
 def progress(rows: Sequence[dict]) -> str | None:
-    """Whether the latest evaluation is better than the first, by more than chance; None where
-    there are not two."""
+    """Whether the latest evaluation beats the first by more than chance; None if there are
+    not two."""
     evaluations = [row for row in rows if "eval/final_distance" in row]
     if len(evaluations) < 2:
         return None

@@ -26,13 +26,14 @@ class Render:
     env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """An argument of that task's constructor, such as torque=gym; may be given several times."""
     out: Path | None = None
-    """The pictures' folder; default a run's plots/ and videos/, or where you are with --env."""
+    """The pictures' folder; default a run's plots/ and videos/, or the current one with --env."""
     episodes: int = 4
     """Episodes in the video."""
     acting: ActingName = "deterministic"
     """How a run's policy acts."""
     kernel: Kernel = "auto"
-    """Who computes a run's residual blocks; not taken from the run, which another machine made."""
+    """Implementation of the residual blocks; not taken from the run, which may be from another
+    machine."""
     precision: Precision = "auto"
     """What their matrix products round their operands to."""
     view: Literal["auto", "2d", "3d"] = "auto"

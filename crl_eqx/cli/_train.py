@@ -77,7 +77,7 @@ def _preset(arguments: Sequence[str]) -> Config:
 
 
 def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
-    """Of discount and horizon only the one that the arguments name; they are two words for one
+    """Keeps only the one of discount and horizon that the arguments name: both set the same
     thing, and the preset's would contradict."""
     given = [name for name in ("discount", "horizon") if _value_of(arguments, f"--{name}")[0]]
     if not given:
@@ -159,7 +159,7 @@ def _train_seeds(
 
 
 def program() -> str:
-    """What to type before a command, where this very program was called."""
+    """What to type before a command, as this program was called."""
     if shutil.which("crl-eqx"):
         return "crl-eqx"
     called = sys.argv[0]

@@ -1,4 +1,4 @@
-"""Whose code an error came from, in one sentence."""
+"""Which code caused an error, in one sentence."""
 
 import os
 import sysconfig
@@ -21,7 +21,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _no_backend() -> str | None:
-    """Why JAX cannot compute on the platform that it was told to, if it cannot."""
+    """Why JAX cannot compute on the requested platform, if it cannot."""
     import jax
 
     try:
@@ -33,7 +33,7 @@ def _no_backend() -> str | None:
 
 
 def _infrastructure() -> list[Path]:
-    """Where the code lies that no user of a task has written."""
+    """Where the code is that no task's author wrote."""
     found = [find_spec(name) for name in _OURS]
     places = [place for spec in found if spec for place in spec.submodule_search_locations or ()]
     standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
@@ -50,10 +50,8 @@ def _is_within(file: Path, folders: list[Path]) -> bool:
 
 
 def sentence_about(error: Exception) -> str | None:
-    """What to tell instead of a traceback; None if the error is this program's own.
-
-    The innermost line is named that neither we nor our libraries have written; where there is
-    none, the file that the system refused.
+    """What to say instead of a traceback; None if the error is this program's own.
+    Names the innermost line that neither we nor our libraries wrote, or else the refused file.
     """
     folders = _infrastructure()
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

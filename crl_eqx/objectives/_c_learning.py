@@ -11,8 +11,8 @@ from .._errors import UserError
 from .._types import Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
-from ._crl import stop, temperature_loss
-from ._goals import check_shares, mixed_goals
+from ._crl import frozen, stop, temperature_loss
+from ._goals import check_mixture, mixed_goals
 from ._targets import copied, polyak, require_critics, require_share
 
 
@@ -71,9 +71,7 @@ class CLearning(AbstractObjective):
     p_commanded: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
-        words = ", ".join(f"{name}={share}" for name, share in shares.items())
-        check_shares(shares, f"`CLearning({words})`")
+        check_mixture(self)
         if self.variant not in ("td", "nce"):
             raise UserError(f'`CLearning(variant={self.variant!r})` must be "td" or "nce".')
         require_share(self.discount, f"CLearning(discount={self.discount!r})")
@@ -90,7 +88,7 @@ class CLearning(AbstractObjective):
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "CLearning")
         goal_key, next_key, action_key = jax.random.split(key, 3)
-        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+        fixed = frozen(agent)
         others = jnp.roll(batch.future_goal, 1, axis=0)
         negative = agent.values(batch.state, batch.action, others)
         if self.variant == "td":
@@ -107,8 +105,7 @@ class CLearning(AbstractObjective):
             terms = is_future(positive) + is_not(negative)
         critic_loss = jnp.mean(terms)
 
-        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
-        goal = mixed_goals(batch, **shares, key=goal_key)
+        goal = mixed_goals(self, batch, key=goal_key)
         action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
         value = fixed.critic(batch.state, action, goal)
         actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)

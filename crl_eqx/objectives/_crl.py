@@ -12,10 +12,15 @@ from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, ObjectiveState, require_agent
-from ._goals import check_shares
+from ._goals import check_mixture
 
 
 stop = jax.lax.stop_gradient
+
+
+def frozen(agent: Any) -> Any:
+    """`agent`, whose weights are constants: only gradients through its inputs are computed."""
+    return jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
 
 
 def temperature_loss(
@@ -65,9 +70,7 @@ class CRL(AbstractObjective):
     p_commanded: float = eqx.field(static=True, default=0.0)
 
     def __check_init__(self):
-        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
-        words = ", ".join(f"{name}={share}" for name, share in shares.items())
-        check_shares(shares, f"`CRL({words})`")
+        check_mixture(self)
 
     def init(self, agent: AbstractAgent) -> None:
         require_agent(agent, Agent, "CRL", "`Agent.create`")
@@ -127,6 +130,6 @@ class CRL(AbstractObjective):
         constants here, so that no gradient with respect to them is computed, only the one through
         the action."""
         action, log_prob = policy.sample_and_log_prob(key=key)
-        critic = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+        critic = frozen(agent)
         value = critic.energy(critic.sa_repr(state, action), stop(g_repr))
         return jnp.mean(jnp.exp(critic.log_alpha) * log_prob - value), log_prob

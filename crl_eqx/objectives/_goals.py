@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,13 +22,31 @@ def check_shares(shares: Mapping[str, float], call: str) -> None:
         raise UserError(f"{call}: these shares must add up to 1, and add up to {total:g}.")
 
 
-def mixed_goals(
-    batch: Batch, *, p_future: float, p_random: float, p_commanded: float, key: PRNGKey
-) -> Goal:
+@runtime_checkable
+class MixesGoals(Protocol):
+    """An objective that says how often it trains on a goal of the step's own future, of another
+    step's future, and on the one that was commanded; the three add up to 1."""
+
+    @property
+    def p_future(self) -> float: ...
+    @property
+    def p_random(self) -> float: ...
+    @property
+    def p_commanded(self) -> float: ...
+
+
+def check_mixture(objective: MixesGoals) -> None:
+    """**Raises:** `UserError` unless the three are shares of a whole."""
+    names = ("p_future", "p_random", "p_commanded")
+    shares = {name: getattr(objective, name) for name in names}
+    words = ", ".join(f"{name}={share}" for name, share in shares.items())
+    check_shares(shares, f"`{type(objective).__name__}({words})`")
+
+
+def mixed_goals(objective: MixesGoals, batch: Batch, *, key: PRNGKey) -> Goal:
     """For every step a goal of its own future, of another step's (the batch's rolled by one), or
-    the one that was commanded, with these probabilities."""
-    del p_commanded  # the rest
+    the one that was commanded, as often as the objective says."""
     drawn = jax.random.uniform(key, (*batch.state.shape[:-1], 1))
     rolled = jnp.roll(batch.future_goal, 1, axis=0)
-    goal = jnp.where(drawn < p_random, rolled, batch.future_goal)
-    return jnp.where(drawn >= p_random + p_future, batch.goal, goal)
+    goal = jnp.where(drawn < objective.p_random, rolled, batch.future_goal)
+    return jnp.where(drawn >= objective.p_random + objective.p_future, batch.goal, goal)

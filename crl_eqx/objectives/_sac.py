@@ -11,8 +11,8 @@ from .._agent import AbstractAgent
 from .._types import Flag, Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
-from ._crl import stop, temperature_loss
-from ._goals import check_shares, mixed_goals
+from ._crl import frozen, stop, temperature_loss
+from ._goals import check_mixture, mixed_goals
 from ._targets import copied, polyak, require_critics, require_share
 
 
@@ -69,9 +69,7 @@ class SAC(AbstractObjective):
     p_commanded: float = eqx.field(static=True, default=0.2)
 
     def __check_init__(self):
-        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
-        words = ", ".join(f"{name}={share}" for name, share in shares.items())
-        check_shares(shares, f"`SAC({words})`")
+        check_mixture(self)
         require_share(self.discount, f"SAC(discount={self.discount!r})")
         require_share(self.polyak_rate, f"SAC(polyak_rate={self.polyak_rate!r})")
 
@@ -86,9 +84,8 @@ class SAC(AbstractObjective):
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "SAC")
         goal_key, next_key, action_key = jax.random.split(key, 3)
-        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
-        goal = mixed_goals(batch, **shares, key=goal_key)
-        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+        goal = mixed_goals(self, batch, key=goal_key)
+        fixed = frozen(agent)
 
         reward = self.success(next_state, goal).astype(jnp.float32)
         next_action, next_log_prob = fixed.policy(next_state, goal).sample_and_log_prob(

@@ -11,8 +11,8 @@ from .._checks import require_count, require_number
 from .._types import Count, PRNGKey, Scalar
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
-from ._crl import stop
-from ._goals import check_shares, mixed_goals
+from ._crl import frozen, stop
+from ._goals import check_mixture, mixed_goals
 from ._sac import backup, Success
 from ._targets import copied, polyak, require_critics, require_share
 
@@ -64,9 +64,7 @@ class TD3(AbstractObjective):
     p_commanded: float = eqx.field(static=True, default=0.2)
 
     def __check_init__(self):
-        shares = {name: getattr(self, name) for name in ("p_future", "p_random", "p_commanded")}
-        words = ", ".join(f"{name}={share}" for name, share in shares.items())
-        check_shares(shares, f"`TD3({words})`")
+        check_mixture(self)
         require_share(self.discount, f"TD3(discount={self.discount!r})")
         require_share(self.polyak_rate, f"TD3(polyak_rate={self.polyak_rate!r})")
         require_number(self.target_noise, f"TD3(target_noise={self.target_noise!r})")
@@ -83,9 +81,8 @@ class TD3(AbstractObjective):
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "TD3")
         goal_key, noise_key = jax.random.split(key)
-        shares = dict(p_future=self.p_future, p_random=self.p_random, p_commanded=self.p_commanded)
-        goal = mixed_goals(batch, **shares, key=goal_key)
-        fixed = jax.tree.map(lambda x: stop(x) if eqx.is_array(x) else x, agent)
+        goal = mixed_goals(self, batch, key=goal_key)
+        fixed = frozen(agent)
 
         reward = self.success(next_state, goal).astype(jnp.float32)
         slow = eqx.tree_at(lambda a: a.actor, fixed, state.actor)

@@ -16,7 +16,7 @@ class Transition(eqx.Module):
     that the environment ended the episode in this very step (a fall, not a time limit);
     [`crl_eqx.TrajectoryBuffer`][] needs it under `absorbing`, and so does a Bellman backup.
 
-    `next_state` is the state that `action` led to, also where the episode ended there. Only
+    `next_state` is the state that `action` led to, even where the episode ended there. Only
     objectives that look one step ahead ask for it: it doubles what a replay holds.
     """
 

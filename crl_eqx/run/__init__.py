@@ -59,8 +59,7 @@ _PICTURES = ("draw_curve", "draw_pictures", "draw_task", "still")
 
 
 def __getattr__(name: str) -> Any:
-    """Pictures need matplotlib and Pillow, which take half a second to import, and nothing else
-    does."""
+    """Only pictures need matplotlib and Pillow, which take half a second to import."""
     if name not in _PICTURES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("._draw", __name__), name)

@@ -90,13 +90,14 @@ def _check_nothing_lost(run: Run) -> None:
 
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
-    """**Raises:** `UserError` if a checkpoint is not of the run that its directory says it is."""
+    """**Raises:** `UserError` if a checkpoint is not from the run that its directory names."""
     check_configuration(metadata, run.run_dir, run.config)
     check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
 
 
 def check_configuration(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
-    """**Raises:** `UserError` if a checkpoint with that metadata was saved under another."""
+    """**Raises:** `UserError` if a checkpoint with that metadata was saved under another
+    configuration."""
     if metadata.get("experiment") not in (None, experiment_checksum(config)):
         raise UserError(
             f"`{run_dir / CONFIG}` is not what its checkpoints were saved under: it was "
@@ -125,11 +126,11 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Abstra
     """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
     which checkpoints it had to skip.
 
-    Its networks are computed as `compute` says, not as the run's configuration does: an agent that
-    a GPU has trained is looked at on a laptop.
+    Its networks are computed as `compute` says, not as the run's configuration does: an agent
+    trained on a GPU can be viewed on a laptop.
 
-    **Raises:** `UserError` if there is no agent, it cannot be computed so, or its configuration
-    is not what it was saved under.
+    **Raises:** `UserError` if there is no agent, it cannot be computed that way, or its
+    configuration is not what it was saved under.
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)

@@ -49,9 +49,9 @@ def make_env(
 
 
 def make_regions(config: Config) -> envs.HoldOut | None:
-    """The task's goals as `--hold-out` parts them; None without it.
+    """The task's goals as `--hold-out` splits them; None without it.
 
-    **Raises:** `UserError` where none can be held out.
+    **Raises:** `UserError` if none can be held out.
     """
     share, seed = config.task.hold_out, config.task.hold_out_seed
     if not share:
@@ -94,7 +94,7 @@ def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
 
 
 def sizes(env: AbstractGoalEnv) -> tuple[int, int, int]:
-    """Of state, action and goal: what an agent must fit."""
+    """The sizes of state, action and goal, which an agent must fit."""
     return env.state_size, env.action_size, env.goal_size
 
 
@@ -107,7 +107,7 @@ def with_physics(config: Config) -> Config:
 
 
 def resolved(config: Config) -> Config:
-    """`config` with what its choices mean here and together, as a run keeps it."""
+    """`config` with its choices resolved for this machine, as a run keeps it."""
     return with_objective(with_physics(config))
 
 

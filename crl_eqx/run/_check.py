@@ -131,11 +131,11 @@ def _check_depths(network: Network) -> None:
 
 
 MOST = 100_000
-"""Episodes at once, and samples that best-of chooses from: more fit into no memory."""
+"""Episodes at once, and samples that best-of chooses from: no memory holds more."""
 
 
 class _Demand(NamedTuple):
-    """What a number must do, and whether it does."""
+    """What a number must satisfy, and whether it does."""
 
     words: str
     met: Callable[[float], bool]
@@ -196,7 +196,7 @@ def _check_numbers(config: Config) -> None:
 
 
 def check_call(*, seed: int = 0, **counts: int) -> None:
-    """**Raises:** `UserError` for a seed or a count that cannot be, named as its flag."""
+    """**Raises:** `UserError` for an impossible seed or count, named as its flag."""
     if not 0 <= seed < 2**32:
         raise UserError(f"`--seed {seed}` must lie in 0 to {2**32 - 1}.")
     for name, value in counts.items():
@@ -207,7 +207,7 @@ def check_call(*, seed: int = 0, **counts: int) -> None:
 
 
 def check_compute(config: Config) -> None:
-    """**Raises:** `UserError` where the networks cannot be computed as asked for, or not here."""
+    """**Raises:** `UserError` if the networks cannot be computed as asked, or not here."""
     network, compute = config.network, dataclasses.asdict(config.compute)
 
     def stack(key: PRNGKey) -> Stacked:

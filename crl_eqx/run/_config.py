@@ -38,9 +38,9 @@ class Network:
     depth: int = 16
     """Dense layers in the residual blocks of every network, a multiple of 4."""
     actor_depth: int | None = None
-    """Depth of the policy, where it differs."""
+    """Depth of the policy, if different."""
     critic_depth: int | None = None
-    """Depth of both encoders, where it differs."""
+    """Depth of both encoders, if different."""
     width: int = 256
     """Width of every hidden layer."""
     repr_size: int = 64
@@ -69,13 +69,13 @@ class Objective:
     variant: Variant = "td"
     """Whether positives are looked up one step ahead (td) or in the data (nce) (c-learning)."""
     max_weight: float = 20.0
-    """Where the importance weight is cut off (c-learning)."""
+    """Upper limit of the importance weight (c-learning)."""
     exploration_noise: float = 0.2
     """Standard deviation of the noise on actions while collecting (td3)."""
     target_noise: float = 0.2
     """Standard deviation of the noise on the action that the target looks up (td3)."""
     noise_clip: float = 0.5
-    """Where that noise is cut off (td3)."""
+    """Limit of that noise (td3)."""
     policy_delay: int = 2
     """Gradient steps of the critics for one of the policy (td3)."""
 
@@ -97,9 +97,9 @@ class Learning:
     logsumexp_penalty: float = 0.1
     """Weight of the mean squared logsumexp."""
     target_entropy_per_action: float = -0.5
-    """Entropy that the temperature alpha holds the policy at, nats per action number."""
+    """Entropy at which the temperature alpha holds the policy, in nats per action number."""
     initial_alpha: float = 1.0
-    """Where alpha starts; 0 stays 0, and any other stays where it is under
+    """Where alpha starts; 0 stays 0, and any value stays fixed under
     --alpha-learning-rate 0."""
     p_future: float = 1.0
     """How often the policy trains on a goal of the step's own future ..."""
@@ -115,7 +115,7 @@ class Learning:
     batch_size: int = 512
     """Transitions per update."""
     optimizer: str = "adam"
-    """Any optimiser of Optax by its name."""
+    """Any Optax optimiser, by name."""
     actor_learning_rate: float = 3e-4
     """Learning rate of the policy."""
     critic_learning_rate: float = 3e-4
@@ -125,13 +125,13 @@ class Learning:
     schedule: Literal["constant", "cosine"] = "constant"
     """Cosine lowers the learning rates until --schedule-updates, and keeps them there."""
     schedule_updates: int = 1_000_000
-    """Gradient steps that the cosine schedule takes."""
+    """Length of the cosine schedule in gradient steps."""
     schedule_end: float = 0.1
     """Where the cosine schedule ends, as a share of the learning rate."""
     warmup_updates: int = 0
     """Gradient steps over which the learning rates rise from zero."""
     weight_decay: float = 0.0
-    """Decoupled weight decay (makes adam an adamw)."""
+    """Decoupled weight decay (turns adam into adamw)."""
     policy_average: int = 0
     """Updates over which the weights of the policy that is evaluated and kept are averaged,
     exponentially; 0 keeps the latest."""
@@ -144,7 +144,7 @@ class Data:
     """How experience is collected and kept."""
 
     num_envs: int = 512
-    """Environments that are stepped at once."""
+    """Environments stepped at once."""
     unroll_length: int = 62
     """Control steps of every environment between two rounds of updates."""
     prefill_length: int = 1000
@@ -154,16 +154,16 @@ class Data:
     replay_capacity: int = 10_000
     """Steps kept per environment."""
     absorbing: bool = False
-    """Who has fallen stays: futures of an episode that ended early go on in its last state, in
-    place of being cut there."""
+    """A fallen robot stays down: futures of an episode that ended early stay in its last state
+    instead of being cut."""
     collect_acting: ActingName = "stochastic"
     """How the policy acts while collecting; best-of takes the best of --candidates samples by the
     critic."""
     candidates: int = 16
     """Samples that best-of chooses from."""
     deterministic_share: float = 0.0
-    """Share of the environments that act deterministically while collecting, so that what the
-    deterministic policy runs into is learnt from; under --collect-acting stochastic."""
+    """Share of the environments that act deterministically while collecting, so that
+    what stops the deterministic policy is learnt from; needs --collect-acting stochastic."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Evaluation:
     eval_split: bool = True
     """Also evaluate on the task's far goals (its _eval task), where it has them."""
     stop_at_success: float | None = None
-    """Training ends once two evaluations in a row reach this success rate."""
+    """Stop once two evaluations in a row reach this success rate."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,18 +210,18 @@ class Compute:
     resuming."""
 
     kernel: Kernel = "auto"
-    """Who computes the residual blocks; docs/kernels.md says what each needs and when it wins. auto
-    is packed on GPUs, else checkpoint."""
+    """Implementation of the residual blocks; docs/kernels.md says what each needs and when it wins.
+    auto is packed on GPUs, else checkpoint."""
     precision: Precision = "auto"
     """What matrix products in the residual blocks round their operands to; auto is the hardware's
     usual."""
     remat: Remat = "auto"
-    """What the backward pass recomputes: less memory against more arithmetic."""
+    """What the backward pass recomputes: less memory for more arithmetic."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Randomization:
-    """In what episodes differ; off unless asked for. Evaluation is randomized alike."""
+    """How episodes differ; off by default. Evaluation is randomized alike."""
 
     randomize_masses: tuple[float, float] = (1.0, 1.0)
     """Lowest and highest factor on the mass and inertia of each body."""
@@ -234,15 +234,15 @@ class Randomization:
     action_delay: tuple[int, int] = (0, 0)
     """Fewest and most control steps until an action acts."""
     variants: int = 64
-    """Models with other masses, friction and gains that episodes draw from."""
+    """Models with other masses, friction and gains for episodes to draw from."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Gymnasium:
-    """What environments of Gymnasium (`--env gym:NAME`) do not say themselves."""
+    """What Gymnasium environments (`--env gym:NAME`) do not say themselves."""
 
     goal_indices: tuple[int, ...] = ()
-    """Which numbers of the observation are the achieved goal, in what is no goal environment."""
+    """Which numbers of the observation are the achieved goal, if it is not a goal environment."""
     goal_low: tuple[float, ...] = ()
     """Goals are drawn uniformly between these numbers ..."""
     goal_high: tuple[float, ...] = ()
@@ -274,17 +274,17 @@ class Config:
     """A training run."""
 
     env: str = "point_u_maze"
-    """The task; `crl-eqx envs` lists them. gym:NAME is an environment of Gymnasium,
-    FILE.py:FUNCTION a task of one's own."""
+    """The task; `crl-eqx envs` lists them. gym:NAME is a Gymnasium environment,
+    FILE.py:FUNCTION your own task."""
     physics: Literal["auto", "native", "mjx", "warp"] = "auto"
     """MuJoCo's C engine (native), MuJoCo in JAX (mjx), or MuJoCo Warp (warp, needs the extra
     `warp`); auto is native on CPUs and beside a GPU with enough cores, else mjx."""
     total_env_steps: int = 100_000_000
-    """At least so many environment steps are taken, prefill included."""
+    """Environment steps to take at least, prefill included."""
     seed: tuple[int, ...] = (0,)
     """Seed of the run; several seeds are run one after the other."""
     run_dir: Path | None = None
-    """Where everything is written; default runs/ENV_depthDEPTH, with seeds below it."""
+    """Output directory; default runs/ENV_depthDEPTH, with seeds below it."""
     preset: PresetName = "paper"
     """The set of defaults that the other flags change: paper (a GPU, hours), laptop (two cores,
     half an hour), cpu-demo (two cores, minutes)."""
@@ -302,7 +302,7 @@ class Config:
 
 CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging", "compute"})
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
-Everything else is the experiment."""
+The rest defines the experiment."""
 
 CONFIG = "config.json"
 """The configuration of a run, in its directory."""
@@ -312,7 +312,7 @@ SEEDS = "seeds.json"
 
 
 def flat(config: Config) -> Iterator[tuple[str, str, object]]:
-    """Every choice as (group, name, value); a group of its own is its own group."""
+    """Every choice as (group, name, value); a top-level choice is its own group."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
@@ -328,12 +328,12 @@ def flag(name: str) -> str:
 
 
 def file_name(env: str) -> str:
-    """A task's name where it is a part of a path."""
+    """A task's name as part of a path."""
     return re.sub(r"[^\w.-]", "_", env)
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """What would make `new` another experiment than `old`, as `--depth 4 -> 8`."""
+    """What makes `new` a different experiment from `old`, as `--depth 4 -> 8`."""
     pairs = zip(flat(old), flat(new), strict=True)
     return [
         f"{flag(name)} {before} -> {after}"

@@ -1,4 +1,4 @@
-"""The directory of a run: made, held by one process alone, and furnished with its task."""
+"""The directory of a run: made, locked by one process, and given a copy of its task."""
 
 import contextlib
 import os
@@ -43,7 +43,7 @@ def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
 
 
 def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
-    """A copy of the files of a task of one's own in `run_dir`."""
+    """A copy of the files of the user's own task in `run_dir`."""
     if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
         say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
 

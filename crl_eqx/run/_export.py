@@ -55,5 +55,5 @@ def export_policy(
 
 
 def description(path: Path) -> Path:
-    """The file beside an exported policy that says what goes in and what comes out."""
+    """The file beside an exported policy that describes its input and output."""
     return path.with_name(f"{path.name}.json")

@@ -178,14 +178,14 @@ def train(
     refill_replay: bool = False,
 ) -> Outcome:
     """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint; with
-    `refill_replay` from the newest whose networks are whole, be its replay damaged.
+    `refill_replay` from the newest whose networks are intact, even if its replay is damaged.
 
     SIGINT, SIGTERM, SIGHUP, SIGUSR2, SIGALRM and SIGXCPU save and return, and the outcome's
-    `exit_code` says which it was; SIGUSR1 saves and goes on. In a thread that is not the main one
-    nothing is listened to.
+    `exit_code` says which it was; SIGUSR1 saves and goes on. Outside the main thread it listens
+    to no signal.
 
     **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
-    another process trains in `run_dir`; `TrainingError` when the losses leave the finite numbers.
+    another process trains in `run_dir`; `TrainingError` when the losses become non-finite.
     """
     if resume:
         require_trust(config, run_dir)

@@ -1,4 +1,4 @@
-"""The objectives by name: what each is made of, and which choices are whose."""
+"""The objectives by name: what each is made of, and which choices belong to which."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
     "max_weight": ("c-learning",),
     **dict.fromkeys(("exploration_noise", "target_noise", "noise_clip", "policy_delay"), ("td3",)),
 }
-"""Whose choices these are; all others are everybody's."""
+"""Which objectives these choices belong to; all others are common."""
 
 _SHARES = ("p_future", "p_random", "p_commanded")
 _DEFAULT_SHARES: dict[ObjectiveName, tuple[float, float, float]] = {
@@ -49,8 +49,8 @@ _DEFAULT_SHARES: dict[ObjectiveName, tuple[float, float, float]] = {
 
 
 def with_objective(config: Config) -> Config:
-    """`config` with the objective's own mixture of goals, unless another than the preset's was
-    asked for."""
+    """`config` with the objective's own mixture of goals, unless one other than the preset's
+    was asked for."""
     own = _DEFAULT_SHARES.get(config.objective.objective)
     shares = lambda learning: tuple(getattr(learning, name) for name in _SHARES)
     if own is None or shares(config.learning) != shares(PRESETS[config.preset].learning):
@@ -122,7 +122,7 @@ def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
 
 
 def check_objective(config: Config) -> None:
-    """**Raises:** `UserError` for a choice that the objective has no use for."""
+    """**Raises:** `UserError` for a choice that the objective does not use."""
     chosen = config.objective.objective
     preset = PRESETS[config.preset]
     for (_, name, value), (_, _, default) in zip(flat(config), flat(preset), strict=True):

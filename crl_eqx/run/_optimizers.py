@@ -69,7 +69,7 @@ def check_optimizer(learning: Learning) -> None:
 
 
 def _descends(learning: Learning) -> bool:
-    """Whether the optimiser exists, and goes down a slope."""
+    """Whether the optimiser exists and descends a slope."""
     weight = jnp.ones((2, 2))
     try:
         optimizer = getattr(optax, learning.optimizer)(learning.actor_learning_rate)

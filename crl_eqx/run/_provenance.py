@@ -80,7 +80,7 @@ def record_provenance(
     """Writes `provenance()` and what else is known `about` the run; for a resumed run beside
     what it began with.
 
-    `report` is told in one sentence if versions or hardware are others than at the beginning.
+    `report` gets one sentence if versions or hardware have changed since the beginning.
     """
     facts = provenance(task) | about
     if path.exists():

@@ -73,7 +73,7 @@ def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax
 
 
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
-    """**Raises:** `UserError` where training's options make a task that the agent is not for."""
+    """**Raises:** `UserError` if training's options make a task that does not fit the agent."""
     if sizes(training) != sizes(env):
         words = " ".join(config.task.train_env_option)
         raise UserError(
@@ -93,7 +93,7 @@ class PiecewiseEvaluation:
     def __call__(
         self, agent: AbstractAgent, key: PRNGKey, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
-        """The summary, or None if `go_on`, told the share that is done, said no."""
+        """The summary, or None if `go_on`, given the share done, said no."""
         under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
         for done in range(0, self._steps, self._piece):
             if not go_on(done / self._steps):
@@ -190,7 +190,7 @@ class Run:
         self._has_futures = True
 
     def phase(self, name: str) -> str:
-        """`name`, or "compiling" the first time that it is entered."""
+        """`name`, or "compiling" the first time."""
         first = name not in self._compiled
         self._compiled.add(name)
         return "compiling" if first else name
@@ -199,7 +199,7 @@ class Run:
         self, agent: AbstractAgent, env_steps: int, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """Every split's metrics, from keys that only the seed and the step count fix; None if
-        `go_on`, which is asked again and again and told the share that is done, said no."""
+        `go_on`, called repeatedly with the share done, said no."""
         key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
         row: dict[str, float] = {}
         for number, (split, evaluator) in enumerate(self._evaluators.items()):

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 def _there(*names: str) -> list[signal.Signals]:
-    """Windows has few of them."""
+    """Windows has only a few of them."""
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
@@ -19,7 +19,7 @@ SAVES = _there("SIGUSR1")
 
 
 XCPU = getattr(signal, "SIGXCPU", None)
-"""Which the system sends again every second."""
+"""The system repeats it every second."""
 
 
 class StopRequest:
@@ -40,9 +40,9 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listens for `STOPS` and `SAVES` while the context is open; a second stop does not ask.
+    """Listens for `STOPS` and `SAVES` while the context is open; a second stop does not wait.
 
-    Only the main thread may listen: in any other the run goes on to its end.
+    Only the main thread may listen: in any other the run continues to its end.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a run keeps of a task of one's own: the files that make it, under `task/`.
+"""What a run keeps of the user's own task: the files that make it, under `task/`.
 
 A run of `FILE.py:FUNCTION` copies that file, the modules that it imports from its own folder, what
 it reads there, and its models with their includes and meshes, so that the run means the same when
@@ -35,12 +35,12 @@ class _Files(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def task_file(name: str) -> Path | None:
-    """The file of a task of one's own, `FILE.py:FUNCTION`; None for all others."""
+    """The file of the user's own task, `FILE.py:FUNCTION`; None for all others."""
     return Path(name.rpartition(":")[0]) if envs.is_own(name) else None
 
 
 def kept_list(run_dir: Path) -> Path | None:
-    """The list of what the run has kept, or the several seeds that it is one of."""
+    """The list of what the run, or the set of seeds it belongs to, has kept."""
     several = [run_dir.parent] if (run_dir.parent / SEEDS).is_file() else []
     lists = [directory / FOLDER / LIST for directory in (run_dir, *several)]
     return next((path for path in lists if path.is_file()), None)
@@ -72,7 +72,7 @@ def kept_task(name: str, run_dir: Path) -> str:
 
 
 def has_changed(name: str, run_dir: Path) -> bool:
-    """Whether one of the files that a task was copied from is there, and is another now."""
+    """Whether one of the files that a task was copied from exists and has changed."""
     file, path = task_file(name), kept_list(run_dir)
     if file is None or path is None or not file.is_file():
         return False
@@ -83,10 +83,8 @@ def has_changed(name: str, run_dir: Path) -> bool:
 
 
 def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv]) -> str | None:
-    """Copies the files of a task of one's own into the run, if `build(name)` makes the same model
-    of the copies alone.
-
-    **Returns** what is in the way of that, if there is something.
+    """Copies the files of the user's own task into the run, if `build(name)` makes the same model
+    from the copies alone. **Returns** what prevents that, if anything.
     """
     file = task_file(name)
     if file is None or (run_dir / FOLDER / LIST).is_file():

@@ -1,7 +1,7 @@
-"""Tasks of one's own in a run directory: naming a file there is asking for it to be run.
+"""The user's own tasks in a run directory: naming a file there is asking to run it.
 
 A run keeps the files of its task (`_task_files.py`), and its checkpoints remember what they and the
-compiled model were. Whoever looks at a run that came from elsewhere has to say `--trust` first.
+compiled model were. A run from elsewhere needs `--trust` first.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ def trusting(consent: bool):
 
 
 def with_whole_path(config: Config) -> Config:
-    """Where a run names a file, its whole path, so that the run can be looked at from anywhere."""
+    """If a run names a file, its absolute path, so that the run can be viewed from anywhere."""
     file = task_file(config.env)
     if file is None or not file.is_file():
         return config  # and who makes the task says that it is not there, in its user's words
@@ -44,7 +44,7 @@ def with_whole_path(config: Config) -> Config:
 
 
 def fingerprint(name: str, run_dir: Path, env: Any) -> str | None:
-    """SHA-256 of what makes a task of one's own: its file, the modules that it imported from its
+    """SHA-256 of what makes the user's own task: its file, the modules that it imported from its
     own folder, and the compiled model; None for all others."""
     file = task_file(name)
     if file is None:
@@ -61,7 +61,7 @@ def fingerprint(name: str, run_dir: Path, env: Any) -> str | None:
 
 def check_same_task(name: str, *, before: str | None, now: str | None) -> None:
     """**Raises:** `UserError` if a checkpoint was saved with another task under the same name, as
-    its fingerprint tells."""
+    its fingerprint shows."""
     if before is not None and before != now:
         raise UserError(
             f"`{name}` is another task than the one that the run began with: its file, a module "
@@ -95,8 +95,8 @@ def remember(config: Config, run_dir: Path) -> None:
 
 
 def require_trust(config: Config, run_dir: Path) -> None:
-    """**Raises:** `UserError` if the run names a file, this user has not begun it here with just
-    that file, and has not consented."""
+    """**Raises:** `UserError` if the run names a file, this user did not begin it here with
+    exactly that file, and has not consented."""
     if task_file(config.env) is None or _trusting:
         return
     mark = _mark(run_dir)

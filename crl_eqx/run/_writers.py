@@ -92,8 +92,7 @@ def _scalars(row: Row) -> dict[str, float]:
 class TensorBoard:
     """Event files under `tensorboard/`; what a resumed run writes again replaces the old.
 
-    Written at once: `SummaryWriter` writes in a thread of its own, where nobody hears of a full
-    disk.
+    Written at once: `SummaryWriter` writes in its own thread, where a full disk goes unnoticed.
     """
 
     def __init__(self, path: Path, *, after: int):
@@ -150,7 +149,7 @@ class Writers:
     """All that `config` asks for; rows beyond `after` environment steps are dropped: all of them
     if it is negative.
 
-    What the system refuses (a full disk) is one `UserError`, whoever was writing.
+    What the system refuses (a full disk) is one `UserError`, whichever writer it was.
     """
 
     def __init__(self, run_dir: Path, config: Config, *, after: int):

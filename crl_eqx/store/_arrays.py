@@ -94,7 +94,7 @@ def named(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def most_bytes(tree: Any) -> int:
-    """More than a file of the arrays of `tree`, which may be shapes only, can have."""
+    """An upper bound on the size of a file of the arrays of `tree`, which may be shapes only."""
     leaves = named(tree).values()
     data = (jax.eval_shape(jax.random.key_data, x) if _is_key(x) else x for x in leaves)
     return sum(x.size * x.dtype.itemsize for x in data) + (1 << 20) * (1 + len(leaves) // 100)
@@ -111,7 +111,7 @@ def write_tree(path: Path, tree: Any, prefix: str = "") -> FileRecord:
 
 @contextlib.contextmanager
 def open_arrays(path: Path) -> Iterator[Any]:
-    """A safetensors file, read lazily. **Raises:** `BadFile` if it is none."""
+    """A safetensors file, read lazily. **Raises:** `BadFile` if it is not one."""
     try:
         with safe_open(path, "numpy") as file:
             yield file
@@ -120,7 +120,7 @@ def open_arrays(path: Path) -> Iterator[Any]:
 
 
 def match(name: str, dtype: str, shape: tuple[int, ...], like: Any, where: Path) -> None:
-    """**Raises:** `UserError` if a saved array is not shaped as the one that is wanted."""
+    """**Raises:** `UserError` if a saved array has the wrong shape."""
     found, wanted = (dtype, shape), (CODES[like.dtype.name], like.shape)
     if found != wanted:
         show = lambda kind: f"{kind[0]}{list(kind[1])}"
@@ -131,7 +131,7 @@ def match(name: str, dtype: str, shape: tuple[int, ...], like: Any, where: Path)
 
 
 def match_names(saved: Iterable[str], wanted: Iterable[str], where: Path) -> None:
-    """**Raises:** `UserError` if there are other arrays than the wanted ones."""
+    """**Raises:** `UserError` if the arrays are not exactly those wanted."""
     saved, wanted = set(saved), set(wanted)
     for names, verb in (
         (wanted - saved, "lacks"),

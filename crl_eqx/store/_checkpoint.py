@@ -56,13 +56,13 @@ class CheckpointStore:
     ```
 
     A process killed at any moment of a save leaves either the checkpoints from before or those
-    from after it; what else it leaves, the next save clears away.
+    from after it; the next save clears away anything else it leaves.
 
     **Arguments:**
 
     - `directory`: made by the first save.
     - `keep`: how many checkpoints are kept.
-    - `replay`: whether the replay is saved, in segments of which a save writes only the new ones.
+    - `replay`: whether the replay is saved, in segments; a save writes only new ones.
     """
 
     def __init__(self, directory: Path, *, keep: int = 3, replay: bool = True):
@@ -79,14 +79,14 @@ class CheckpointStore:
         return sorted({manifest.env_steps for manifest in self._saved.good().values()})
 
     def damaged(self) -> dict[Path, str]:
-        """Checkpoints that are present and not good, and why, as far as that shows without reading
-        their arrays."""
+        """Checkpoints that are present but not good, and why, as far as can be seen without
+        reading arrays."""
         examined = self._saved.examined().items()
         return {path: str(why) for path, why in examined if isinstance(why, BadFile)}
 
     def metadata(self) -> dict[str, Any] | None:
-        """What the newest checkpoint with a good manifest was saved with, whether or not its arrays
-        are good; None if there is none."""
+        """The metadata of the newest checkpoint with a good manifest, whether or not its arrays are
+        good; None if there is none."""
         for path in reversed(self._saved.entries()):
             try:
                 return read_manifest(path).metadata
@@ -126,7 +126,7 @@ class CheckpointStore:
         return path
 
     def _refuse_strangers(self) -> None:
-        """A save drops other checkpoints: not unless this store knows them as its own."""
+        """A save drops other checkpoints, but only those this store knows as its own."""
         if not self._entered and (steps := self.steps()):
             raise UserError(
                 f"`CheckpointStore({str(self.directory)!r}).save` found checkpoints (newest: step "
@@ -163,10 +163,10 @@ class CheckpointStore:
 
         - `like`: a state of the same run, or only its shapes.
         - `buffer`: of the same run.
-        - `report`: is told in one sentence why a checkpoint was skipped, and what is lost if the
+        - `report`: gets one sentence on why a checkpoint was skipped, and what is lost if the
             replay was not saved.
-        - `refill`: go on with the newest whose networks are whole, with an empty replay if its own
-            is damaged. (They share segments of it: one that is damaged concerns them all.)
+        - `refill`: go on with the newest whose networks are intact, with an empty replay if its
+            own is damaged. (Checkpoints share segments: a damaged one affects them all.)
 
         **Raises:** `UserError` if there are checkpoints but none is good, or if one is good but
         of another shape than `like`.
@@ -234,8 +234,8 @@ class CheckpointStore:
     def newest_agent(
         self, like: AbstractAgent, *, report: Callable[[str], None]
     ) -> AbstractAgent | None:
-        """The weights of the newest checkpoint whose weights are good; `report` is told in one
-        sentence why others were skipped."""
+        """The weights of the newest checkpoint whose weights are good; `report` gets one
+        sentence on why others were skipped."""
         for path in reversed(self._saved.entries()):
             try:
                 return _agent_of(path, like)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and that lead nowhere else."""
+"""Files that are whole or absent, and never reached through links."""
 
 import errno
 import os
@@ -20,18 +20,18 @@ class BadFile(Exception):
 
 
 class Unreadable(BadFile):
-    """The system did not let it be read: it may be good, and readable tomorrow."""
+    """The system refused to read it: it may be good, and readable later."""
 
 
 def unusable(name: str, error: OSError) -> BadFile:
-    """Missing is bad; anything else that the system says is no proof of damage."""
+    """Missing is bad; any other system error is no proof of damage."""
     kind = BadFile if isinstance(error, FileNotFoundError) else Unreadable
     return kind(f"`{name}` cannot be read ({error.strerror})")
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Opens a file for reading. **Raises:** `OSError` also if it is none: a pipe would be waited
-    for, and a device has no end."""
+    """Opens a file for reading. **Raises:** `OSError` also if it is not a file: a pipe would
+    block, and a device has no end."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     file = os.fdopen(os.open(path, flags), "rb")
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -41,7 +41,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, at_most: int = 1 << 30) -> bytes:
-    """A file's bytes. **Raises:** `OSError` also if it is no regular file, or far too large."""
+    """A file's bytes. **Raises:** `OSError` also if it is not a regular file, or far too large."""
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > at_most:
@@ -57,7 +57,7 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     crc32: int
 
     def __post_init__(self):
-        """**Raises:** `ValueError`, as msgspec expects, for what is no plain name."""
+        """**Raises:** `ValueError`, as msgspec expects, if it is not a plain name."""
         if self.name in ("", ".", "..") or any(c in self.name for c in "/\\\0"):
             raise ValueError(f"{self.name!r} is no name of a file")
 
@@ -71,8 +71,8 @@ class FileRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise BadFile(f"`{self.name}` has {size:,} bytes instead of {self.bytes:,}")
 
     def check(self, directory: Path, at_most: int | None = None) -> None:
-        """**Raises:** `BadFile` if the file is not byte for byte what was written, or larger than
-        what it can hold: that is not even read."""
+        """**Raises:** `BadFile` if the file is not byte for byte what was written, or is larger
+        than possible: that is not even read."""
         self.check_size(directory)
         if at_most is not None and self.bytes > at_most:
             raise BadFile(f"`{self.name}` has {self.bytes:,} bytes, and can hold {at_most:,}")
@@ -127,15 +127,14 @@ def require_writable(folder: Path, advice: str) -> None:
 
 
 def refuse_other_than_file(path: Path) -> None:
-    """**Raises:** `OSError` where there is something that is no file: it would not be replaced."""
+    """**Raises:** `OSError` if something other than a file is there: it would not be replaced."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "there is something that is no file", str(path))
 
 
 def unlinked(path: Path) -> Path:
-    """`path` to be written, where a link that has its name makes way.
-
-    **Raises:** `OSError` where there is something else than a file: a pipe, a directory.
+    """`path` to be written; a link of that name is removed.
+    **Raises:** `OSError` if something other than a file is there: a pipe, a directory.
     """
     if path.is_symlink():
         path.unlink()
@@ -146,7 +145,7 @@ def unlinked(path: Path) -> Path:
 def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
     """Writes bytes-like `blocks` into a new file and waits until they are on the disk.
 
-    **Raises:** `OSError` if something is there already, be it a link to elsewhere.
+    **Raises:** `OSError` if something is there already, even a link to elsewhere.
     """
     size = crc = 0
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
@@ -162,7 +161,7 @@ def write_synced(path: Path, blocks: Iterable[Any]) -> FileRecord:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Writes a file that, after a kill at any moment, holds either all of the old or all of the
-    new bytes. **Raises:** `OSError` also where there is something else than a file: a device."""
+    new bytes. **Raises:** `OSError` also if something other than a file is there: a device."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     if not path.is_symlink():
         refuse_other_than_file(path)

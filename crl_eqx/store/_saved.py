@@ -37,7 +37,7 @@ class SavedCheckpoints:
         return sorted(place, key=place.__getitem__)
 
     def examine(self, path: Path) -> Manifest:
-        """**Raises:** `BadFile` if the checkpoint is evidently not good; reads no arrays."""
+        """**Raises:** `BadFile` if the checkpoint is plainly not good; reads no arrays."""
         manifest = read_manifest(path)
         manifest.check_sizes(path, self.segments)
         return manifest
@@ -91,7 +91,7 @@ class SavedCheckpoints:
         sync_directory(self.directory)
 
     def _may_go(self, path: Path) -> bool:
-        """Whether a checkpoint is ours, and either was proved bad or could be read whole."""
+        """Whether a checkpoint is ours, and was either proved bad or read in full."""
         try:
             self.examine(path)
         except BadFile as error:
@@ -100,7 +100,7 @@ class SavedCheckpoints:
 
     def tidy(self, using: Replay | None) -> None:
         """Deletes what a killed save left, and the segments that neither `using` nor a checkpoint
-        needs; no segment while there is a checkpoint of which that is not known.
+        needs; no segment while it is unknown which ones a checkpoint needs.
 
         **Raises:** `OSError` where `replay` is a link: what it points to is not ours.
         """
@@ -118,8 +118,8 @@ class SavedCheckpoints:
                 path.unlink(missing_ok=True)
 
     def _is_known(self, path: Path) -> bool:
-        """Whether it is known which segments a checkpoint needs: not of one that cannot be read
-        now, nor of another version's."""
+        """Whether it is known which segments a checkpoint needs: not if it cannot be read now,
+        or is of another version."""
         try:
             read_manifest(path)
         except Unreadable:

@@ -47,7 +47,7 @@ class Replay(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     capacity: int
     inserted: int
     newest_crc32: int
-    """Of the row of time `inserted - 1`: by it the next save knows its own past."""
+    """Of the row of time `inserted - 1`: by it the next save recognises its own past."""
     segments: tuple[Segment, ...]
 
 
@@ -58,7 +58,7 @@ def _rows(ring: jax.Array, first: Count | int, length: int) -> jax.Array:
 
 def _pieces(ring: jax.Array, start: int, stop: int, window: int) -> Iterator[np.ndarray]:
     """The rows of times [start, stop), fetched through a window of fixed length: one
-    compilation serves every save, and the ring's end needs no case of its own."""
+    compilation serves every save, and the ring's end needs no special case."""
     capacity, time = ring.shape[0], start
     while time < stop:
         row = time % capacity
@@ -99,7 +99,7 @@ def is_segment(name: str) -> bool:
 
 
 def _continues(directory: Path, previous: Replay, state: BufferState, oldest: int) -> bool:
-    """Whether `previous` was saved earlier in the very run that `state` is of, and is whole."""
+    """Whether `previous` was saved earlier in the same run as `state`, and is whole."""
     if not previous.inserted <= int(state.inserted):
         return False
     try:
@@ -137,7 +137,7 @@ def empty_buffer(like: BufferState, buffer: TrajectoryBuffer) -> BufferState:
 
 
 def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> Transition:
-    """The rows of a file but the first `skip`."""
+    """The rows of a file except the first `skip`."""
     wanted: dict[str, Any] = named(like.steps)
     leaves = []
     with open_arrays(path) as file:

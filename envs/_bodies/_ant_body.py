@@ -22,10 +22,10 @@ from ._body import AbstractBody
 AntTorque: TypeAlias = Literal["d4rl", "gym", "brax"]
 """Whose ant it is:
 
-- `"d4rl"`: 30 N·m, acting for 0.1 s. Goal-reaching work in MuJoCo walks with it (D4RL, HIRO, the
+- `"d4rl"`: 30 N·m, acting for 0.1 s. Goal-reaching work in MuJoCo uses it (D4RL, HIRO, the
     original contrastive RL, OGBench).
 - `"gym"`: 150 N·m, acting for 0.05 s, which press a foot down with 30 times the ant's weight of
-    9 N. It leaps and turns over; Gymnasium's, and the number in Brax's file.
+    9 N, so that it leaps and turns over; Gymnasium's, and the number in Brax's file.
 - `"brax"`: as `"gym"`, with links of 1 kg and 1 kg m² each, which Brax's spring physics puts in
     place of the file's. The ant of JaxGCRL and of the 1000-layer paper, as far as MuJoCo can be it.
 """
@@ -57,7 +57,7 @@ GOAL = LAYOUT.position.indices[:2]
 
 
 class AntBody(AbstractBody):
-    """An ant in a model that was made from `assets/ant.xml`, whatever else the model holds.
+    """An ant in a model made from `assets/ant.xml`, whatever else the model holds.
 
     A torso of radius 0.25 m on four legs; each is a fixed stub, a hip (±30°) and an ankle
     (30° to 70°, the other way round on legs 2 and 3). The torso and the feet touch the floor;
@@ -90,7 +90,7 @@ class AntBody(AbstractBody):
         return state[..., LAYOUT.position.at][..., :2]
 
     def fallen(self, state: State) -> Flag:
-        """Whether the episode ends here, by the rule `ends`."""
+        """Whether the episode ends here, under the rule `ends`."""
         if self.ends == "never":
             return never(state)
         if self.ends == "flipped":
@@ -150,7 +150,7 @@ def ant_robot(
     - `ends`: what ends an episode early; default the robot's own, `"flipped"` of `"d4rl"` and
         `"height"` of the others.
 
-    **Raises** `UserError` for values that are none of these.
+    **Raises** `UserError` for any other value.
     """
     robot = _robot(torque)
     ends = robot.ends if ends is None else ends

@@ -122,7 +122,7 @@ class ArmBody(AbstractBody):
 
 
 def in_reach(xy: Float[Array, "2"]) -> Bool[Array, ""]:
-    """Whether the gripper can get hold of a cube that lies there."""
+    """Whether the gripper can grasp a cube that lies there."""
     return jnp.linalg.norm(xy) < REACH
 
 

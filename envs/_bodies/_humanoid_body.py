@@ -80,8 +80,8 @@ class HumanoidBody(AbstractBody):
     """A humanoid in a model that was made from `humanoid_spec()`, whatever else the model holds.
 
     Capsules and spheres, 11 moving bodies (the feet belong to the shins, the hands to the lower
-    arms), 17 motors; 1.5 m tall. All that can carry it touches the floor, where there are walls,
-    torso, head, pelvis, hands, shins and feet touch those, and no part of it touches another.
+    arms), 17 motors; 1.5 m tall. Whatever can carry it touches the floor; torso, head, pelvis,
+    hands, shins and feet touch walls, if there are any; no part touches another.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -119,7 +119,7 @@ class HumanoidBody(AbstractBody):
         return state[..., LAYOUT.position.at][..., :2]
 
     def fallen(self, state: State) -> Flag:
-        """Whether the episode ends here, by the rule `ends`."""
+        """Whether the episode ends here, under the rule `ends`."""
         if self.ends == "never":
             return never(state)
         height = state[..., LAYOUT.position.at][..., 2]
@@ -130,9 +130,9 @@ class HumanoidBody(AbstractBody):
     ) -> tuple[Float[Array, "11 10"], Float[Array, "11 6"]]:
         """MuJoCo's `cinert` and `cvel` of every body, from sensors in the bodies' inertial frames.
 
-        The rollout of MuJoCo's C engine returns no such numbers, sensors are what both engines
-        give. Where masses are randomized, those in here stay the plain model's: the agent is not
-        told which model it got.
+        The rollout of MuJoCo's C engine does not return them, but both engines give sensors.
+        If masses are randomized, those in here stay the plain model's: the agent does not learn
+        which model it got.
         """
         sensed = lambda kind, n: self._sensed(physics_state, kind, BODIES).reshape(-1, n)
         centre = physics_state.sensordata[sensor_indices(self.model, "centre_of_mass")]
@@ -161,7 +161,7 @@ class HumanoidBody(AbstractBody):
         return np.stack(rows).squeeze(-1) if name == "mass" else np.stack(rows)
 
     def _straight(self) -> Float[Array, "17"]:
-        """All angles zero, but for knees, which cannot be quite straight."""
+        """All angles zero, except for the knees, which cannot be quite straight."""
         ranges = np.stack([self.model.joint(joint).range for joint in JOINTS])
         return jnp.asarray(np.clip(0.0, ranges[:, 0] + 0.01, ranges[:, 1] - 0.01), jnp.float32)
 
@@ -210,7 +210,7 @@ def humanoid_robot(
     - `control_dt`: seconds, a multiple of 0.005.
     - `ends`: what ends an episode early.
 
-    **Raises** `UserError` for values that are none of these.
+    **Raises** `UserError` for any other value.
     """
     for name, value, known in (
         ("torque", torque, get_args(HumanoidTorque)),

@@ -30,12 +30,12 @@ LARGEST = 1e10
 
 
 class PhysicsState(eqx.Module):
-    """All that an engine needs to go on, in MuJoCo's own order and units."""
+    """What an engine needs to go on, in MuJoCo's own order and units."""
 
     qpos: Float[Array, "*batch nq"]
     qvel: Float[Array, "*batch nv"]
     sensordata: Float[Array, "*batch nsensordata"]
-    """Belongs to this very qpos and qvel; empty if the model has no sensors."""
+    """For exactly this qpos and qvel; empty if the model has no sensors."""
     hidden: Float[Array, "*batch nhidden"] | None = None
     """What else the engine needs to go on, in the engine's own form: actuator activations, what
     waits for a delay, plugins' state. None if the model has nothing of the kind."""
@@ -45,7 +45,7 @@ class AbstractPhysics(eqx.Module):
     """Advances a MuJoCo model by one control step = `substeps` physics steps.
 
     The result depends on `PhysicsState` and the controls alone: the constraint solver starts cold
-    at every control step, so a run that is resumed goes on exactly as if it had not stopped.
+    at every control step, so a resumed run goes on exactly as if it had not stopped.
     Everything here but `variant` is static: an engine has no leaves and may be closed over, hashed
     and compared: those of equal models and substeps are equal.
     """
@@ -131,18 +131,18 @@ def _digest(model: MjModel) -> bytes:
 
 
 _SHARED: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
-"""What somebody still holds, by what it was made of."""
+"""Objects still in use, by what they were made of."""
 
 
 def shared(make: Callable[..., T], *parts: Hashable) -> T:
-    """`make(*parts)`, or what the same call has made before: engines and models are compared by
+    """`make(*parts)`, or what the same call made before: engines and models are compared by
     identity, and only equal tasks share what was compiled for one of them."""
     found = _SHARED.get((make, *parts))
     return _SHARED.setdefault((make, *parts), make(*parts)) if found is None else found
 
 
 def refuse_hidden(model: MjModel, physics: str, *, allowed: int = 0) -> None:
-    """For engines that carry no more than `allowed` numbers beyond qpos and qvel.
+    """For engines that carry at most `allowed` numbers beyond qpos and qvel.
 
     **Raises:** `UserError` that names what the model has.
     """

@@ -66,7 +66,7 @@ def _on_device(model: MjModel, pool: tuple[MjModel, ...], near: NearWalls) -> "D
 
 
 def _put(model: MjModel) -> mjx.Model:
-    """**Raises:** `UserError` in MJX's own words where it lacks what the model asks for."""
+    """**Raises:** `UserError` in MJX's own words if it lacks what the model needs."""
     try:
         return mjx.put_model(model)
     except (NotImplementedError, ValueError) as error:

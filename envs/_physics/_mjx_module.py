@@ -1,4 +1,4 @@
-"""`mujoco.mjx`, imported without what it prints at everybody who has no Warp."""
+"""`mujoco.mjx`, imported without what it prints if Warp is missing."""
 
 import contextlib
 import io

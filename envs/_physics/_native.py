@@ -29,7 +29,7 @@ class NativePhysics(AbstractPhysics):
     """MuJoCo's C engine: the fast one on CPUs.
 
     Under `vmap` (any number of times) one callback receives the whole batch. Computes in float64,
-    takes and gives float32. A state's result does not depend on the batch that it is in.
+    takes and gives float32. A state's result does not depend on its batch.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -72,7 +72,7 @@ class NativePhysics(AbstractPhysics):
 
 
 def _moving(physics_state: PhysicsState) -> list[Array]:
-    """What a step takes and gives, sensors aside."""
+    """What a step takes and gives, without sensors."""
     hidden = physics_state.hidden
     return [physics_state.qpos, physics_state.qvel, *([] if hidden is None else [hidden])]
 
@@ -171,8 +171,8 @@ class _Engine:
 
 
 PIECES = 3
-"""float32 numbers that one of float64 is cut into: their sum is it, to the last bit. Histories
-hold times that are compared with others, so that nothing may be rounded."""
+"""float32 numbers that a float64 is split into: their sum is exact to the last bit. Histories
+hold times that are compared with others, so nothing may be rounded."""
 
 
 def _hidden(state: np.ndarray, moving: int) -> np.ndarray:

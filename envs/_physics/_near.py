@@ -1,4 +1,4 @@
-"""MJX pays for every pair of geoms that could touch: it is shown those walls that are near."""
+"""MJX pays for every pair of geoms that could touch, so it sees only the walls nearby."""
 
 import jax
 import jax.numpy as jnp

@@ -24,8 +24,7 @@ _MJX_LAUNCHES, _MJX_EACH = 0.014, 2e-6
 
 def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
     """`native` where JAX runs on a CPU, and where the cores beside an accelerator step `num_envs`
-    environments faster than it does, as with 512 environments from 5 cores on; else `mjx`, if it is
-    installed."""
+    environments faster than it does, such as 512 from 5 cores on; else `mjx`, if installed."""
     if jax.default_backend() == "cpu" or not has_mjx():
         return "native"
     native = num_envs / (_NATIVE_RATE * num_cores())
@@ -78,7 +77,7 @@ def require_mjx() -> None:
 
 
 def require_warp() -> None:
-    """**Raises** `UserError` where Warp is not installed, or JAX computes on what it cannot."""
+    """**Raises** `UserError` if Warp is not installed, or does not run where JAX computes."""
     require_mjx()
     if importlib.util.find_spec("warp") is None:
         raise UserError(

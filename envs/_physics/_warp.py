@@ -39,7 +39,7 @@ _warp.config.log_level = max(_warp.config.log_level, _warp.LOG_WARNING)
 class WarpPhysics(AbstractPhysics):
     """MuJoCo Warp behind MJX, float32: made for NVIDIA GPUs.
 
-    It has run on CPUs only so far, where its kernels take one environment after the other.
+    So far it has run only on CPUs, where its kernels run one environment after another.
 
     Under `vmap` (any number of times) the kernels receive the whole batch, which shares the room
     for contacts. A step that needs more room than there is gives NaN, and so fails.

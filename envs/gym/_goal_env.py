@@ -30,10 +30,9 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     """An environment of Gymnasium as a task.
 
     A goal environment, whose observations are `observation`, `achieved_goal` and `desired_goal`,
-    needs nothing but its name. Its state is the observation, with the achieved goal after it unless
-    that is a part of it already: it is where it equals one part of it, and no other, in some random
-    episodes; a step at which it does not any more raises. Of others one has to say what is
-    achieved, and where goals come from:
+    needs nothing but its name. Its state is the observation, followed by the achieved goal unless
+    that is already part of it: that is, equals exactly one part of it in some random episodes; a
+    later step where it differs raises. For others, say what is achieved and where goals come from:
 
     ```python
     GymnasiumGoalEnv("FetchReach-v4")
@@ -45,8 +44,8 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     )
     ```
 
-    Success is a Euclidean distance below `threshold`. Gymnasium's time limit is lifted, as whoever
-    rolls out keeps one; an episode that Gymnasium ends otherwise, terminated or truncated, ends.
+    Success is a Euclidean distance below `threshold`. Gymnasium's time limit is lifted, as the
+    rollout keeps one; an episode that Gymnasium ends otherwise, terminated or truncated, ends.
 
     Simulators live outside of JAX, one for every episode under way; an `EnvState` only says which.
     So an episode cannot go back and cannot be branched, and it is not in a checkpoint: a run that
@@ -91,22 +90,22 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
             function that makes an environment.
         - `achieved_goal`: the numbers of the state that are the achieved goal, or a function of it.
         - `draw_goal`: from a random key to a goal; or
-        - `desired_goal`: where the environment has a goal itself, the numbers of the observation
-            that are it, or a function of the observation.
+        - `desired_goal`: if the environment has its own goal, its numbers in the observation, or
+            a function of the observation.
         - `threshold`: the distance of success; default a goal environment's own.
 
         **Other arguments:**
 
         - `state`: the numbers of the observation that are the state, or a function of it; default
-            all. It may not hold the goal. What a function of a goal environment gives gets the
-            achieved goal after it.
+            all. It may not hold the goal. In a goal environment the achieved goal follows the
+            function's result.
         - `episode_length`: default Gymnasium's limit.
-        - `vector`: instead of `env`, from a number to a vector environment of so many, such as
+        - `vector`: instead of `env`, from a number to a vector environment of that many, such as
             an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
         - `options`: of the environment, for `gymnasium.make`.
 
         **Raises** `UserError` if there is no such environment, if its actions or observations are
-        not numbers in a `Box`, or if what is above does not fit.
+        not numbers in a `Box`, or if the arguments do not fit it.
         """
         self._made = _Call(
             (env,),
@@ -154,7 +153,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         return False
 
     def close(self) -> None:
-        """Closes the simulators, for those that hold windows, files or processes."""
+        """Closes the simulators, which may hold windows, files or processes."""
         self._host.close()
 
     @not_forked
@@ -304,7 +303,7 @@ def _what_is_missing(found: Source, look: Look) -> str:
 
 
 def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
-    """States and achieved goals of the rows that were looked at.
+    """States and achieved goals of the sampled rows.
 
     **Raises:** `UserError` if they do not fit the desired goals, or the goal is in the state.
     """

@@ -17,7 +17,7 @@ from ..._errors import UserError
 
 
 KEPT = 8
-"""Banks that are kept, beside those whose episodes are over."""
+"""Banks that are kept, besides those whose episodes are over."""
 
 Tokens: TypeAlias = Int[np.ndarray, "*batch 3"]
 Moments: TypeAlias = Float[np.ndarray, "*batch moment"]
@@ -57,8 +57,8 @@ class Host:
 
     - `store`: of simulators.
     - `size`: numbers that are observed.
-    - `episode_length`: steps after which whoever rolls out renews an episode, or lets it be.
-    - `call`: what its user wrote.
+    - `episode_length`: steps after which the rollout renews an episode or leaves it.
+    - `call`: what the user wrote.
     - `twins`: places of the observation that stand for others of the same row.
     """
 
@@ -98,7 +98,7 @@ class Host:
         return tokens.astype(np.int32).reshape(*seeds.shape, 3), _like(moments, seeds.shape)
 
     def advance(self, tokens: Any, actions: Any) -> Moments:
-        """One step of every slot; a step that was made already is not made again."""
+        """One step of every slot; a step already made is not repeated."""
         return self._each(np.asarray(tokens), np.asarray(actions), _Bank.advance)
 
     def renew(self, tokens: Any, done: Any, seeds: Any) -> Moments:
@@ -131,7 +131,7 @@ class Host:
         return _like(moments, lead)
 
     def _check_twins(self, moments: np.ndarray) -> None:
-        """**Raises:** `UserError` where the achieved goal is not what stood for it so far."""
+        """**Raises:** `UserError` if the achieved goal differs from what stood for it so far."""
         if self._twins is None:
             return
         stand_in, achieved = self._twins
@@ -152,11 +152,11 @@ class Host:
         return self._banks[serial]
 
     def _let_go(self) -> None:
-        """Gives back the simulators that nobody is going to ask for.
+        """Gives back the simulators that will not be needed.
 
         Episodes that came to their time limit and were not renewed were an evaluation's. They go
-        if they had when another batch was begun already, not at once: a rollout may be between
-        the step and the renewal.
+        only when a later batch begins, not at once: a rollout may be between the step and the
+        renewal.
         """
         for serial, bank in list(self._banks.items()):
             if bank.used < self._last_begun and bank.is_over(self._episode_length):

@@ -1,4 +1,4 @@
-"""What an environment of Gymnasium turns out to be, once it is looked at."""
+"""What an inspection of a Gymnasium environment shows."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ from ._source import Source
 
 
 STARTS, STEPS = 3, 8
-"""How many episodes, of how many steps, are looked at."""
+"""How many episodes, of how many steps, are inspected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Look:
     observed: int
     """Numbers of the observation alone."""
     goal: int
-    """Numbers of a goal; 0 where the environment has none itself."""
+    """Numbers of a goal; 0 if the environment has none."""
     low: tuple[float, ...]
     high: tuple[float, ...]
     rows: Float[np.ndarray, "rows numbers"]
@@ -103,7 +103,7 @@ def places_of(
 ) -> list[int]:
     """Where `part` stands in `whole`, in all rows alike, as first indices.
 
-    A part that never changes is not told from a coincidence, and stands nowhere.
+    A part that never changes could be a coincidence, and counts as absent.
     """
     size = part.shape[1]
     if (part == part[0]).all():

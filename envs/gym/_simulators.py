@@ -32,7 +32,7 @@ def _as_in(space: Any, actions: np.ndarray) -> np.ndarray:
 
 
 def _require_new(env: Any, made: list[Any]) -> None:
-    """**Raises:** `UserError` if a function gave an environment that it had given before."""
+    """**Raises:** `UserError` if a function returned the same environment twice."""
     if any(env.unwrapped is other for other in made):
         raise UserError(
             f"`GymnasiumGoalEnv` needs a function that makes a new environment at every call, and "
@@ -117,7 +117,7 @@ class Together:
 
 
 class TogetherStore:
-    """Vector environments of every size that was asked for."""
+    """Vector environments of every size requested."""
 
     def __init__(self, make: Callable[[int], VectorEnv], *made: VectorEnv):
         self._make = make

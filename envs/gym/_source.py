@@ -89,7 +89,7 @@ def _from_vector(make: Callable[[int], VectorEnv]) -> Source:
 
 
 def _threshold(inner: Any) -> float | None:
-    """The distance of success that a goal environment has itself."""
+    """A goal environment's own distance of success."""
     if hasattr(inner, "rotation_threshold"):
         return None  # success is about an angle, too
     if type(inner).__module__.startswith(f"{ROBOTICS}.envs.maze."):

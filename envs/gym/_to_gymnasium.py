@@ -67,7 +67,7 @@ class ToGymnasium(gymnasium.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """`options` are accepted, as Gymnasium wants, and there are none."""
+        """`options` are accepted, as Gymnasium requires, but there are none."""
         super().reset(seed=seed)
         self._age = 0
         self._moment, observation, success = self._reset(draw_key(self.np_random))
@@ -128,7 +128,7 @@ def numbers_of(action: Any, space: gymnasium.Space) -> Float[np.ndarray, "*shape
 
 
 def require_task(task: Any, owner: str) -> None:
-    """**Raises:** `UserError` unless it is a task; a name is not one yet."""
+    """**Raises:** `UserError` unless it is a task; a name alone is not."""
     if isinstance(task, AbstractGoalEnv):
         return
     name = repr(task) if isinstance(task, str) else "'ant'"
@@ -155,7 +155,7 @@ def observe(task: AbstractGoalEnv, moment: EnvState) -> Observation:
 
 
 def as_numpy(observation: Observation) -> Observation:
-    """Arrays of one's own: JAX's cannot be written to."""
+    """Writable copies: JAX's arrays cannot be written to."""
     return {name: np.array(value) for name, value in observation.items()}
 
 

@@ -172,7 +172,7 @@ class ToGymnasiumVector(VectorEnv):
 
 
 def _info(success: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """As Gymnasium gives it: an array, and for whom it holds."""
+    """As Gymnasium gives it: an array, and where it holds."""
     return {"is_success": success & mask, "_is_success": mask.copy()}
 
 

@@ -1,3 +1,3 @@
-"""Kernels that no run chooses by itself: examples, and what is not yet proven to be faster."""
+"""Kernels that no run chooses by itself: examples, and those not yet proven faster."""
 
 from .norm_swish import norm_swish as norm_swish

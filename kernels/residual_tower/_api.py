@@ -20,7 +20,7 @@ Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton", "mo
 
 
 class Options(NamedTuple):
-    """What every implementation is told besides its arrays."""
+    """What every implementation gets besides its arrays."""
 
     precision: Precision = "auto"
     remat: Remat = "auto"
@@ -36,7 +36,7 @@ class _Entry(NamedTuple):
     together: bool = False
     """Whether several towers at once cost less than one after the other."""
     widths: dict[str, tuple[int, ...]] | None = None
-    """By precision. None: any of any."""
+    """By precision. None: any width at any."""
     loops: bool = True
     """Whether there is a loop over blocks to unroll."""
     needs: str | None = None
@@ -139,8 +139,8 @@ def check_implementation(
     misfit = _misfit(_ENTRIES[implementation], asked, width)
     if misfit:
         raise UnsupportedError(
-            f"`{argument}={implementation!r}` does not support {misfit[0]}: it needs {misfit[1]}. "
-            f"The default chooses an implementation that fits."
+            f"`{argument}={implementation!r}` does not support {misfit[0]}: it needs {misfit[1]}; "
+            f"the default chooses one that fits."
         )
 
 
@@ -191,7 +191,7 @@ def residual_tower(
     - `x`: of any floating type; the parameters' is computed in and returned.
     - `params`: weights `[blocks, 4, width, width]` and vectors `[blocks, 4, 3, width]`.
     - `implementation`: a name of `crl_eqx.kernels.Implementation`; None chooses by platform.
-        All compute the same, from the same parameters; `docs/kernels.md` says when which wins.
+        All compute the same from the same parameters; `docs/kernels.md` says which wins when.
 
     **Other arguments:**
 
@@ -199,10 +199,11 @@ def residual_tower(
     - `remat`: what the backward pass recomputes.
     - `unroll`: blocks per iteration of a scan.
 
-    Differentiated forwards (`jax.jvp`), only `"xla"` and `"checkpoint"` can be, not at `"bf16"`.
+    Only `"xla"` and `"checkpoint"` support forward-mode differentiation (`jax.jvp`), not at
+    `"bf16"`.
 
     **Raises:** `UserError` for unknown names, arrays that do not fit and empty batches; its
-    subclass `UnsupportedError` where the named implementation cannot do what it is asked for.
+    subclass `UnsupportedError` if the named implementation cannot do what is asked.
     """
     return residual_towers(
         [x],
@@ -223,7 +224,7 @@ def residual_towers(
     remat: Remat = "auto",
     unroll: int = 1,
 ) -> list[Float[Array, "..."]]:
-    """As this loop; on a GPU, towers and batches of equal shapes go through one scan together:
+    """Like this loop, but on a GPU towers and batches of equal shapes share one scan:
 
     ```python
     [residual_tower(x, p) for x, p in zip(xs, params)]

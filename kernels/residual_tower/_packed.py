@@ -1,7 +1,7 @@
-"""`packed`: both passes as scans in plain JAX, whose derivative is written by hand.
+"""`packed`: both passes as scans in plain JAX, with a hand-written derivative.
 
-JAX's own derivative of a scan stacks and unstacks every intermediate of a block; here it is two
-arrays that leave the forward loop and one that leaves the backward loop.
+JAX's own derivative of a scan stacks and unstacks every intermediate of a block; here only two
+arrays leave the forward loop and one leaves the backward loop.
 """
 
 import functools

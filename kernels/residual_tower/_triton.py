@@ -2,7 +2,7 @@
 layers; only weights stream by.
 
 A program owns `rows` rows of one network. Its rows of a layer are held in pieces of `columns`
-columns: Triton can neither join nor cut what is in registers, so that products go piece by piece.
+columns: Triton can neither join nor cut what is in registers, so products go piece by piece.
 """
 
 import functools
@@ -21,7 +21,7 @@ from ._vjp import Kept, parameter_gradient, Passes
 
 
 class Tiles(NamedTuple):
-    """How a kernel is cut up, and what Triton's compiler is told."""
+    """How a kernel is cut up, and the options of Triton's compiler."""
 
     rows: int
     columns: int

@@ -1,4 +1,4 @@
-"""The derivative of a tower, written down once for every implementation that has passes of its own.
+"""The derivative of a tower, written once for every implementation that has its own passes.
 
 The forward pass keeps z, the outputs of the Dense layers, and the input of each block; the backward
 pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
@@ -20,7 +20,7 @@ from ._reference import BIAS, OFFSET, rows, SCALE, TowerParams
 
 
 class Kept(NamedTuple):
-    """What outlives the forward pass."""
+    """What is kept after the forward pass."""
 
     inputs: Float[Array, "blocks nets batch width"]
     products: Float[Array, "blocks 4 nets batch width"] | None
@@ -64,7 +64,7 @@ def parameter_gradient(
 
 @eqx.filter_custom_vjp
 def with_passes(x_and_params, passes: Passes):
-    """The tower; of its derivatives no more is computed than is asked for."""
+    """The tower; only the derivatives asked for are computed."""
     x, params = x_and_params
     return passes.forward(x, params)
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
-from crl_eqx.envs import _arm_body as body, arm_binpick, arm_grasp, arm_push
+from crl_eqx.envs._bodies import _arm_body as body
 from crl_eqx.envs._names import sensor_indices
+from crl_eqx.envs.tasks import arm_binpick, arm_grasp, arm_push
 
 
 mj: Any = mujoco  # type checkers cannot see into its compiled parts

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx.envs import ant_maze, humanoid_maze, Maze
+from crl_eqx.envs import Maze
 from crl_eqx.envs._maze import MAZES
 from crl_eqx.envs._names import qvel_indices
+from crl_eqx.envs.tasks import ant_maze, humanoid_maze
 from crl_eqx.envs.tasks.ant_maze import AntMaze
 from crl_eqx.envs.tasks.humanoid_maze import HumanoidMaze
 from crl_eqx.envs.tasks.point_maze import PointMaze

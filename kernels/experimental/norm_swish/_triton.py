@@ -1,5 +1,5 @@
 """`triton`: forward and backward as one kernel each. The smallest example of a kernel of ours; XLA
-fuses the same into one kernel each by itself, so that nothing is to be gained here."""
+itself fuses each into one kernel, so nothing is gained here."""
 
 import functools
 
