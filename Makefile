@@ -74,7 +74,7 @@ $(NEWEST)/.tested: $(NEWEST)/.ready
 	  sys.version.split()[0], *(f"{n} {m.version(n)}" for n in ("jax", "mujoco", "equinox", "numpy")))'
 	$(NEWEST)/bin/python -m pytest -q -n 2 -W ignore::DeprecationWarning -p no:cacheprovider \
 	  tests/envs/test_custom.py tests/envs/test_full_state.py tests/envs/test_physics.py \
-	  tests/envs/test_registry.py tests/test_step.py tests/test_replay.py tests/test_losses.py \
+	  tests/envs/test_registry.py tests/test_update.py tests/test_rivals.py tests/test_replay.py tests/test_losses.py \
 	  tests/store/test_checkpoint.py tests/run/test_loop.py tests/run/test_config.py
 
 # Compiles for an H200 on a machine without one; PROGRAMS names parts of what to compile.
