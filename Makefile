@@ -48,7 +48,7 @@ next:
 $(NEXT)/.ready: pyproject.toml
 	$(NEXT_PYTHON) -m venv $(NEXT)
 	$(NEXT)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  -e . jax==0.11.2 hypothesis==6.170.15 pytest==9.2.0
+	  -e . jax==0.11.2 beartype==0.23.1 hypothesis==6.170.15 pytest==9.2.0
 	@touch $@
 
 .PHONY: $(NEXT)/.tested
@@ -65,7 +65,7 @@ newest:
 $(NEWEST)/.ready: pyproject.toml
 	$(NEXT_PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade \
-	  -e '.[gym]' hypothesis pytest pytest-xdist scipy
+	  -e '.[gym]' beartype hypothesis pytest pytest-xdist scipy
 	@touch $@
 
 .PHONY: $(NEWEST)/.tested
@@ -74,7 +74,8 @@ $(NEWEST)/.tested: $(NEWEST)/.ready
 	  sys.version.split()[0], *(f"{n} {m.version(n)}" for n in ("jax", "mujoco", "equinox", "numpy")))'
 	$(NEWEST)/bin/python -m pytest -q -n 2 -W ignore::DeprecationWarning -p no:cacheprovider \
 	  tests/envs/test_custom.py tests/envs/test_full_state.py tests/envs/test_physics.py \
-	  tests/envs/test_registry.py tests/test_update.py tests/test_rivals.py tests/test_replay.py tests/test_losses.py \
+	  tests/envs/test_registry.py tests/test_update.py tests/test_rivals.py tests/test_replay.py \
+	  tests/test_losses.py \
 	  tests/store/test_checkpoint.py tests/run/test_loop.py tests/run/test_config.py
 
 # Compiles for an H200 on a machine without one; PROGRAMS names parts of what to compile.
