@@ -8,11 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from ._agent import AbstractAgent
-from ._checks import (
-    as_number,
-    require_count,
-    require_number,
-)
+from ._checks import as_number, require_count, require_number, require_share
 from ._errors import UserError
 from ._rollout import Policy
 
@@ -61,8 +57,7 @@ def noisy(scale: float, *, deterministic_share: float = 0.0) -> Acting:
     deterministic policy gradients explore. The first `deterministic_share` of the batch acts
     without noise, as in [`crl_eqx.partly_deterministic`][]."""
     require_number(scale, f"noisy({scale!r})")
-    if not 0 <= as_number(deterministic_share) <= 1:
-        raise UserError(f"`noisy(deterministic_share={deterministic_share!r})` must lie in [0, 1].")
+    require_share(deterministic_share, f"noisy(deterministic_share={deterministic_share!r})")
     return _noisy(float(scale), float(deterministic_share))
 
 

@@ -98,3 +98,9 @@ def require_number(value: Any, call: str, *, positive: bool = False) -> None:
     if not fits_float32(number) or number < 0 or (positive and number == 0):
         kind = "positive" if positive else "0 or positive"
         raise UserError(f"`{call}` must be {kind}, and a finite number of float32.")
+
+
+def require_share(value: Any, call: str) -> None:
+    """**Raises:** `UserError` unless it lies in [0, 1]."""
+    if not 0 <= as_number(value) <= 1:
+        raise UserError(f"`{call}` must lie in [0, 1].")

@@ -7,13 +7,14 @@ from jaxtyping import Array, Float
 
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent
+from .._checks import require_share
 from .._errors import UserError
 from .._types import Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
-from ._crl import frozen, stop, temperature_loss
+from ._crl import frozen, stop
 from ._goals import check_mixture, mixed_goals
-from ._targets import copied, polyak, require_critics, require_share
+from ._targets import polyak, require_critics, soft_policy_loss
 
 
 Variant: TypeAlias = Literal["td", "nce"]
@@ -81,7 +82,7 @@ class CLearning(AbstractObjective):
         """The slow copies of the critics."""
         require_critics(agent, "CLearning")
         assert isinstance(agent, ActorCritic)
-        return copied(agent.critics)
+        return agent.critics
 
     def __call__(
         self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
@@ -106,17 +107,12 @@ class CLearning(AbstractObjective):
         critic_loss = jnp.mean(terms)
 
         goal = mixed_goals(self, batch, key=goal_key)
-        action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
-        value = fixed.critic(batch.state, action, goal)
-        actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
         target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
-        alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
-        return critic_loss + actor_loss + alpha_loss, {
+        policy_loss, policy_metrics = soft_policy_loss(
+            agent, batch.state, goal, target_entropy, key=action_key
+        )
+        return critic_loss + policy_loss, policy_metrics | {
             "critic_loss": critic_loss,
-            "actor_loss": actor_loss,
-            "alpha_loss": alpha_loss,
-            "alpha": jnp.exp(agent.log_alpha),
-            "entropy": -jnp.mean(log_prob),
             "logits_positive": jnp.mean(positive),
             "logits_negative": jnp.mean(negative),
             "importance_weight": jnp.mean(weight),
@@ -134,7 +130,7 @@ class CLearning(AbstractObjective):
         """w = C / (1 - C) = exp(f) of the next state and the policy's action there."""
         action = fixed.policy(next_state, goal).sample(key=key)
         logits = jnp.min(fixed.values(next_state, action, goal, slow), axis=0)
-        return stop(jnp.minimum(jnp.exp(jnp.minimum(logits, 20.0)), self.max_weight))
+        return stop(jnp.minimum(jnp.exp(logits), self.max_weight))
 
     def after(self, agent: ActorCritic, state: tuple[Any, ...]) -> tuple[Any, ...]:
         return polyak(state, agent.critics, self.polyak_rate)

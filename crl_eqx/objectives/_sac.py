@@ -8,12 +8,13 @@ from jaxtyping import Array, Bool, Float
 
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent
+from .._checks import require_share
 from .._types import Flag, Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
-from ._crl import frozen, stop, temperature_loss
+from ._crl import frozen, stop
 from ._goals import check_mixture, mixed_goals
-from ._targets import copied, polyak, require_critics, require_share
+from ._targets import polyak, require_critics, soft_policy_loss
 
 
 Success: TypeAlias = Callable[[State, Goal], Flag]
@@ -77,7 +78,7 @@ class SAC(AbstractObjective):
         """The slow copies of the critics."""
         require_critics(agent, "SAC", least=2)
         assert isinstance(agent, ActorCritic)
-        return copied(agent.critics)
+        return agent.critics
 
     def __call__(
         self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
@@ -97,17 +98,12 @@ class SAC(AbstractObjective):
         values = agent.values(batch.state, batch.action, goal)
         critic_loss = jnp.mean(jnp.square(values - target[None]))
 
-        action, log_prob = agent.policy(batch.state, goal).sample_and_log_prob(key=action_key)
-        value = fixed.critic(batch.state, action, goal)
-        actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
         target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
-        alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
-        return critic_loss + actor_loss + alpha_loss, {
+        policy_loss, policy_metrics = soft_policy_loss(
+            agent, batch.state, goal, target_entropy, key=action_key
+        )
+        return critic_loss + policy_loss, policy_metrics | {
             "critic_loss": critic_loss,
-            "actor_loss": actor_loss,
-            "alpha_loss": alpha_loss,
-            "alpha": jnp.exp(agent.log_alpha),
-            "entropy": -jnp.mean(log_prob),
             "q_value": jnp.mean(values),
             "reward": jnp.mean(reward),
         }

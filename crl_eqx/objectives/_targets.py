@@ -1,13 +1,16 @@
-"""Slowly following copies, from which Bellman backups take their targets."""
+"""What objectives that look one step ahead share: slowly following copies, and a soft policy."""
 
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from .._actor_critic import ActorCritic
-from .._checks import as_number
 from .._errors import UserError
+from .._types import Goal, PRNGKey, Scalar, State
+from ._base import Metrics, require_agent
+from ._crl import frozen, temperature_loss
 
 
 Tree = TypeVar("Tree")
@@ -19,18 +22,9 @@ def polyak(target: Tree, network: Tree, rate: float) -> Tree:
     return jax.tree.map(move, target, network)
 
 
-def copied(tree: Tree) -> Tree:
-    """With its own arrays, so that neither is consumed when the other is donated."""
-    return jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree)
-
-
 def require_critics(agent: Any, owner: str, least: int = 1) -> None:
     """**Raises:** `UserError` unless it is an `ActorCritic` with that many critics."""
-    if not isinstance(agent, ActorCritic):
-        raise UserError(
-            f"`{owner}` cannot train a {type(agent).__name__}: `ActorCritic.create` makes its "
-            f"agents."
-        )
+    require_agent(agent, ActorCritic, owner, "`ActorCritic.create`")
     if len(agent.critics) < least:
         raise UserError(
             f"`{owner}` needs an agent with at least {least} critics, and this one has "
@@ -38,7 +32,19 @@ def require_critics(agent: Any, owner: str, least: int = 1) -> None:
         )
 
 
-def require_share(value: Any, call: str) -> None:
-    """**Raises:** `UserError` unless it lies in [0, 1]."""
-    if not 0 <= as_number(value) <= 1:
-        raise UserError(f"`{call}` must lie in [0, 1].")
+def soft_policy_loss(
+    agent: ActorCritic, state: State, goal: Goal, target_entropy: float, *, key: PRNGKey
+) -> tuple[Scalar, Metrics]:
+    """mean(α log π - min Q), which moves π only, and the loss of α that keeps π's entropy at its
+    target."""
+    fixed = frozen(agent)
+    action, log_prob = agent.policy(state, goal).sample_and_log_prob(key=key)
+    value = fixed.critic(state, action, goal)
+    actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
+    alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
+    return actor_loss + alpha_loss, {
+        "actor_loss": actor_loss,
+        "alpha_loss": alpha_loss,
+        "alpha": jnp.exp(agent.log_alpha),
+        "entropy": -jnp.mean(log_prob),
+    }

@@ -7,14 +7,14 @@ from jaxtyping import Array, Bool
 
 from .._actor_critic import ActorCritic
 from .._agent import AbstractAgent
-from .._checks import require_count, require_number
+from .._checks import require_count, require_number, require_share
 from .._types import Count, PRNGKey, Scalar
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import frozen, stop
 from ._goals import check_mixture, mixed_goals
 from ._sac import backup, Success
-from ._targets import copied, polyak, require_critics, require_share
+from ._targets import polyak, require_critics
 
 
 class TD3State(eqx.Module):
@@ -74,7 +74,7 @@ class TD3(AbstractObjective):
     def init(self, agent: AbstractAgent) -> TD3State:
         require_critics(agent, "TD3", least=2)
         assert isinstance(agent, ActorCritic)
-        return TD3State(copied(agent.actor), copied(agent.critics), jnp.zeros((), jnp.int32))
+        return TD3State(agent.actor, agent.critics, jnp.zeros((), jnp.int32))
 
     def __call__(
         self, agent: ActorCritic, state: TD3State, batch: Batch, *, key: PRNGKey

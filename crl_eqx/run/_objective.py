@@ -41,21 +41,22 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
 """Which objectives these choices belong to; all others are common."""
 
 _SHARES = ("p_future", "p_random", "p_commanded")
-_DEFAULT_SHARES: dict[ObjectiveName, tuple[float, float, float]] = {
-    "sac": (0.8, 0.0, 0.2),
-    "td3": (0.8, 0.0, 0.2),
-    "c-learning": (0.5, 0.5, 0.0),
+_WITH_OWN_SHARES: dict[ObjectiveName, type[AbstractObjective]] = {
+    "sac": SAC,
+    "td3": TD3,
+    "c-learning": CLearning,
 }
+"""Those whose class knows better than a preset which goals to mix."""
 
 
 def with_objective(config: Config) -> Config:
     """`config` with the objective's own mixture of goals, unless one other than the preset's
     was asked for."""
-    own = _DEFAULT_SHARES.get(config.objective.objective)
-    shares = lambda learning: tuple(getattr(learning, name) for name in _SHARES)
-    if own is None or shares(config.learning) != shares(PRESETS[config.preset].learning):
+    kind = _WITH_OWN_SHARES.get(config.objective.objective)
+    shares = lambda choices: {name: getattr(choices, name) for name in _SHARES}
+    if kind is None or shares(config.learning) != shares(PRESETS[config.preset].learning):
         return config
-    learning = dataclasses.replace(config.learning, **dict(zip(_SHARES, own, strict=True)))
+    learning = dataclasses.replace(config.learning, **shares(kind))  # its fields' defaults
     return dataclasses.replace(config, learning=learning)
 
 

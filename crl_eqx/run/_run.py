@@ -38,7 +38,6 @@ def run_key(seed: int, purpose: str):
 
 # The state is donated, and so updated in place; the step, which holds the environment, is not.
 _collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
-_train = eqx.filter_jit(TrainStep.__call__, donate="all-except-first")
 _begin_episodes = eqx.filter_jit(begin)
 
 
@@ -177,7 +176,7 @@ class Run:
             state, counts = _collect(self.step, state)
             return state, dataclasses.asdict(counts)
         self._require_futures(state)
-        return _train(self.step, state)
+        return self.step.compiled()(state)
 
     def _require_futures(self, state: TrainState) -> None:
         """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""
