@@ -30,6 +30,25 @@ class Draw(NamedTuple):
     goal: Float[Array, " goal"]
 
 
+class Rules(NamedTuple):
+    """What the numbers of a task mean, and when it is done."""
+
+    layout: Layout
+    """What the numbers of the state are."""
+    goal_indices: tuple[int, ...]
+    """Which numbers of the state are the achieved goal."""
+    threshold: float
+    """The distance below which a goal is reached, in the goal's units."""
+    episode_length: int
+    """Control steps after which an episode ends."""
+    levels: tuple[tuple[str, float], ...] = ()
+    """Further thresholds by name."""
+    mark_height: float = 0.0
+    """m; where pictures show a goal that has no height."""
+    maze: Maze | None = None
+    """The walls, where there are some."""
+
+
 class AbstractMujocoEnv(AbstractGoalEnv):
     """A goal environment on a MuJoCo model.
 
@@ -39,15 +58,7 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     """
 
     physics: eqx.AbstractVar[AbstractPhysics]
-    layout: eqx.AbstractVar[Layout]
-    """What the numbers of the state are."""
-    goal_indices: eqx.AbstractVar[tuple[int, ...]]
-    """Which numbers of the state are the achieved goal."""
-    threshold: eqx.AbstractVar[float]
-    """The distance below which a goal is reached, in the goal's units."""
-    levels: eqx.AbstractVar[tuple[tuple[str, float], ...]]
-    """Further thresholds by name."""
-    maze: eqx.AbstractVar[Maze | None]
+    rules: eqx.AbstractVar[Rules]
 
     @abc.abstractmethod
     def draw(self, key: PRNGKey) -> Draw:
@@ -57,17 +68,45 @@ class AbstractMujocoEnv(AbstractGoalEnv):
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         """What the agent perceives."""
 
-    @abc.abstractmethod
     def fallen(self, state: State) -> Flag:
-        """Whether this state ends the episode. Acts on any leading axes."""
+        """Whether this state ends the episode. Acts on any leading axes. By default none does."""
+        return never(state)
 
-    @abc.abstractmethod
     def position(self, state: State) -> Float[Array, "*batch 2"]:
-        """World x, y of the agent, for pictures. Acts on any leading axes."""
+        """World x, y of the agent, for pictures. Acts on any leading axes. By default that of the
+        achieved goal."""
+        return _padded(self.achieved_goal(state), 2)
 
-    @abc.abstractmethod
     def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        """World x, y, z of the body `target`, for pictures. Acts on any leading axes."""
+        """World x, y, z of the body `target`, for pictures. Acts on any leading axes. By default
+        the goal itself."""
+        xy_or_xyz = goal if goal.shape[-1] > 2 else _padded(goal, 2)
+        height = jnp.full((*goal.shape[:-1], 1), self.rules.mark_height, goal.dtype)
+        return jnp.concatenate([xy_or_xyz, height], axis=-1)[..., :3]
+
+    @property
+    def layout(self) -> Layout:
+        return self.rules.layout
+
+    @property
+    def goal_indices(self) -> tuple[int, ...]:
+        return self.rules.goal_indices
+
+    @property
+    def threshold(self) -> float:
+        return self.rules.threshold
+
+    @property
+    def levels(self) -> tuple[tuple[str, float], ...]:
+        return self.rules.levels
+
+    @property
+    def maze(self) -> Maze | None:
+        return self.rules.maze
+
+    @property
+    def episode_length(self) -> int:
+        return self.rules.episode_length
 
     @property
     def state_size(self) -> int:
@@ -168,9 +207,10 @@ def substeps(spec: MjSpec, control_dt: float) -> int:
     return steps
 
 
-def with_height(xy: Float[Array, "*batch 2"], height: float) -> Float[Array, "*batch 3"]:
-    """x, y, z of a goal in the plane."""
-    return jnp.concatenate([xy, jnp.full((*xy.shape[:-1], 1), height, xy.dtype)], axis=-1)
+def _padded(x: Float[Array, "*batch n"], size: int) -> Float[Array, "*batch size"]:
+    """The first `size` numbers; zeros where there are fewer."""
+    missing = max(size - x.shape[-1], 0)
+    return jnp.concatenate([x, jnp.zeros((*x.shape[:-1], missing), x.dtype)], axis=-1)[..., :size]
 
 
 def control_ranges(model: MjModel) -> tuple[Float[Array, " nu"], Float[Array, " nu"]]:

@@ -1,6 +1,7 @@
 """A task's options in words, as the command line has them: `torque=gym`."""
 
 import difflib
+import functools
 import types
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, signature
@@ -12,21 +13,41 @@ from .._errors import UserError
 
 
 def options_of(builder: Callable[..., Any]) -> Mapping[str, Parameter]:
-    """What a task's constructor takes by name, physics apart, annotations resolved."""
+    """What a task's constructor takes by name, physics apart, annotations resolved. What a class
+    takes as `**options` are the options of the class that it extends."""
     kinds = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
-    try:
-        parameters = signature(builder, eval_str=True).parameters
-    except NameError:  # annotations that only type checkers can resolve
-        parameters = {
-            n: p.replace(annotation=Parameter.empty)
-            for n, p in signature(builder).parameters.items()
-        }
-    return {n: p for n, p in parameters.items() if p.kind in kinds and n != "physics"}
+    return {n: p for n, p in _parameters(builder).items() if p.kind in kinds and n != "physics"}
 
 
 def takes_any(builder: Callable[..., Any]) -> bool:
     """Whether it takes further options under names that it does not list."""
-    return any(p.kind is Parameter.VAR_KEYWORD for p in signature(builder).parameters.values())
+    return any(p.kind is Parameter.VAR_KEYWORD for p in _parameters(builder).values())
+
+
+def _parameters(builder: Callable[..., Any]) -> dict[str, Parameter]:
+    found = _signature(builder)
+    kind = builder.func if isinstance(builder, functools.partial) else builder
+    bases = kind.__mro__[1:] if isinstance(kind, type) else ()
+    for base in bases:
+        rest = [n for n, p in found.items() if p.kind is Parameter.VAR_KEYWORD]
+        if not rest:
+            break
+        inherited = _signature(base.__init__) if "__init__" in vars(base) else {}
+        if Parameter.KEYWORD_ONLY in {p.kind for p in inherited.values()}:
+            del found[rest[0]]
+            kinds = Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD
+            found |= {n: p for n, p in inherited.items() if p.kind in kinds and n not in found}
+    return found
+
+
+def _signature(function: Callable[..., Any]) -> dict[str, Parameter]:
+    try:
+        return dict(signature(function, eval_str=True).parameters)
+    except NameError:  # annotations that only type checkers can resolve
+        return {
+            n: p.replace(annotation=Parameter.empty)
+            for n, p in signature(function).parameters.items()
+        }
 
 
 def require_known(builder: Callable[..., Any], option: str, call: str) -> None:

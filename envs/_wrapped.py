@@ -5,9 +5,7 @@ from jaxtyping import Array, Float
 
 from .._env import EnvState
 from .._types import Action, Flag, Goal, PRNGKey, State
-from ._layout import Layout
-from ._maze import Maze
-from ._mujoco import AbstractMujocoEnv, Draw
+from ._mujoco import AbstractMujocoEnv, Draw, Rules
 from ._physics import AbstractPhysics, PhysicsState
 
 
@@ -34,28 +32,8 @@ class Wrapped(AbstractMujocoEnv):
         return self.env.physics
 
     @property
-    def layout(self) -> Layout:
-        return self.env.layout
-
-    @property
-    def goal_indices(self) -> tuple[int, ...]:
-        return self.env.goal_indices
-
-    @property
-    def threshold(self) -> float:
-        return self.env.threshold
-
-    @property
-    def levels(self) -> tuple[tuple[str, float], ...]:
-        return self.env.levels
-
-    @property
-    def maze(self) -> Maze | None:
-        return self.env.maze
-
-    @property
-    def episode_length(self) -> int:
-        return self.env.episode_length
+    def rules(self) -> Rules:
+        return self.env.rules
 
     @property
     def action_size(self) -> int:

@@ -14,11 +14,10 @@ from jaxtyping import Array, Float
 from .._checks import LARGEST, require_count, require_number, whole_numbers
 from .._errors import UserError
 from .._fork import not_forked
-from .._types import Flag, Goal, PRNGKey, State
-from ._layout import Layout, Part
-from ._maze import Maze
+from .._types import Flag, PRNGKey, State
+from ._layout import Part
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
-from ._mujoco import AbstractMujocoEnv, Draw, LONGEST, never
+from ._mujoco import AbstractMujocoEnv, Draw, LONGEST, never, Rules
 from ._names import qpos_indices, sensor_indices
 from ._own import is_file, model_file, note_spec
 from ._physics import AbstractPhysics, PhysicsState, select_physics
@@ -67,12 +66,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
-    layout: Layout = eqx.field(static=True)
-    goal_indices: tuple[int, ...] = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    threshold: float = eqx.field(static=True)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True)
-    maze: Maze | None = eqx.field(static=True)
+    rules: Rules = eqx.field(static=True)
     _draw_goal: Callable[[PRNGKey], Array] = eqx.field(static=True)
     _draw_start: Callable[[PRNGKey], tuple[Array, Array]] = eqx.field(static=True)
     _ends: Callable[[State], Flag] = eqx.field(static=True)
@@ -140,15 +134,13 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         seen = moving + compiled.na
         act = Part(moving, seen, "", "of actuators that have one, in MuJoCo's order")
         if body is None:
-            self.layout = JointsState(qpos, qvel, act)
-            self.goal_indices = goal_indices or _joint_indices(compiled, joints)
-            _check_indices(self.goal_indices, moving)
+            layout = JointsState(qpos, qvel, act)
+            goal_indices = goal_indices or _joint_indices(compiled, joints)
+            _check_indices(goal_indices, moving)
         else:
             place = Part(seen, seen + 3, "m", f"x, y, z of {body}")
-            self.layout = BodyState(qpos, qvel, act, place)
-            self.goal_indices = place.indices
-        self.episode_length, self.threshold = episode_length, threshold
-        self.levels, self.maze = tuple(levels), None
+            layout, goal_indices = BodyState(qpos, qvel, act, place), place.indices
+        self.rules = Rules(layout, goal_indices, threshold, episode_length, tuple(levels))
         self._ends, self._draw_goal = ends, draw_goal
         if draw_start is None:
             draw_start = _start(compiled, start)
@@ -170,12 +162,6 @@ class MujocoGoalEnv(AbstractMujocoEnv):
 
     def fallen(self, state: State) -> Flag:
         return self._ends(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return _padded(self.achieved_goal(state), 2)
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return _padded(goal, 3)
 
     def _check_ends(self) -> None:
         flag = jax.eval_shape(self._ends, jnp.zeros(self.state_size))
@@ -337,9 +323,3 @@ def _joint_indices(model: MjModel, joints: Sequence[str]) -> tuple[int, ...]:
         if joint not in known:
             raise UserError(f"`joints`: the model has no joint {joint!r}, only {', '.join(known)}.")
     return tuple(int(i) for i in qpos_indices(model, *joints))
-
-
-def _padded(x: Float[Array, "*batch n"], size: int) -> Float[Array, "*batch size"]:
-    """The first `size` numbers; zeros where there are fewer."""
-    missing = max(size - x.shape[-1], 0)
-    return jnp.concatenate([x, jnp.zeros((*x.shape[:-1], missing), x.dtype)], axis=-1)[..., :size]

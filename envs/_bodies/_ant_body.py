@@ -1,5 +1,6 @@
 """What every task with an ant has in common: the body, its state and when it has fallen."""
 
+from collections.abc import Callable
 from typing import get_args, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -12,11 +13,11 @@ from ..._errors import UserError
 from ..._types import Flag, PRNGKey, State
 from .._layout import Part
 from .._mj import mj_setConst, MjData, MjModel, MjSpec
-from .._mujoco import never, substeps
+from .._mujoco import never, Rules, substeps
 from .._names import qpos_indices, qvel_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
-from .._scene import load_asset
-from ._body import AbstractBody
+from .._scene import add_target, load_asset
+from ._body import AbstractWalk, AbstractWalkingBody
 
 
 AntTorque: TypeAlias = Literal["d4rl", "gym", "brax"]
@@ -53,10 +54,30 @@ class AntState(NamedTuple):
 
 
 LAYOUT = AntState()
-GOAL = LAYOUT.position.indices[:2]
+RULES = Rules(
+    LAYOUT,
+    goal_indices=LAYOUT.position.indices[:2],
+    threshold=0.5,
+    levels=(("easy", 2.0),),
+    episode_length=1000,
+    mark_height=0.5,
+)
 
 
-class AntBody(AbstractBody):
+class AntObjectState(NamedTuple):
+    """The layout of the state of a task with an object: an `AntState`, then the object."""
+
+    position: Part = LAYOUT.position
+    orientation: Part = LAYOUT.orientation
+    joints: Part = LAYOUT.joints
+    velocity: Part = LAYOUT.velocity
+    angular_velocity: Part = LAYOUT.angular_velocity
+    joint_velocities: Part = LAYOUT.joint_velocities
+    object: Part = Part(29, 31, "m", "x, y")
+    object_velocity: Part = Part(31, 31, "m/s", "along x and y")
+
+
+class AntBody(AbstractWalkingBody):
     """An ant in a model made from `assets/ant.xml`, whatever else the model holds.
 
     A torso of radius 0.25 m on four legs; each is a fixed stub, a hip (±30°) and an ankle
@@ -111,6 +132,35 @@ def flipped(state: State) -> Flag:
     return x**2 + y**2 > 0.5  # the axis' height is 1 - 2 (x² + y²)
 
 
+class AbstractAntTask(AbstractWalk):
+    """What every task with an ant takes."""
+
+    physics: AbstractPhysics
+    rules: Rules = eqx.field(static=True)
+    body: AntBody
+
+    def __init__(
+        self,
+        rules: Rules,
+        furnish: Callable[[MjSpec], None] = lambda spec: None,
+        *,
+        episode_length: int = RULES.episode_length,
+        torque: AntTorque | float = "d4rl",
+        control_dt: float | None = None,
+        ends: AntEnds | None = None,
+        physics: str | None = None,
+    ):
+        """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`.
+        A subclass says by `furnish` what else is in the model."""
+        self.rules = rules._replace(episode_length=episode_length)
+        spec = load_asset("ant")
+        add_target(spec, rules.threshold)
+        furnish(spec)
+        self.physics, self.body = ant_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
+
+
 class _Robot(NamedTuple):
     torque: float
     """N·m at every joint."""
@@ -128,11 +178,6 @@ _ROBOTS: dict[AntTorque, _Robot] = {
 }
 
 
-def ant_spec() -> MjSpec:
-    """The model file."""
-    return load_asset("ant")
-
-
 def ant_robot(
     spec: MjSpec,
     *,
@@ -141,7 +186,7 @@ def ant_robot(
     ends: AntEnds | None,
     physics: str | None,
 ) -> tuple[AbstractPhysics, AntBody]:
-    """The engine and the body of a model that was made from `ant_spec()`.
+    """The engine and the body of a model that was made from `assets/ant.xml`.
 
     **Arguments:**
 

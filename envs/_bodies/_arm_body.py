@@ -1,5 +1,6 @@
 """What every task with an arm has in common: the arm, what it touches, and a cube."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import equinox as eqx
@@ -10,9 +11,10 @@ from jaxtyping import Array, Bool, Float
 from ..._types import Action, PRNGKey
 from .._layout import Part
 from .._mj import MjModel, MjSpec, mjtGeom
-from .._mujoco import control_ranges, spread
+from .._mujoco import AbstractMujocoEnv, control_ranges, Rules, spread
 from .._names import actuator_indices, qpos_indices, sensor_indices
-from .._physics import PhysicsState
+from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._scene import load_asset
 from ._body import AbstractBody
 
 
@@ -52,6 +54,15 @@ class CubeState(NamedTuple):
     end_effector: Part = Part(10, 13, "m", "x, y, z")
     end_effector_velocity: Part = Part(13, 16, "m/s")
     opening: Part = Part(16, 17, "m", "distance between the tips of the fingers")
+
+
+CUBE_RULES = Rules(
+    CubeState(),
+    goal_indices=CubeState().cube.indices,
+    threshold=0.1,
+    levels=(("easy", 0.3), ("hard", 0.03)),
+    episode_length=150,
+)
 
 
 class ArmBody(AbstractBody):
@@ -119,6 +130,44 @@ class ArmBody(AbstractBody):
 
     def _sensed(self, physics_state: PhysicsState, *sensors: str) -> Float[Array, " n"]:
         return physics_state.sensordata[sensor_indices(self.model, *sensors)]
+
+
+class AbstractArmTask(AbstractMujocoEnv):
+    """What every task with an arm takes.
+
+    The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
+    is positive and opens it otherwise.
+    """
+
+    physics: AbstractPhysics
+    rules: Rules = eqx.field(static=True)
+    arm: ArmBody
+    within_reach: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        rules: Rules,
+        furnish: Callable[[MjSpec], None],
+        *,
+        episode_length: int = CUBE_RULES.episode_length,
+        within_reach: bool = True,
+        physics: str | None = None,
+    ):
+        """`within_reach=False` takes starts and goals as they come. A subclass says by `furnish`
+        what else is in the model."""
+        self.rules = rules._replace(episode_length=episode_length)
+        self.within_reach = within_reach
+        spec = load_asset("arm")
+        furnish(spec)
+        self.physics = select_physics(physics, spec.compile(), substeps=5)
+        self.arm = ArmBody(self.physics.model)
+
+    @property
+    def action_size(self) -> int:
+        return len(DRIVEN) + 1
+
+    def controls(self, action: Action) -> Float[Array, " nu"]:
+        return self.arm.controls(action[:-1], closes=action[-1] > 0)
 
 
 def in_reach(xy: Float[Array, "2"]) -> Bool[Array, ""]:

@@ -1,12 +1,16 @@
-"""What the robots' bodies have in common."""
+"""What the robots' bodies have in common, and the tasks of those that walk."""
 
+import abc
 import dataclasses
 from typing import Any
 
 import equinox as eqx
+from jaxtyping import Array, Float
 
+from ..._types import Flag, State
 from .._mj import MjModel
-from .._physics import own_model
+from .._mujoco import AbstractMujocoEnv
+from .._physics import own_model, PhysicsState
 
 
 class AbstractBody(eqx.Module):
@@ -22,3 +26,34 @@ class AbstractBody(eqx.Module):
 
 def _restored(kind: Any, model: MjModel, rest: list[Any]) -> AbstractBody:
     return kind(own_model(model), *rest)
+
+
+class AbstractWalkingBody(AbstractBody):
+    """A body that walks, and may fall."""
+
+    @abc.abstractmethod
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        """The numbers of its layout."""
+
+    @abc.abstractmethod
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        """The torso's x, y."""
+
+    @abc.abstractmethod
+    def fallen(self, state: State) -> Flag:
+        """Whether the episode ends here."""
+
+
+class AbstractWalk(AbstractMujocoEnv):
+    """A task of a body that walks."""
+
+    body: eqx.AbstractVar[AbstractWalkingBody]
+
+    def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
+        return self.body.observe(physics_state)
+
+    def position(self, state: State) -> Float[Array, "*batch 2"]:
+        return self.body.position(state)
+
+    def fallen(self, state: State) -> Flag:
+        return self.body.fallen(state)

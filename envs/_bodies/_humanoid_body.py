@@ -1,5 +1,6 @@
 """What every task with a humanoid has in common: the body, its state and when it has fallen."""
 
+from collections.abc import Callable
 from typing import get_args, Literal, NamedTuple, TypeAlias
 
 import equinox as eqx
@@ -12,11 +13,11 @@ from ..._errors import UserError
 from ..._types import Flag, PRNGKey, State
 from .._layout import Part
 from .._mj import MjModel, MjSpec, mjtObj, mjtSensor
-from .._mujoco import never, substeps
+from .._mujoco import never, Rules, substeps
 from .._names import qpos_indices, qvel_indices, sensor_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
-from .._scene import load_asset
-from ._body import AbstractBody
+from .._scene import add_target, load_asset
+from ._body import AbstractWalk, AbstractWalkingBody
 
 
 HumanoidTorque: TypeAlias = Literal["gym", "brax"]
@@ -73,10 +74,10 @@ class HumanoidState(NamedTuple):
 
 
 LAYOUT = HumanoidState()
-GOAL = LAYOUT.position.indices
+RULES = Rules(LAYOUT, LAYOUT.position.indices, 0.5, 1000, levels=(("easy", 2.0),))
 
 
-class HumanoidBody(AbstractBody):
+class HumanoidBody(AbstractWalkingBody):
     """A humanoid in a model that was made from `humanoid_spec()`, whatever else the model holds.
 
     Capsules and spheres, 11 moving bodies (the feet belong to the shins, the hands to the lower
@@ -170,6 +171,35 @@ class HumanoidBody(AbstractBody):
 
     def _qvel(self) -> np.ndarray:
         return qvel_indices(self.model, "root", *JOINTS)
+
+
+class AbstractHumanoidTask(AbstractWalk):
+    """What every task with a humanoid takes."""
+
+    physics: AbstractPhysics
+    rules: Rules = eqx.field(static=True)
+    body: HumanoidBody
+
+    def __init__(
+        self,
+        rules: Rules,
+        furnish: Callable[[MjSpec], None] = lambda spec: None,
+        *,
+        episode_length: int = RULES.episode_length,
+        torque: HumanoidTorque = "gym",
+        control_dt: float = 0.015,
+        ends: HumanoidEnds = "height",
+        physics: str | None = None,
+    ):
+        """`torque`, `control_dt` (s, a multiple of 0.005) and `ends` choose the robot: see
+        `crl_eqx.envs.humanoid_robot`. A subclass says by `furnish` what else is in the model."""
+        self.rules = rules._replace(episode_length=episode_length)
+        spec = humanoid_spec()
+        add_target(spec, rules.threshold)
+        furnish(spec)
+        self.physics, self.body = humanoid_robot(
+            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
+        )
 
 
 def humanoid_spec() -> MjSpec:

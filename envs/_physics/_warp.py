@@ -48,8 +48,8 @@ class WarpPhysics(AbstractPhysics):
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)
     pool: tuple[MjModel, ...] = eqx.field(static=True)
-    _engine: "_Engine" = eqx.field(static=True)
     variant: Int[Array, ""] | None
+    _engine: "_Engine" = eqx.field(static=True)
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()):
         self.model = own_model(model)

@@ -1,22 +1,19 @@
 """An ant dribbles a ball to a point."""
 
-from typing import NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._types import Flag, Goal, PRNGKey, State
-from .._bodies._ant_body import ant_robot, ant_spec, AntBody, AntEnds, AntState, AntTorque, LEGS
-from .._layout import Layout, Part
-from .._maze import Maze
+from ..._types import PRNGKey
+from .._bodies._ant_body import AbstractAntTask, AntObjectState, LEGS, RULES
+from .._layout import Part
 from .._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
-from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._mujoco import Draw
 from .._names import qpos_indices, qvel_indices
-from .._physics import AbstractPhysics, PhysicsState
+from .._physics import PhysicsState
 from .._redraw import redraw
-from .._scene import add_target
 
 
 RADIUS = 5.0  # m; of the circle that goals lie on
@@ -26,35 +23,12 @@ CLEAR = 1.6  # m; an ant's foot reaches 0.95 m from its middle, which starts wit
 KICKS = ("torso", *(f"{part}_{leg}" for leg in LEGS for part in ("leg", "foot")))
 
 
-class AntBallState(NamedTuple):
-    """The layout of the state: an `AntState`, then the ball."""
-
-    position: Part = AntState().position
-    orientation: Part = AntState().orientation
-    joints: Part = AntState().joints
-    velocity: Part = AntState().velocity
-    angular_velocity: Part = AntState().angular_velocity
-    joint_velocities: Part = AntState().joint_velocities
-    ball: Part = Part(29, 31, "m", "x, y")
+LAYOUT = AntObjectState()
+BALL_RULES = RULES._replace(goal_indices=LAYOUT.object.indices, mark_height=BALL_RADIUS)
+WITH_VELOCITY = LAYOUT._replace(object_velocity=Part(31, 33, "m/s", "along x and y"))
 
 
-class AntBallStateWithVelocity(NamedTuple):
-    """The layout of the state under `object_velocity=True`."""
-
-    position: Part = AntState().position
-    orientation: Part = AntState().orientation
-    joints: Part = AntState().joints
-    velocity: Part = AntState().velocity
-    angular_velocity: Part = AntState().angular_velocity
-    joint_velocities: Part = AntState().joint_velocities
-    ball: Part = AntBallState().ball
-    ball_velocity: Part = Part(31, 33, "m/s", "along x and y")
-
-
-LAYOUT = AntBallState()
-
-
-class AntBall(AbstractMujocoEnv):
+class AntBall(AbstractAntTask):
     """An `AntBody` and a ball of radius 0.5 m and 0.58 kg, which rolls, on an endless floor.
 
     **Start:** the ant upright at the origin ± 0.1 m, joints and velocities perturbed; the ball, at
@@ -69,35 +43,10 @@ class AntBall(AbstractMujocoEnv):
     `object_velocity=True`.
     """
 
-    physics: AbstractPhysics
-    body: AntBody
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=LAYOUT.ball.indices)
-    threshold: float = eqx.field(static=True, default=0.5)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
-    maze: Maze | None = eqx.field(static=True, default=None)
-
-    def __init__(
-        self,
-        *,
-        episode_length: int = 1000,
-        object_velocity: bool = False,
-        torque: AntTorque | float = "d4rl",
-        control_dt: float | None = None,
-        ends: AntEnds | None = None,
-        physics: str | None = None,
-    ):
-        """`object_velocity` appends the ball's velocity to the state; `torque`, `control_dt` (s)
-        and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
-        self.episode_length = episode_length
-        self.layout = AntBallStateWithVelocity() if object_velocity else LAYOUT
-        spec = ant_spec()
-        add_target(spec, self.threshold)
-        _add_ball(spec)
-        self.physics, self.body = ant_robot(
-            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
-        )
+    def __init__(self, *, object_velocity: bool = False, **robot: Any):
+        """`object_velocity` appends the ball's velocity to the state."""
+        layout = WITH_VELOCITY if object_velocity else LAYOUT
+        super().__init__(BALL_RULES._replace(layout=layout), _add_ball, **robot)
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, angle_key, ball_key = jax.random.split(key, 3)
@@ -113,15 +62,6 @@ class AntBall(AbstractMujocoEnv):
         velocity = physics_state.qvel[qvel_indices(self.model, "ball")[:2]]
         parts = [self.body.observe(physics_state), ball, velocity]
         return jnp.concatenate(parts)[: self.state_size]
-
-    def fallen(self, state: State) -> Flag:
-        return self.body.fallen(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return self.body.position(state)
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return with_height(goal, BALL_RADIUS)
 
 
 def _direction(key: PRNGKey) -> Float[Array, "2"]:

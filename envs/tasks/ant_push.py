@@ -1,32 +1,21 @@
 """An ant pushes a block out of its way, and one of the two ways shuts it in."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._types import Flag, Goal, PRNGKey, State
-from .._bodies._ant_body import (
-    ant_robot,
-    ant_spec,
-    AntBody,
-    AntEnds,
-    AntState,
-    AntTorque,
-    GOAL,
-    TOUCHES_WALLS,
-)
-from .._layout import Layout, Part
+from ..._types import PRNGKey
+from .._bodies._ant_body import AbstractAntTask, AntObjectState, RULES, TOUCHES_WALLS
 from .._maze import Maze
 from .._mj import linear_damping, MjSpec, mjtGeom, mjtJoint
-from .._mujoco import AbstractMujocoEnv, Draw, with_height
+from .._mujoco import Draw
 from .._names import qpos_indices
-from .._physics import AbstractPhysics, PhysicsState
-from .._scene import add_target, add_walls
+from .._physics import PhysicsState
+from .._scene import add_walls
 
 
 # The block starts in the middle, between the start and both goals.
@@ -40,22 +29,7 @@ BLOCK_MASS = 0.5  # kg
 CORNER = 0.1  # m
 
 
-class AntPushState(NamedTuple):
-    """The layout of the state: an `AntState`, then the block."""
-
-    position: Part = AntState().position
-    orientation: Part = AntState().orientation
-    joints: Part = AntState().joints
-    velocity: Part = AntState().velocity
-    angular_velocity: Part = AntState().angular_velocity
-    joint_velocities: Part = AntState().joint_velocities
-    block: Part = Part(29, 31, "m", "x, y")
-
-
-LAYOUT = AntPushState()
-
-
-class AntPush(AbstractMujocoEnv):
+class AntPush(AbstractAntTask):
     """An `AntBody` among walls, and a block of 7.2 m and 0.5 kg that slides on the floor.
 
     **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed, the block at (8, 8).
@@ -68,33 +42,8 @@ class AntPush(AbstractMujocoEnv):
     versions keep one goal per environment for a whole run; here it is drawn at every reset.
     """
 
-    physics: AbstractPhysics
-    body: AntBody
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.5)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
-    maze: Maze | None = eqx.field(static=True, default=MAZE)
-
-    def __init__(
-        self,
-        *,
-        episode_length: int = 1000,
-        torque: AntTorque | float = "d4rl",
-        control_dt: float | None = None,
-        ends: AntEnds | None = None,
-        physics: str | None = None,
-    ):
-        """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`."""
-        self.episode_length = episode_length
-        spec = ant_spec()
-        add_target(spec, self.threshold)
-        corners = _add_block(spec)
-        add_walls(spec, MAZE, [*TOUCHES_WALLS, *corners], height=HEIGHT, friction=1.0)
-        self.physics, self.body = ant_robot(
-            spec, torque=torque, control_dt=control_dt, ends=ends, physics=physics
-        )
+    def __init__(self, **robot: Any):
+        super().__init__(RULES._replace(layout=AntObjectState(), maze=MAZE), _add_block, **robot)
 
     def draw(self, key: PRNGKey) -> Draw:
         start_key, region_key, place_key = jax.random.split(key, 3)
@@ -107,21 +56,12 @@ class AntPush(AbstractMujocoEnv):
         block = slid + np.asarray(BLOCK_AT, np.float32)
         return jnp.concatenate([self.body.observe(physics_state), block])
 
-    def fallen(self, state: State) -> Flag:
-        return self.body.fallen(state)
 
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return self.body.position(state)
+def _add_block(spec: MjSpec) -> None:
+    """Adds the block and the walls.
 
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return with_height(goal, 0.5)
-
-
-def _add_block(spec: MjSpec) -> list[str]:
-    """Adds the block, and returns the geoms with which it meets walls.
-
-    These are balls at its corners: as it never turns and is shorter than any wall, a corner always
-    comes first, and two boxes are what engines find hardest to keep apart.
+    It meets walls with balls at its corners: as it never turns and is shorter than any wall, a
+    corner always comes first, and two boxes are what engines find hardest to keep apart.
     """
     block = spec.worldbody.add_body(name="block", pos=[*BLOCK_AT, HALF_SIZE[2]])
     for name, axis in (("block_x", [1, 0, 0]), ("block_y", [0, 1, 0])):
@@ -139,4 +79,4 @@ def _add_block(spec: MjSpec) -> list[str]:
         place = [x * (HALF_SIZE[0] - CORNER), y * (HALF_SIZE[1] - CORNER), 0]
         ball = dict(name=corners[-1], pos=place, size=[CORNER, 0, 0], mass=0, rgba=colour)
         block.add_geom(type=mjtGeom.mjGEOM_SPHERE, **ball, **shape)
-    return corners
+    add_walls(spec, MAZE, [*TOUCHES_WALLS, *corners], height=HEIGHT, friction=1.0)

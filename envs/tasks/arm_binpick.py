@@ -1,23 +1,28 @@
 """An arm carries a cube from one bin to another."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._types import Action, Flag, Goal, PRNGKey, State
-from .._bodies._arm_body import add_bin, add_cube, ArmBody, CubeState, HALF, in_reach, OPEN, Square
-from .._layout import Layout
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never, with_height
-from .._physics import AbstractPhysics, PhysicsState, select_physics
+from ..._types import PRNGKey
+from .._bodies._arm_body import (
+    AbstractArmTask,
+    add_bin,
+    add_cube,
+    CUBE_RULES,
+    HALF,
+    in_reach,
+    OPEN,
+    Square,
+)
+from .._mj import MjSpec
+from .._mujoco import Draw
+from .._physics import PhysicsState
 from .._redraw import redraw
-from .._scene import add_target, load_asset
-
-
-LAYOUT = CubeState()
-GOAL = LAYOUT.cube.indices
+from .._scene import add_target
 
 
 class Bins(NamedTuple):
@@ -45,7 +50,7 @@ BINS = {
 }
 
 
-class ArmBinpick(AbstractMujocoEnv):
+class ArmBinpick(AbstractArmTask):
     """An `ArmBody`, a cube and two bins; the state is laid out in `CubeState`.
 
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
@@ -62,47 +67,18 @@ class ArmBinpick(AbstractMujocoEnv):
     settled at about half of the angles that were commanded; here they reach them.
     """
 
-    physics: AbstractPhysics
-    arm: ArmBody
     bins: Bins = eqx.field(static=True)
-    within_reach: bool = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.1)
-    levels: tuple[tuple[str, float], ...] = eqx.field(
-        static=True, default=(("easy", 0.3), ("hard", 0.03))
-    )
-    maze: Maze | None = eqx.field(static=True, default=None)
 
-    def __init__(
-        self,
-        bins: str,
-        *,
-        episode_length: int = 150,
-        within_reach: bool = True,
-        physics: str | None = None,
-    ):
-        """`bins` is a key of `BINS`; `within_reach=False` takes starts and goals as they come."""
-        self.bins, self.within_reach = BINS[bins], within_reach
-        self.episode_length = episode_length
-        spec = load_asset("arm")
-        add_cube(spec)
-        add_bin(spec, "first_bin", self.bins.first, (0.25, 0.4, 0.7, 1.0))
-        add_bin(spec, "second_bin", self.bins.second, (0.75, 0.4, 0.3, 1.0))
-        add_target(spec, HALF)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.arm = ArmBody(self.physics.model)
-
-    @property
-    def action_size(self) -> int:
-        return 5
+    def __init__(self, bins: str, **arm: Any):
+        """`bins` is a key of `BINS`."""
+        self.bins = BINS[bins]
+        super().__init__(CUBE_RULES, self._furnish, **arm)
 
     def draw(self, key: PRNGKey) -> Draw:
         arm_key, start_key, goal_key = jax.random.split(key, 3)
         start = redraw(start_key, self.bins.start.draw, self._accepted)
         goal = redraw(goal_key, self.bins.goal.draw, self._accepted)
-        return Draw(*self.arm.start(arm_key, OPEN, start), with_height(goal, HALF))
+        return Draw(*self.arm.start(arm_key, OPEN, start), jnp.append(goal, HALF))
 
     def _accepted(self, xy: Float[Array, "2"]) -> Bool[Array, ""]:
         return in_reach(xy) | (not self.within_reach)
@@ -110,14 +86,8 @@ class ArmBinpick(AbstractMujocoEnv):
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         return self.arm.observe_cube(physics_state)
 
-    def controls(self, action: Action) -> Float[Array, " nu"]:
-        return self.arm.controls(action[:4], closes=action[4] > 0)
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.cube.at][..., :2]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return goal
+    def _furnish(self, spec: MjSpec) -> None:
+        add_cube(spec)
+        add_bin(spec, "first_bin", self.bins.first, (0.25, 0.4, 0.7, 1.0))
+        add_bin(spec, "second_bin", self.bins.second, (0.75, 0.4, 0.3, 1.0))
+        add_target(spec, HALF)

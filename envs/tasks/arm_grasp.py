@@ -1,20 +1,19 @@
 """An arm takes a cube between its fingers."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._types import Action, Flag, Goal, PRNGKey, State
-from .._bodies._arm_body import add_cube, ArmBody, in_reach, OPEN, Square
-from .._layout import Layout, Part
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never
-from .._physics import AbstractPhysics, PhysicsState, select_physics
+from ..._types import Flag, Goal, PRNGKey, State
+from .._bodies._arm_body import AbstractArmTask, add_cube, in_reach, OPEN, Square
+from .._layout import Part
+from .._mj import MjSpec
+from .._mujoco import Draw, Rules
+from .._physics import PhysicsState
 from .._redraw import redraw
-from .._scene import add_target, load_asset
+from .._scene import add_target
 
 
 CUBES = Square(0.0, 0.6, 0.3)
@@ -35,10 +34,16 @@ class ArmGraspState(NamedTuple):
 
 
 LAYOUT = ArmGraspState()
-GOAL = (*LAYOUT.left_tip.indices, *LAYOUT.right_tip.indices, *LAYOUT.opening.indices)
+RULES = Rules(
+    LAYOUT,
+    goal_indices=(*LAYOUT.left_tip.indices, *LAYOUT.right_tip.indices, *LAYOUT.opening.indices),
+    threshold=0.05,  # of the cube from the middle between the tips, not of `distance`
+    levels=(("easy", 0.15), ("hard", 0.02)),
+    episode_length=150,
+)
 
 
-class ArmGrasp(AbstractMujocoEnv):
+class ArmGrasp(AbstractArmTask):
     """An `ArmBody` and a cube on a table; the state is laid out in `ArmGraspState`.
 
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
@@ -56,37 +61,8 @@ class ArmGrasp(AbstractMujocoEnv):
     at about half of the angles that were commanded; here they reach them.
     """
 
-    physics: AbstractPhysics
-    arm: ArmBody
-    within_reach: bool = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.05)
-    """Between the cube and the middle between the tips, not of `distance`; so are the levels."""
-    levels: tuple[tuple[str, float], ...] = eqx.field(
-        static=True, default=(("easy", 0.15), ("hard", 0.02))
-    )
-    maze: Maze | None = eqx.field(static=True, default=None)
-
-    def __init__(
-        self,
-        *,
-        episode_length: int = 150,
-        within_reach: bool = True,
-        physics: str | None = None,
-    ):
-        """`within_reach=False` takes starts as they come."""
-        self.episode_length, self.within_reach = episode_length, within_reach
-        spec = load_asset("arm")
-        add_cube(spec)
-        add_target(spec, 0.015, [(OPENING / 2, 0.0, 0.0), (-OPENING / 2, 0.0, 0.0)])
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.arm = ArmBody(self.physics.model)
-
-    @property
-    def action_size(self) -> int:
-        return 5
+    def __init__(self, **arm: Any):
+        super().__init__(RULES, _furnish, **arm)
 
     def draw(self, key: PRNGKey) -> Draw:
         arm_key, cube_key = jax.random.split(key)
@@ -101,9 +77,6 @@ class ArmGrasp(AbstractMujocoEnv):
         cube = arm.cube(physics_state.qpos)
         return jnp.concatenate([cube, *(part(physics_state) for part in parts)])
 
-    def controls(self, action: Action) -> Float[Array, " nu"]:
-        return self.arm.controls(action[:4], closes=action[4] > 0)
-
     def commanded(self, state: State, goal: Goal) -> Goal:
         del goal
         return _around(state[..., LAYOUT.cube.at])
@@ -115,9 +88,6 @@ class ArmGrasp(AbstractMujocoEnv):
     def success_levels(self, state: State, goal: Goal) -> dict[str, Flag]:
         del goal
         return {name: _grasped(state, near, TOLERANCES[name]) for name, near in self.levels}
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
 
     def position(self, state: State) -> Float[Array, "*batch 2"]:
         return state[..., LAYOUT.cube.at][..., :2]
@@ -139,3 +109,8 @@ def _grasped(state: State, near: float, tolerance: float) -> Bool[Array, "*batch
     distance = jnp.linalg.norm(state[..., LAYOUT.cube.at] - middle, axis=-1)
     opening = state[..., LAYOUT.opening.start]
     return (distance < near) & (jnp.abs(opening - OPENING) < tolerance)
+
+
+def _furnish(spec: MjSpec) -> None:
+    add_cube(spec)
+    add_target(spec, 0.015, [(OPENING / 2, 0.0, 0.0), (-OPENING / 2, 0.0, 0.0)])

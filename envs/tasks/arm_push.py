@@ -1,24 +1,27 @@
 """An arm pushes a cube over a table to a point."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from ..._types import Action, Flag, Goal, PRNGKey, State
-from .._bodies._arm_body import add_cube, ArmBody, CubeState, HALF, in_reach, OPEN, Square
-from .._layout import Layout
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never, with_height
-from .._physics import AbstractPhysics, PhysicsState, select_physics
+from ..._types import PRNGKey
+from .._bodies._arm_body import (
+    AbstractArmTask,
+    add_cube,
+    CUBE_RULES,
+    HALF,
+    in_reach,
+    OPEN,
+    Square,
+)
+from .._mj import MjSpec
+from .._mujoco import Draw
+from .._physics import PhysicsState
 from .._redraw import redraw
-from .._scene import add_target, load_asset
-
-
-LAYOUT = CubeState()
-GOAL = LAYOUT.cube.indices
+from .._scene import add_target
 
 
 class Push(NamedTuple):
@@ -34,7 +37,7 @@ PUSHES = {
 }
 
 
-class ArmPush(AbstractMujocoEnv):
+class ArmPush(AbstractArmTask):
     """An `ArmBody` and a cube on a table; the state is laid out in `CubeState`.
 
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
@@ -51,44 +54,17 @@ class ArmPush(AbstractMujocoEnv):
     the angles that were commanded; here they reach them.
     """
 
-    physics: AbstractPhysics
-    arm: ArmBody
     push: Push = eqx.field(static=True)
-    within_reach: bool = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.1)
-    levels: tuple[tuple[str, float], ...] = eqx.field(
-        static=True, default=(("easy", 0.3), ("hard", 0.03))
-    )
-    maze: Maze | None = eqx.field(static=True, default=None)
 
-    def __init__(
-        self,
-        push: str,
-        *,
-        episode_length: int = 150,
-        within_reach: bool = True,
-        physics: str | None = None,
-    ):
-        """`push` is a key of `PUSHES`; `within_reach=False` takes starts and goals as they come."""
-        self.push, self.within_reach = PUSHES[push], within_reach
-        self.episode_length = episode_length
-        spec = load_asset("arm")
-        add_cube(spec)
-        add_target(spec, HALF)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.arm = ArmBody(self.physics.model)
-
-    @property
-    def action_size(self) -> int:
-        return 5
+    def __init__(self, push: str, **arm: Any):
+        """`push` is a key of `PUSHES`."""
+        self.push = PUSHES[push]
+        super().__init__(CUBE_RULES, _furnish, **arm)
 
     def draw(self, key: PRNGKey) -> Draw:
         arm_key, places_key = jax.random.split(key)
         start, goal = redraw(places_key, self._places, self._accepted)
-        return Draw(*self.arm.start(arm_key, OPEN, start), with_height(goal, HALF))
+        return Draw(*self.arm.start(arm_key, OPEN, start), jnp.append(goal, HALF))
 
     def _places(self, key: PRNGKey) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
         start_key, goal_key = jax.random.split(key)
@@ -102,14 +78,7 @@ class ArmPush(AbstractMujocoEnv):
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         return self.arm.observe_cube(physics_state)
 
-    def controls(self, action: Action) -> Float[Array, " nu"]:
-        return self.arm.controls(action[:4], closes=action[4] > 0)
 
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.cube.at][..., :2]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return goal
+def _furnish(spec: MjSpec) -> None:
+    add_cube(spec)
+    add_target(spec, HALF)

@@ -1,7 +1,8 @@
 """An arm brings its end to a point."""
 
+import functools
 import itertools
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -9,16 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from ..._types import Action, Flag, Goal, PRNGKey, State
-from .._bodies._arm_body import ArmBody, DRIVEN, JOINTS, START, TOUCHES_WALLS
-from .._layout import Layout, Part
-from .._maze import Maze
+from ..._types import Action, PRNGKey
+from .._bodies._arm_body import AbstractArmTask, CUBE_RULES, DRIVEN, JOINTS, START, TOUCHES_WALLS
+from .._layout import Part
 from .._mj import mj_kinematics, MjData, MjModel
-from .._mujoco import AbstractMujocoEnv, Draw, never
+from .._mujoco import Draw
 from .._names import actuator_indices, qpos_indices
-from .._physics import AbstractPhysics, PhysicsState, select_physics
+from .._physics import PhysicsState
 from .._redraw import redraw
-from .._scene import add_target, load_asset
+from .._scene import add_target
 
 
 CENTRE = (0.0, 0.5, 0.3)  # m
@@ -35,12 +35,12 @@ class ArmReachState(NamedTuple):
 
 
 LAYOUT = ArmReachState()
-GOAL = LAYOUT.end_effector.indices
+RULES = CUBE_RULES._replace(layout=LAYOUT, goal_indices=LAYOUT.end_effector.indices)
 
 Cells: TypeAlias = tuple[tuple[bool, ...], ...]
 
 
-class ArmReach(AbstractMujocoEnv):
+class ArmReach(AbstractArmTask):
     """An `ArmBody` with closed fingers on a table; the state is laid out in `ArmReachState`.
 
     The action is four angles, for joints 1, 2, 4 and 6.
@@ -55,33 +55,12 @@ class ArmReach(AbstractMujocoEnv):
     about half of the angles that were commanded; here they reach them.
     """
 
-    physics: AbstractPhysics
-    arm: ArmBody
-    within_reach: bool = eqx.field(static=True)
     _reached: Cells = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.1)
-    levels: tuple[tuple[str, float], ...] = eqx.field(
-        static=True, default=(("easy", 0.3), ("hard", 0.03))
-    )
-    maze: Maze | None = eqx.field(static=True, default=None)
 
-    def __init__(
-        self,
-        *,
-        episode_length: int = 150,
-        within_reach: bool = True,
-        physics: str | None = None,
-    ):
-        """`within_reach=False` takes goals as they come."""
-        self.episode_length, self.within_reach = episode_length, within_reach
-        spec = load_asset("arm")
-        add_target(spec, self.threshold / 3)
-        self.physics = select_physics(physics, spec.compile(), substeps=5)
-        self.arm = ArmBody(self.physics.model)
-        self._reached = _reached(self.physics.model)
+    def __init__(self, **arm: Any):
+        mark = functools.partial(add_target, radius=RULES.threshold / 3)
+        super().__init__(RULES, mark, **arm)
+        self._reached = _reached(self.model)
 
     @property
     def action_size(self) -> int:
@@ -102,15 +81,6 @@ class ArmReach(AbstractMujocoEnv):
 
     def controls(self, action: Action) -> Float[Array, " nu"]:
         return self.arm.controls(action, closes=jnp.asarray(True))
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.end_effector.at][..., :2]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return goal
 
 
 def _goal(key: PRNGKey) -> Float[Array, "3"]:

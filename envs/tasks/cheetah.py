@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._errors import UserError
-from ..._types import Flag, Goal, PRNGKey, State
-from .._layout import Layout, Part
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never
+from ..._types import PRNGKey
+from .._layout import Part
+from .._mujoco import AbstractMujocoEnv, Draw, Rules
 from .._names import qpos_indices, qvel_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
 from .._scene import add_target, load_asset
@@ -34,7 +33,14 @@ class CheetahState(NamedTuple):
 
 
 LAYOUT = CheetahState()
-GOAL = LAYOUT.position.indices
+RULES = Rules(
+    LAYOUT,
+    goal_indices=LAYOUT.position.indices,
+    threshold=0.5,
+    levels=(("easy", 2.0),),
+    episode_length=1000,
+    mark_height=0.7,
+)
 
 
 class Cheetah(AbstractMujocoEnv):
@@ -46,25 +52,20 @@ class Cheetah(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
-    episode_length: int = eqx.field(static=True)
+    rules: Rules = eqx.field(static=True)
     goals: tuple[float, float] = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.5)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", 2.0),))
-    maze: Maze | None = eqx.field(static=True, default=None)
 
     def __init__(
         self,
         *,
-        episode_length: int = 1000,
+        episode_length: int = RULES.episode_length,
         goals: tuple[float, float] = (5.0, 5.0),
         physics: str | None = None,
     ):
         """`goals` are the lowest and the highest x that is commanded, in m."""
         if goals[0] > goals[1]:
             raise UserError(f"`goals={goals}` must be the lowest x, then the highest.")
-        self.episode_length, self.goals = episode_length, goals
+        self.rules, self.goals = RULES._replace(episode_length=episode_length), goals
         spec = load_asset("cheetah")
         add_target(spec, self.threshold)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
@@ -82,14 +83,3 @@ class Cheetah(AbstractMujocoEnv):
         positions = physics_state.qpos[qpos_indices(self.model, *ROOT, *LEGS)]
         velocities = physics_state.qvel[qvel_indices(self.model, *ROOT, *LEGS)]
         return jnp.concatenate([positions, velocities])
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        x = state[..., LAYOUT.position.at]
-        return jnp.concatenate([x, jnp.zeros_like(x)], axis=-1)
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        nothing = jnp.zeros_like(goal)
-        return jnp.concatenate([goal, nothing, nothing + 0.7], axis=-1)

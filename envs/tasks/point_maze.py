@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._types import Flag, Goal, PRNGKey, State
-from .._layout import Layout, Part
+from ..._types import PRNGKey
+from .._layout import Part
 from .._maze import Cell, Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never, with_height
+from .._mujoco import AbstractMujocoEnv, Draw, Rules
 from .._names import qpos_indices, qvel_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
 from .._scene import add_target, add_walls, load_asset
 
 
 SCALE = 2.0  # m
+RADIUS = 0.2  # m
 SPREAD = 0.5  # m
 FRICTION = 1.2
 
@@ -30,7 +31,8 @@ class PointState(NamedTuple):
 
 
 LAYOUT = PointState()
-GOAL = LAYOUT.position.indices
+THRESHOLD = SCALE / 8
+LEVELS = (("easy", SCALE / 2),)
 
 
 class PointMaze(AbstractMujocoEnv):
@@ -47,12 +49,7 @@ class PointMaze(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
-    maze: Maze = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=SCALE / 8)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=(("easy", SCALE / 2),))
+    rules: Rules = eqx.field(static=True)
 
     def __init__(
         self,
@@ -65,30 +62,26 @@ class PointMaze(AbstractMujocoEnv):
     ):
         """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;
         `random_starts` is the share of episodes that begin in any free cell."""
-        self.maze = Maze.named(layout, SCALE, without_goals, random_starts)
-        self.episode_length = episode_length
+        maze = Maze.named(layout, SCALE, without_goals, random_starts)
+        goal = LAYOUT.position.indices
+        self.rules = Rules(
+            LAYOUT, goal, THRESHOLD, episode_length, LEVELS, mark_height=0.2, maze=maze
+        )
         spec = load_asset("point")
-        add_target(spec, self.threshold)
-        add_walls(spec, self.maze, ["point"], height=SCALE / 4, friction=FRICTION)
+        add_target(spec, THRESHOLD)
+        add_walls(spec, maze, ["point"], height=SCALE / 4, friction=FRICTION)
         self.physics = select_physics(physics, spec.compile(), substeps=10)
 
     def draw(self, key: PRNGKey) -> Draw:
+        maze = self.rules.maze
+        assert maze is not None
         start_key, spread_key, goal_key = jax.random.split(key, 3)
         spread = jax.random.uniform(spread_key, (2,), minval=-SPREAD, maxval=SPREAD)
-        start = self.maze.draw_start(start_key) + spread
+        start = maze.draw_start(start_key) + spread
         qpos = jnp.zeros(self.model.nq).at[qpos_indices(self.model, "x", "y")].set(start)
-        return Draw(qpos, jnp.zeros(self.model.nv), self.maze.draw_goal(goal_key))
+        return Draw(qpos, jnp.zeros(self.model.nv), maze.draw_goal(goal_key))
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         position = physics_state.qpos[qpos_indices(self.model, "x", "y")]
         velocity = physics_state.qvel[qvel_indices(self.model, "x", "y")]
         return jnp.concatenate([position, velocity])
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.position.at]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return with_height(goal, 0.2)

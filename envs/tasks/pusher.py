@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from ..._types import Flag, Goal, PRNGKey, State
-from .._layout import Layout, Part
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never
+from ..._types import Flag, PRNGKey
+from .._layout import Part
+from .._mujoco import AbstractMujocoEnv, Draw, Rules
 from .._names import qpos_indices, qvel_indices, sensor_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
 from .._redraw import redraw
@@ -40,19 +39,11 @@ class PusherState(NamedTuple):
     tip: Part = Part(7, 10, "m", "x, y, z")
     object: Part = Part(10, 13, "m", "x, y, z")
     joint_velocities: Part = Part(13, 20, "rad/s", "in the order of joints")
-
-
-class PusherStateWithVelocity(NamedTuple):
-    """The layout of the state under `object_velocity=True`."""
-
-    joints: Part = PusherState().joints
-    tip: Part = PusherState().tip
-    object: Part = PusherState().object
-    joint_velocities: Part = PusherState().joint_velocities
-    object_velocity: Part = Part(20, 22, "m/s", "along x and y")
+    object_velocity: Part = Part(20, 20, "m/s", "along x and y")
 
 
 LAYOUT = PusherState()
+WITH_VELOCITY = LAYOUT._replace(object_velocity=Part(20, 22, "m/s", "along x and y"))
 
 
 class Pusher(AbstractMujocoEnv):
@@ -71,13 +62,8 @@ class Pusher(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
+    rules: Rules = eqx.field(static=True)
     level: Literal["easy", "hard"] = eqx.field(static=True)
-    episode_length: int = eqx.field(static=True)
-    threshold: float = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=LAYOUT.object.indices)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
-    maze: Maze | None = eqx.field(static=True, default=None)
 
     def __init__(
         self,
@@ -88,9 +74,9 @@ class Pusher(AbstractMujocoEnv):
         physics: str | None = None,
     ):
         """`object_velocity` appends the object's velocity to the state."""
-        self.level, self.episode_length = level, episode_length
-        self.threshold = THRESHOLDS[level]
-        self.layout = PusherStateWithVelocity() if object_velocity else LAYOUT
+        self.level = level
+        layout = WITH_VELOCITY if object_velocity else LAYOUT
+        self.rules = Rules(layout, LAYOUT.object.indices, THRESHOLDS[level], episode_length)
         spec = load_asset("pusher")
         add_target(spec, self.threshold / 2)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
@@ -114,15 +100,6 @@ class Pusher(AbstractMujocoEnv):
             qvel[qvel_indices(model, *OBJECT)],
         ]
         return jnp.concatenate(parts)[: self.state_size]
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.object.at][..., :2]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return goal
 
     def _places(self, key: PRNGKey) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
         """Where the object starts, and where it shall go."""

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._types import Flag, Goal, PRNGKey, State
-from .._layout import Layout, Part
-from .._maze import Maze
-from .._mujoco import AbstractMujocoEnv, Draw, never
+from ..._types import PRNGKey
+from .._layout import Part
+from .._mujoco import AbstractMujocoEnv, Draw, Rules
 from .._names import qpos_indices, qvel_indices
 from .._physics import AbstractPhysics, PhysicsState, select_physics
 from .._scene import add_target, load_asset
@@ -30,7 +29,7 @@ class ReacherState(NamedTuple):
 
 
 LAYOUT = ReacherState()
-GOAL = LAYOUT.tip.indices
+RULES = Rules(LAYOUT, goal_indices=LAYOUT.tip.indices, threshold=0.05, episode_length=1000)
 
 
 class Reacher(AbstractMujocoEnv):
@@ -46,17 +45,12 @@ class Reacher(AbstractMujocoEnv):
     """
 
     physics: AbstractPhysics
-    episode_length: int = eqx.field(static=True)
-    layout: Layout = eqx.field(static=True, default=LAYOUT)
-    goal_indices: tuple[int, ...] = eqx.field(static=True, default=GOAL)
-    threshold: float = eqx.field(static=True, default=0.05)
-    levels: tuple[tuple[str, float], ...] = eqx.field(static=True, default=())
-    maze: Maze | None = eqx.field(static=True, default=None)
+    rules: Rules = eqx.field(static=True)
 
-    def __init__(self, *, episode_length: int = 1000, physics: str | None = None):
-        self.episode_length = episode_length
+    def __init__(self, *, episode_length: int = RULES.episode_length, physics: str | None = None):
+        self.rules = RULES._replace(episode_length=episode_length)
         spec = load_asset("reacher")
-        add_target(spec, self.threshold / 3)
+        add_target(spec, RULES.threshold / 3)
         self.physics = select_physics(physics, spec.compile(), substeps=2)
 
     def draw(self, key: PRNGKey) -> Draw:
@@ -84,12 +78,3 @@ class Reacher(AbstractMujocoEnv):
         x = upper * jnp.cos(angles[0]) + fore * jnp.cos(bend)
         y = upper * jnp.sin(angles[0]) + fore * jnp.sin(bend)
         return jnp.stack([x, y, jnp.asarray(height, x.dtype)])
-
-    def fallen(self, state: State) -> Flag:
-        return never(state)
-
-    def position(self, state: State) -> Float[Array, "*batch 2"]:
-        return state[..., LAYOUT.tip.at][..., :2]
-
-    def target(self, goal: Goal) -> Float[Array, "*batch 3"]:
-        return goal

@@ -101,7 +101,7 @@ def test_several_words_make_several_options_which_build_the_task():
         (
             "ant_u_maze",
             "layout=u2_maze",
-            "no such option. This task knows episode_length, without_goals, random_starts, torque, "
+            "no such option. This task knows without_goals, random_starts, episode_length, torque, "
             "control_dt, ends.",
         ),
         (
