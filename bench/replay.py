@@ -97,7 +97,7 @@ def ours(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
     buffer, storage = _filled(steps)
 
     def draw(storage, key):
-        return buffer.sample(storage, (num_batches, batch_size), discount=0.99, key=key)
+        return buffer.stored(storage).sample((num_batches, batch_size), key=key)
 
     return jax.jit(draw), storage, lambda drawn: (drawn.state, drawn.future_goal)
 
@@ -108,7 +108,7 @@ def ours_by_batch(steps: crl_eqx.Transition, num_batches: int, batch_size: int):
 
     def draw(storage, key):
         shape = num_batches, batch_size
-        places = buffer.places(storage, shape, discount=0.99, key=key)
+        places = buffer.places(storage, shape, key=key)
         read = lambda place: buffer.gather(storage, place)
         last = read(jax.tree.map(lambda leaf: leaf[-1], places))
 

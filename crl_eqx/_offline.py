@@ -4,12 +4,10 @@ from typing import Any, cast
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from ._checks import require_count, require_discount, require_key, require_kind
+from ._checks import require_count, require_key, require_kind
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import Action, Goal, PRNGKey, Repr, State
@@ -17,7 +15,7 @@ from ._update import adam
 from .energy import AbstractEnergy, NegL2, require_energy
 from .nn import Encoder
 from .objectives import CRL
-from .replay import AchievedGoal, Trajectories, whole_state
+from .replay import AbstractData, Batch
 
 
 class Critic(eqx.Module):
@@ -41,29 +39,27 @@ class Critic(eqx.Module):
     @not_forked
     def create(
         cls,
-        data: Trajectories,
+        data: AbstractData,
         *,
-        goal_size: int | None = None,
         energy: AbstractEnergy | None = None,
         key: PRNGKey,
         **encoder,
     ) -> "Critic":
-        """Encoders for `data`; goals are whole states unless `goal_size` says otherwise.
+        """Encoders for `data`.
 
         **Raises:** `UserError` if a size is not a positive whole number, or `energy` not an energy.
 
         `**encoder` are keywords of [`crl_eqx.nn.Encoder`][], such as `depth` and `width`.
         """
-        if goal_size is not None:
-            require_count(goal_size, f"Critic.create(goal_size={goal_size!r})")
         require_energy(energy, "Critic.create")
-        require_kind(data, Trajectories, "Critic.create(data)", "`Trajectories`")
+        require_kind(data, AbstractData, "Critic.create(data)", "`Trajectories`, or other data")
         require_key(key, "Critic.create(data, key=...)")
         sa_key, g_key = jax.random.split(key)
-        state_size, action_size = data.states.shape[-1], data.actions.shape[-1]
+        batch = _example(data)
+        size = batch.state.shape[-1] + batch.action.shape[-1]
         return cls(
-            Encoder(state_size + action_size, key=sa_key, **encoder),
-            Encoder(goal_size or state_size, key=g_key, **encoder),
+            Encoder(size, key=sa_key, **encoder),
+            Encoder(batch.future_goal.shape[-1], key=g_key, **encoder),
             NegL2() if energy is None else energy,
         )
 
@@ -83,50 +79,50 @@ class Critic(eqx.Module):
         return self.energy(self.sa_repr(state, action), self.g_repr(goal))
 
 
-def _check_sizes(critic: Critic, data: Trajectories, achieved_goal: AchievedGoal) -> None:
-    """**Raises:** `UserError` unless the critic takes what `data` and `achieved_goal` give."""
-    state, action = data.states[0, :1], data.actions[0, :1]
-    goal = jnp.zeros(jax.eval_shape(achieved_goal, state).shape)
-    given = f"states and actions of {state.shape[-1]} and {action.shape[-1]}"
-    wanted = {
-        f"`achieved_goal` gives goals of {goal.shape[-1]}": lambda: critic.g_repr(goal),
-        f"the data have {given}": lambda: critic.sa_repr(state, action),
-    }
-    for what, call in wanted.items():
+def _example(data: AbstractData) -> Batch:
+    """The shapes of a batch of one."""
+    return jax.eval_shape(lambda key: data.sample((1,), key=key), jax.random.key(0))
+
+
+def _check_sizes(critic: Critic, data: AbstractData) -> None:
+    """**Raises:** `UserError` unless the critic takes what `data` gives."""
+    batch = _example(data)
+    state, action, goal = batch.state, batch.action, batch.future_goal
+    sizes = f"states and actions of {state.shape[-1]} and {action.shape[-1]}"
+    for what, encode, given in (
+        (f"goals of {goal.shape[-1]}", critic.g_repr, (goal,)),
+        (sizes, critic.sa_repr, (state, action)),
+    ):
         try:
-            jax.eval_shape(call)
+            eqx.filter_eval_shape(encode, *given)
         except (TypeError, ValueError) as error:
             raise UserError(
-                f"`fit(critic, data)`: {what} numbers, which is not what the critic was made for "
-                f"(`Critic.create(data, goal_size=...)`)."
+                f"`fit(critic, data)`: the data have {what} numbers, which is not what the critic "
+                f"was made for (`Critic.create(data)`)."
             ) from error
 
 
 @not_forked
 def fit(
     critic: Critic,
-    data: Trajectories,
+    data: AbstractData,
     *,
     num_updates: int,
     batch_size: int = 256,
-    discount: float = 0.99,
     objective: CRL | None = None,
     optimizer: optax.GradientTransformation | None = None,
-    achieved_goal: AchievedGoal = whole_state,
     key: PRNGKey,
 ) -> tuple[Critic, dict[str, Float[Array, " updates"]]]:
-    """Trains a critic on trajectories in memory, as one compiled scan.
+    """Trains a critic on data in memory, as one compiled scan.
 
     **Arguments:**
 
     - `num_updates`, `batch_size`: gradient steps, and transitions in each.
-    - `discount`: of the distribution of futures.
 
     **Other arguments:**
 
     - `objective`: whose critic loss, default [`crl_eqx.objectives.CRL`][].
     - `optimizer`: default Adam 3e-4.
-    - `achieved_goal`: the part of a state that is a goal, default all of it.
 
     **Returns:** the critic, and every metric as an array `[num_updates]`.
 
@@ -134,20 +130,12 @@ def fit(
     critic's encoders.
     """
     require_kind(critic, eqx.Module, "fit(critic, data)", "a `Critic`")
-    require_kind(data, Trajectories, "fit(critic, data)", "`Trajectories`")
+    require_kind(data, AbstractData, "fit(critic, data)", "`Trajectories`, or other data")
     require_key(key, "fit(..., key=...)")
-    require_discount(discount, f"fit(discount={discount!r})")
     require_count(num_updates, f"fit(num_updates={num_updates!r})")
     # Contrasts need two.
     require_count(batch_size, f"fit(batch_size={batch_size!r})", least=2)
-    _check_sizes(critic, data, achieved_goal)
-    goals = jnp.isfinite(jax.jit(achieved_goal)(data.states)).all(axis=-1)
-    real = np.arange(data.states.shape[1]) < np.asarray(data.lengths)[:, None]
-    for row, time in np.argwhere(real & ~np.asarray(goals)):
-        raise UserError(
-            f"`fit(achieved_goal=...)` gives goals that are not finite, the first of them for "
-            f"states[{row}, {time}]."
-        )
+    _check_sizes(critic, data)
     objective = CRL() if objective is None else objective
     require_kind(objective, CRL, f"fit(objective={objective!r})", "a `CRL`, whose critic this is")
     optimizer = adam() if optimizer is None else optimizer
@@ -162,7 +150,7 @@ def fit(
 
     def body(carry, key):
         params, opt_state = carry
-        batch = data.sample(batch_size, discount=discount, achieved_goal=achieved_goal, key=key)
+        batch = data.sample((batch_size,), key=key)
         grads, metrics = jax.grad(loss, has_aux=True)(params, batch)
         with jax.numpy_dtype_promotion("standard"):  # optax mixes its int counters with floats
             updates, opt_state = optimizer.update(grads, opt_state, params)

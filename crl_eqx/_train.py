@@ -95,7 +95,6 @@ class TrainStep(eqx.Module):
     prefill_unrolls: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
     updates_per_unroll: Fraction = eqx.field(static=True)
-    discount: float = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
 
     @not_forked
@@ -141,13 +140,14 @@ class TrainStep(eqx.Module):
         self.objective = CRL() if objective is None else objective
         self.optimizers = adam_optimizers() if optimizers is None else optimizers
         self.acting = acting
-        self.buffer = TrajectoryBuffer(replay_capacity, num_envs, absorbing)
+        self.buffer = TrajectoryBuffer(
+            replay_capacity, num_envs, absorbing, discount, env.achieved_goal
+        )
         self.num_envs = num_envs
         self.unroll_length = unroll_length
         self.prefill_unrolls = -(-prefill_length // unroll_length)
         self.batch_size = batch_size
         self.updates_per_unroll = _exact(updates_per_env_step) * self.env_steps_per_unroll
-        self.discount = discount
         self.policy_average = policy_average
         self._check(prefill_length)
 
@@ -327,9 +327,7 @@ class TrainStep(eqx.Module):
         if slots == 0:
             return state, {}
         key, place_key, update_key = jax.random.split(state.key, 3)
-        places = self.buffer.places(
-            state.buffer, (slots, self.batch_size), discount=self.discount, key=place_key
-        )
+        places = self.buffer.places(state.buffer, (slots, self.batch_size), key=place_key)
         learnt = state.agent, state.opt_state, state.objective_state
         arrays, static = eqx.partition(learnt, eqx.is_array)
 
@@ -339,7 +337,7 @@ class TrainStep(eqx.Module):
                 agent,
                 opt_state,
                 objective_state,
-                self.buffer.gather(state.buffer, place, self.env.achieved_goal),
+                self.buffer.gather(state.buffer, place),
                 objective=self.objective,
                 optimizers=self.optimizers,
                 key=key,

@@ -47,19 +47,19 @@ def main() -> None:
     key, data_key, a_key, b_key = jax.random.split(jax.random.key(0), 4)
     states, actions, lengths = walks(200, 100, data_key)
 
-    data = crl.Trajectories(states, lengths=lengths)
+    data = crl.Trajectories(states, lengths=lengths, discount=0.9)
     critic = crl.Critic.create(data, depth=4, width=64, key=key)
     print(f"untrained:                   {energies_ahead(critic)}")
-    critic, history = crl.fit(critic, data, num_updates=1_000, batch_size=64, discount=0.9, key=key)
+    critic, history = crl.fit(critic, data, num_updates=1_000, batch_size=64, key=key)
 
     print(f"5, 10, 20 and 40 steps away: {energies_ahead(critic)}")
     accuracy = history["categorical_accuracy"]
     print(f"accuracy {accuracy[0]:.3f} -> {accuracy[-100:].mean():.3f} (chance {1 / 64:.3f})")
 
     # With actions, and with encoders of one's own.
-    data = crl.Trajectories(states, actions, lengths)
+    data = crl.Trajectories(states, actions, lengths, discount=0.9)
     critic = crl.Critic(OwnEncoder(2 + 1, a_key), OwnEncoder(2, b_key))
-    critic, history = crl.fit(critic, data, num_updates=1_000, batch_size=64, discount=0.9, key=key)
+    critic, history = crl.fit(critic, data, num_updates=1_000, batch_size=64, key=key)
     accuracy = history["categorical_accuracy"]
     print(f"own encoders: accuracy {accuracy[0]:.3f} -> {accuracy[-100:].mean():.3f}")
 

@@ -42,7 +42,7 @@ def energy_and_loss(key) -> None:
 
 def replay(key) -> None:
     """States that count up within an episode, so that a future state tells its distance."""
-    buffer = crl.TrajectoryBuffer(capacity=1_000, num_envs=4)
+    buffer = crl.TrajectoryBuffer(capacity=1_000, num_envs=4, discount=0.9)
     time = jnp.broadcast_to(jnp.arange(500)[:, None], (500, 4))
     steps = crl.Transition(
         state=(time % 100).astype(jnp.float32)[..., None],
@@ -52,7 +52,7 @@ def replay(key) -> None:
     )
     state = buffer.init(jax.tree.map(lambda leaf: leaf[0, 0], steps))
     state = eqx.filter_jit(buffer.insert, donate="all")(state, steps)
-    batch = buffer.sample(state, (10_000,), discount=0.9, key=key)
+    batch = buffer.stored(state).sample((10_000,), key=key)
     ahead = batch.future_goal - batch.state
     print(f"buffer: futures lie {ahead.mean():.1f} steps ahead on average, at least {ahead.min()}")
 

@@ -35,7 +35,7 @@ calls = {
     "Critic.create": lambda: crl_eqx.Critic.create(data, key=key),
     "Critic.__call__": lambda: critic(rows[0], rows[0]),
     "Trajectories.__init__": lambda: crl_eqx.Trajectories(rows),
-    "Trajectories.sample": lambda: data.sample(3, discount=0.9, key=key),
+    "Trajectories.sample": lambda: data.sample((3,), key=key),
     "fit": lambda: crl_eqx.fit(critic, data, num_updates=1, key=key),
     "TrainStep.__init__": lambda: crl_eqx.TrainStep(env),
     "TrainStep.init": lambda: step.init(agent, key=key),

@@ -10,7 +10,7 @@ import pytest
 from crl_eqx import UserError
 from crl_eqx._offline import Critic, fit
 from crl_eqx.energy import NegL2
-from crl_eqx.replay import Trajectories
+from crl_eqx.replay import Trajectories, TrajectoryBuffer, Transition
 
 
 CELLS, FORWARD, DISCOUNT = 6, 0.7, 0.8
@@ -32,14 +32,13 @@ def log_occupancy_ratio():
 
 
 def test_the_critic_learns_the_log_ratio_of_the_discounted_occupancy():
-    data = Trajectories(walks())
+    data = Trajectories(walks(), discount=DISCOUNT)
     make = lambda key: Critic.create(data, energy=NegL2(), depth=4, width=32, key=key)
     critic, history = fit(
         eqx.filter_jit(make)(jax.random.key(0)),
         data,
         num_updates=400,
         batch_size=128,
-        discount=DISCOUNT,
         optimizer=optax.adam(optax.linear_schedule(3e-3, 0, 400)),
         key=jax.random.key(1),
     )
@@ -58,8 +57,8 @@ def test_steps_are_drawn_evenly_and_only_with_futures_of_their_own_trajectory():
     lengths = np.array([5, 1, 2, 0, 4])
     row, time = np.meshgrid(np.arange(5.0), np.arange(6.0), indexing="ij")
     states = np.stack([row, time], axis=-1)
-    data = Trajectories(states, 10 * states, lengths)
-    draw = eqx.filter_jit(lambda key: data.sample(9000, discount=1.0, key=key))
+    data = Trajectories(states, 10 * states, lengths, discount=1.0)
+    draw = eqx.filter_jit(lambda key: data.sample((9000,), key=key))
     batch = jax.tree.map(np.asarray, draw(jax.random.key(0)))
     np.testing.assert_array_equal(batch.action, 10 * batch.state)
     np.testing.assert_array_equal(batch.state[:, 0], batch.future_goal[:, 0])
@@ -114,11 +113,8 @@ def test_a_ragged_list_is_padded_inside():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(discount=1.5), r"`fit\(discount=1.5\)` must lie in \(0, 1\]"),
-        (dict(discount=float("nan")), "must lie in"),
         (dict(num_updates=0), r"`fit\(num_updates=0\)` must be at least 1"),
         (dict(batch_size=-1), r"`fit\(batch_size=-1\)` must be at least 2"),
-        (dict(achieved_goal=lambda s: s[..., :1]), "`achieved_goal` gives goals of 1 numbers"),
     ],
 )
 def test_what_cannot_be_fitted_is_said(options, message):
@@ -126,8 +122,30 @@ def test_what_cannot_be_fitted_is_said(options, message):
     critic = Critic.create(data, depth=4, width=8, key=jax.random.key(0))
     with pytest.raises(UserError, match=message):
         fit(critic, data, **(dict(num_updates=1, key=jax.random.key(1)) | options))
-    with pytest.raises(UserError, match="goal_size=-2"):
-        Critic.create(data, goal_size=-2, key=jax.random.key(0))
-    with pytest.raises(UserError, match="states and actions of 3 and 0 numbers"):
-        fit(critic, Trajectories(np.zeros((3, 4, 3))), num_updates=1,
-            achieved_goal=lambda s: s[..., :2], key=jax.random.key(1))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("states", "size", "message"),
+    [
+        (2, 1, "the data have goals of 1 numbers"),
+        (3, 2, "the data have states and actions of 3 and 0 numbers"),
+    ],
+)
+def test_data_of_other_sizes_do_not_fit_a_critic(states, size, message):
+    fitting = Trajectories(np.zeros((3, 4, 2)))
+    critic = Critic.create(fitting, depth=4, width=8, key=jax.random.key(0))
+    data = Trajectories(np.zeros((3, 4, states)), achieved_goal=lambda s: s[..., :size])
+    with pytest.raises(UserError, match=message):
+        fit(critic, data, num_updates=1, key=jax.random.key(1))
+
+
+def test_a_critic_is_fitted_to_what_a_ring_holds():
+    walk = walks(4, 50).transpose(1, 0, 2)
+    buffer = TrajectoryBuffer(50, 4, discount=DISCOUNT, achieved_goal=lambda s: s[..., :3])
+    none, episode = jnp.zeros((50, 4, 0)), jnp.zeros((50, 4), jnp.int32)
+    steps = Transition(jnp.asarray(walk), none, none, episode)
+    data = buffer.stored(buffer.insert(buffer.init(jax.tree.map(lambda x: x[0, 0], steps)), steps))
+    assert data.sample((2, 3), key=jax.random.key(0)).state.shape == (2, 3, CELLS)
+    critic = Critic.create(data, depth=4, width=32, key=jax.random.key(0))
+    _, history = fit(critic, data, num_updates=100, batch_size=64, key=jax.random.key(1))
+    assert history["critic_loss"][-20:].mean() < history["critic_loss"][:20].mean()

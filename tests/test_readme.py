@@ -154,9 +154,7 @@ def test_the_table_of_metrics_is_what_a_run_writes(tmp_path):
 
     def everything():
         state, training = run.step(run.initial())
-        batch = run.step.buffer.sample(
-            state.buffer, (8,), discount=0.99, achieved_goal=run.env.achieved_goal, key=key
-        )
+        batch = run.step.buffer.stored(state.buffer).sample((8,), key=key)
         health = crl.diagnose(
             state.agent,
             batch,

@@ -65,7 +65,8 @@ count = eqx.filter_jit(lambda buffer, state: (buffer.num_samples(state), buffer.
 
 @eqx.filter_jit
 def sample(buffer, state, shape, discount, key):
-    return buffer.sample(state, shape, discount=discount, key=key)
+    buffer = dataclasses.replace(buffer, discount=discount)
+    return buffer.stored(state).sample(shape, key=key)
 
 
 def empty(capacity, num_envs):
@@ -144,7 +145,7 @@ def test_an_absorbing_ring_needs_to_know_who_fell():
     buffer, state = empty(5, 1)
     buffer = TrajectoryBuffer(5, 1, absorbing=True)
     with pytest.raises(UserError, match="needs steps that say which of them `terminated`"):
-        buffer.sample(state, (4,), discount=0.9, key=jax.random.key(0))
+        buffer.stored(state).sample((4,), key=jax.random.key(0))
 
 
 @st.composite
@@ -281,7 +282,7 @@ def test_insertion_consumes_what_is_donated():
 def test_the_cost_of_sampling_does_not_depend_on_the_capacity():
     def cost(capacity):
         buffer, state, _ = shapes(capacity)
-        draw = lambda state, key: buffer.sample(state, (256,), discount=0.99, key=key)
+        draw = lambda state, key: buffer.stored(state).sample((256,), key=key)
         memory, cost = plan(draw, state, jax.random.key(0))
         return memory.temp_size_in_bytes, cost["flops"]
 

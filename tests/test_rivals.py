@@ -320,7 +320,7 @@ def test_next_states_are_those_that_were_reached_also_where_an_episode_ended():
     np.testing.assert_array_equal(steps.next_state, np.maximum(steps.state + went, 0.0))
     # Every stored step can be drawn, the last of an episode too, and its goal is what it reached.
     assert step.buffer.num_samples(state.buffer) == 27
-    drawn = jax.jit(lambda key: step.buffer.sample(state.buffer, (2_000,), discount=0.9, key=key))
+    drawn = jax.jit(lambda key: step.buffer.stored(state.buffer).sample((2_000,), key=key))
     batch, age = drawn(jax.random.key(1)), np.arange(9) % 3
     last = np.asarray(steps.state)[age == 2].ravel()
     assert {0.0, 2.0} & set(last)

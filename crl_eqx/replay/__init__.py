@@ -1,8 +1,14 @@
 """Data to learn from: steps and batches, the ring that a run fills, trajectories in memory."""
 
-from ._ring import BufferState as BufferState, Place as Place, TrajectoryBuffer as TrajectoryBuffer
+from ._ring import (
+    BufferState as BufferState,
+    Place as Place,
+    StoredSteps as StoredSteps,
+    TrajectoryBuffer as TrajectoryBuffer,
+)
 from ._trajectories import Trajectories as Trajectories
 from ._transition import (
+    AbstractData as AbstractData,
     AchievedGoal as AchievedGoal,
     Batch as Batch,
     Transition as Transition,

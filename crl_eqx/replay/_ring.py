@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._checks import require_count, require_flag
+from .._checks import require_count, require_discount, require_flag
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Count, PRNGKey
 from ..relabel import absorbed_offset, future_offset
-from ._transition import AchievedGoal, Batch, Transition, whole_state
+from ._transition import AbstractData, AchievedGoal, Batch, Transition, whole_state
 
 
 class Place(eqx.Module):
@@ -44,10 +44,10 @@ class TrajectoryBuffer(eqx.Module):
     Storage is written in place when its state is donated; nothing is rolled, copied or scanned.
 
     ```python
-    buffer = TrajectoryBuffer(capacity=10_000, num_envs=512)
+    buffer = TrajectoryBuffer(capacity=10_000, num_envs=512, discount=0.99)
     state = buffer.init(step)                     # any one `Transition`, for its shapes
     state = buffer.insert(state, steps)           # a `Transition` with axes [time, num_envs, ...]
-    batch = buffer.sample(state, (256,), discount=0.99, key=key)
+    batch = buffer.stored(state).sample((256,), key=key)
     ```
 
     **Arguments:**
@@ -57,16 +57,21 @@ class TrajectoryBuffer(eqx.Module):
     - `absorbing`: whether a fallen robot stays down: where the environment ended an episode, its
         future stays in the last state for ever instead of being cut. So a policy that gets nearer
         by falling over is not taken for one that gets nearer and goes on.
+    - `discount`: of the distribution of futures, in (0, 1].
+    - `achieved_goal`: the part of a state that is a goal, default all of it.
     """
 
     capacity: int = eqx.field(static=True)
     num_envs: int = eqx.field(static=True)
     absorbing: bool = eqx.field(static=True, default=False)
+    discount: float = eqx.field(static=True, default=0.99)
+    achieved_goal: AchievedGoal = whole_state
 
     def __check_init__(self):
         require_count(self.capacity, f"TrajectoryBuffer(capacity={self.capacity!r})")
         require_count(self.num_envs, f"TrajectoryBuffer(num_envs={self.num_envs!r})")
         require_flag(self.absorbing, f"TrajectoryBuffer(absorbing={self.absorbing!r})")
+        require_discount(self.discount, f"TrajectoryBuffer(discount={self.discount!r})")
 
     @not_forked
     def init(self, example: Transition) -> BufferState:
@@ -124,9 +129,11 @@ class TrajectoryBuffer(eqx.Module):
         episode = state.steps.episode[time % self.capacity, env]
         return state.last_time[episode % self.capacity, env] - time + _ahead(state)
 
-    def places(
-        self, state: BufferState, shape: tuple[int, ...], *, discount: float, key: PRNGKey
-    ) -> Place:
+    def stored(self, state: BufferState) -> "StoredSteps":
+        """What `state` holds, as data to draw from. Meaningless until `can_sample`."""
+        return StoredSteps(self, state)
+
+    def places(self, state: BufferState, shape: tuple[int, ...], *, key: PRNGKey) -> Place:
         """Draws where samples come from; `gather` reads them.
 
         Environment and time are uniform over the stored steps that have a future. Steps without
@@ -155,7 +162,7 @@ class TrajectoryBuffer(eqx.Module):
         _, time, env = jax.lax.while_loop(unfinished, again, (loop_key, *draw(first_key)))
         uniform = jax.random.uniform(offset_key, shape)
         horizon = self._horizon(state, time, env)
-        offset = future_offset(uniform, horizon, discount)
+        offset = future_offset(uniform, horizon, self.discount)
         if self.absorbing:
             last = (time + horizon - _ahead(state)) % self.capacity
             if state.steps.terminated is None:
@@ -163,38 +170,31 @@ class TrajectoryBuffer(eqx.Module):
                     "`TrajectoryBuffer(absorbing=True)` needs steps that say which of them "
                     "`terminated` their episode."
                 )
-            stays = absorbed_offset(uniform, horizon, discount)
+            stays = absorbed_offset(uniform, horizon, self.discount)
             offset = jnp.where(state.steps.terminated[last, env], stays, offset)
         future_time = time + offset - _ahead(state)
         return Place(time % self.capacity, env, future_time % self.capacity)
 
-    def gather(
-        self, state: BufferState, place: Place, achieved_goal: AchievedGoal = whole_state
-    ) -> Batch:
+    def gather(self, state: BufferState, place: Place) -> Batch:
         """Reads the samples at `place`."""
         steps = jax.tree.map(lambda leaf: leaf[place.row, place.env], state.steps)
         ahead = state.steps.next_state
         futures = state.steps.state if ahead is None else ahead
-        goal = achieved_goal(futures[place.future_row, place.env])
+        goal = self.achieved_goal(futures[place.future_row, place.env])
         terminated = None if ahead is None else steps.terminated
         return Batch(steps.state, steps.action, steps.goal, goal, steps.next_state, terminated)
 
-    @not_forked
-    def sample(
-        self,
-        state: BufferState,
-        shape: tuple[int, ...],
-        *,
-        discount: float,
-        achieved_goal: AchievedGoal = whole_state,
-        key: PRNGKey,
-    ) -> Batch:
-        """`shape` samples, each with the `achieved_goal` of a state of its own future.
 
-        Meaningless until `can_sample`.
-        """
-        places = self.places(state, shape, discount=discount, key=key)
-        return self.gather(state, places, achieved_goal)
+class StoredSteps(AbstractData):
+    """The steps in a ring, as data to draw from; made by [`crl_eqx.TrajectoryBuffer.stored`][]."""
+
+    buffer: TrajectoryBuffer
+    state: BufferState
+
+    @not_forked
+    def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
+        places = self.buffer.places(self.state, shape, key=key)
+        return self.buffer.gather(self.state, places)
 
 
 def _ahead(state: BufferState) -> int:

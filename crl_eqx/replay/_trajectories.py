@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._checks import require_discount
 from .._errors import first_line, UserError
 from .._fork import not_forked
 from .._types import PRNGKey
 from ..relabel import future_index
-from ._transition import AchievedGoal, Batch, whole_state
+from ._transition import AbstractData, AchievedGoal, Batch, whole_state
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
@@ -77,7 +78,7 @@ def _whole_lengths(lengths: Any, n: int, t: int) -> np.ndarray:
     return found.astype(int)
 
 
-class Trajectories(eqx.Module):
+class Trajectories(AbstractData):
     """`n` trajectories of up to `t` steps.
 
     **Arguments:**
@@ -85,6 +86,8 @@ class Trajectories(eqx.Module):
     - `states`: `[n, t, state]`, or a list of n arrays `[length, state]`, whose lengths may differ.
     - `actions`: `[n, t, action]` or such a list, or None: then φ takes the state alone.
     - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them.
+    - `discount`: of the distribution of futures, in (0, 1].
+    - `achieved_goal`: the part of a state that is a goal, default all of it.
 
     **Raises:** `UserError` when shapes disagree, a number is not real and finite, a length is not
     a whole number of steps, or no trajectory has two steps.
@@ -93,9 +96,20 @@ class Trajectories(eqx.Module):
     states: Float[Array, "n t state"]
     actions: Float[Array, "n t action"]
     lengths: Int[Array, " n"]
+    discount: float = eqx.field(static=True)
+    achieved_goal: AchievedGoal
 
     @not_forked
-    def __init__(self, states: Any, actions: Any = None, lengths: Any = None):
+    def __init__(
+        self,
+        states: Any,
+        actions: Any = None,
+        lengths: Any = None,
+        *,
+        discount: float = 0.99,
+        achieved_goal: AchievedGoal = whole_state,
+    ):
+        require_discount(discount, f"Trajectories(discount={discount!r})")
         states, own_lengths = _as_block(states, "states")
         if states.ndim != 3:
             raise UserError(
@@ -131,24 +145,26 @@ class Trajectories(eqx.Module):
             raise UserError("`Trajectories`: no trajectory has two steps, so none has a future.")
         self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
         self.lengths = jnp.asarray(whole, jnp.int32)
+        self.discount, self.achieved_goal = discount, achieved_goal
+        self._check_goals()
+
+    def _check_goals(self) -> None:
+        goals = jnp.isfinite(jax.jit(self.achieved_goal)(self.states)).all(axis=-1)
+        real = np.arange(self.states.shape[1]) < np.asarray(self.lengths)[:, None]
+        for row, time in np.argwhere(real & ~np.asarray(goals)):
+            raise UserError(
+                f"`Trajectories(achieved_goal=...)` gives goals that are not finite, the first of "
+                f"them for states[{row}, {time}]."
+            )
 
     @not_forked
-    def sample(
-        self,
-        size: int,
-        *,
-        discount: float,
-        achieved_goal: AchievedGoal = whole_state,
-        key: PRNGKey,
-    ) -> Batch:
-        """`size` steps, uniform over those that have a future, each with the `achieved_goal` of a
-        state of its future."""
+    def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
         step_key, future_key = jax.random.split(key)
         steps_before = jnp.cumsum(jnp.maximum(self.lengths - 1, 0))
-        index = jax.random.randint(step_key, (size,), 0, steps_before[-1])
+        index = jax.random.randint(step_key, shape, 0, steps_before[-1])
         row = jnp.searchsorted(steps_before, index, side="right")
         time = index - jnp.where(row > 0, steps_before[row - 1], 0)
-        future = future_index(self.lengths[row], time, discount=discount, key=future_key)
+        future = future_index(self.lengths[row], time, discount=self.discount, key=future_key)
         state = self.states[row, time]
-        goal = achieved_goal(self.states[row, future])
-        return Batch(state, self.actions[row, time], state[:, :0], goal)
+        goal = self.achieved_goal(self.states[row, future])
+        return Batch(state, self.actions[row, time], state[..., :0], goal)

@@ -1,12 +1,13 @@
 """What one step leaves behind, and what a batch of training data holds."""
 
+import abc
 from collections.abc import Callable
 from typing import TypeAlias
 
 import equinox as eqx
 from jaxtyping import Array, Bool, Float, Int
 
-from .._types import Action, Goal, State
+from .._types import Action, Goal, PRNGKey, State
 
 
 class Transition(eqx.Module):
@@ -51,3 +52,12 @@ class Batch(eqx.Module):
     terminated: Bool[Array, "*batch"] | None = None
     """Whether the environment ended the episode there, so that nothing follows `next_state`. The
     time limit is no such end."""
+
+
+class AbstractData(eqx.Module):
+    """What batches are drawn from. It knows what a goal is, and how far ahead goals lie."""
+
+    @abc.abstractmethod
+    def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
+        """`shape` steps, uniform over those that have a future, each with a goal that a state of
+        its own future achieves."""

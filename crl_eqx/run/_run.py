@@ -55,13 +55,7 @@ def _summary(under_way: UnderWay):
 def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
     batch_key, loss_key = jax.random.split(key)
     size = (min(step.batch_size, 256),)
-    batch = step.buffer.sample(
-        state.buffer,
-        size,
-        discount=step.discount,
-        achieved_goal=step.env.achieved_goal,
-        key=batch_key,
-    )
+    batch = step.buffer.stored(state.buffer).sample(size, key=batch_key)
     return diagnose(
         state.agent,
         batch,

@@ -110,7 +110,7 @@ def advance(state):
     """An unroll, and in place of a gradient step one that depends on all there is."""
     state = STEP.collect(state)[0]
     key, draw = jax.random.split(state.key)
-    batch = STEP.buffer.sample(state.buffer, (8,), discount=0.9, key=draw)
+    batch = STEP.buffer.stored(state.buffer).sample((8,), key=draw)
     shift = 1e-3 * jnp.mean(batch.future_goal)
     move = lambda leaf: leaf + shift.astype(leaf.dtype) if eqx.is_inexact_array(leaf) else leaf
     where = lambda s: (s.agent, s.opt_state)
@@ -209,7 +209,7 @@ def test_a_state_saved_with_each_unroll_is_restored_bit_for_bit(states, director
 def test_the_same_key_draws_the_same_batch_from_a_restored_replay(states, directory, getkey):
     save(CheckpointStore(directory), states[8])
     key = getkey()
-    draw = eqx.filter_jit(lambda ring: STEP.buffer.sample(ring, (64,), discount=0.9, key=key))
+    draw = eqx.filter_jit(lambda ring: STEP.buffer.stored(ring).sample((64,), key=key))
     assert eqx.tree_equal(draw(restore(directory).buffer), draw(states[8].buffer))
 
 
