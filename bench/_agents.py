@@ -11,7 +11,7 @@ import optax
 from _published import Params, Sizes, State, Transitions
 
 import crl_eqx
-from crl_eqx.nn import Actor, Encoder
+from crl_eqx.nn import Actor, Compute, Encoder
 
 
 ANT = Sizes(state=29, action=8, goal=2)
@@ -35,15 +35,16 @@ def as_batch(transitions: Transitions) -> crl_eqx.Batch:
 
 @eqx.filter_jit
 def new_agent(
-    sizes: Sizes, *, depth: int, width: int, key: jax.Array, **network: Any
+    sizes: Sizes, *, depth: int, width: int, key: jax.Array, **compute: Any
 ) -> crl_eqx.Agent:
     actor_key, sa_key, g_key = jax.random.split(key, 3)
-    network = dict(depth=depth, width=width, **network)
+    network = dict(depth=depth, width=width, compute=Compute(**compute))
     return crl_eqx.Agent(
         actor=Actor(sizes.state, sizes.goal, sizes.action, key=actor_key, **network),
-        sa_encoder=Encoder(sizes.state + sizes.action, key=sa_key, **network),
-        g_encoder=Encoder(sizes.goal, key=g_key, **network),
-        energy=crl_eqx.energy.NegL2(),
+        critic=crl_eqx.Critic(
+            Encoder(sizes.state + sizes.action, key=sa_key, **network),
+            Encoder(sizes.goal, key=g_key, **network),
+        ),
         log_alpha=jnp.zeros(()),
     )
 
@@ -73,19 +74,20 @@ def with_weights(agent: crl_eqx.Agent, actor: Params, critic: Params, log_alpha:
     """`agent` with published weights (or, as well, published gradients)."""
     new = (
         _network_with(agent.actor.network, actor),
-        _network_with(agent.sa_encoder.network, critic["sa_encoder"]),
-        _network_with(agent.g_encoder.network, critic["g_encoder"]),
+        _network_with(agent.critic.sa_encoder.network, critic["sa_encoder"]),
+        _network_with(agent.critic.g_encoder.network, critic["g_encoder"]),
         log_alpha,
     )
-    where = lambda a: (a.actor.network, a.sa_encoder.network, a.g_encoder.network, a.log_alpha)
+    encoders = lambda critic: (critic.sa_encoder.network, critic.g_encoder.network)
+    where = lambda a: (a.actor.network, *encoders(a.critic), a.log_alpha)
     return eqx.tree_at(where, agent, new)
 
 
-def from_published(state: State, sizes: Sizes, **network: Any) -> crl_eqx.Agent:
+def from_published(state: State, sizes: Sizes, **compute: Any) -> crl_eqx.Agent:
     """Our agent with the baseline's weights."""
     depth = len(state.actor["blocks"]) * _published.LAYERS_PER_BLOCK
     width = state.actor["heads"][0]["kernel"].shape[0]
-    agent = new_agent(sizes, depth=depth, width=width, key=jax.random.key(0), **network)
+    agent = new_agent(sizes, depth=depth, width=width, key=jax.random.key(0), **compute)
     return with_weights(agent, state.actor, state.critic, state.alpha["log_alpha"])
 
 

@@ -78,14 +78,14 @@ def _shapes(make: Callable[[], Any]) -> Any:
     return eqx.filter_eval_shape(make)
 
 
-def _tower(width: int, precision: str, *, depth: int = 64, together: bool = True, **options: Any):
+def _tower(width: int, precision: Any, kernel: Any, *, depth: int = 64, together: bool = True):
     """Value and gradient of three towers."""
 
     def make():
         import jax
         import jax.numpy as jnp
 
-        from crl_eqx.kernels import residual_towers
+        from crl_eqx.kernels import Compute, residual_towers
         from crl_eqx.kernels.residual_tower.cases import Case, draw
 
         case = Case(depth, width, 512)
@@ -97,7 +97,7 @@ def _tower(width: int, precision: str, *, depth: int = 64, together: bool = True
         def loss(xs, params):
             ys = []
             for group in [slice(None)] if together else [slice(i, i + 1) for i in range(3)]:
-                ys += residual_towers(xs[group], params[group], precision=precision, **options)
+                ys += residual_towers(xs[group], params[group], Compute(kernel, precision))
             return sum(jnp.sum(jnp.square(y)) for y in ys)
 
         return jax.grad(loss, (0, 1)), (xs, [one] * 3)
@@ -130,7 +130,7 @@ def _programs() -> dict[str, Program]:
         return Program(_update(depth, **network), limits, donate=(0,))
 
     def fused_tower(kernel: str, width: int, precision: str) -> Program:
-        return Program(_tower(width, precision, implementation=kernel), fused)
+        return Program(_tower(width, precision, kernel), fused)
 
     programs = {
         "update, xla": update(64, {}, kernel="xla"),
@@ -146,11 +146,9 @@ def _programs() -> dict[str, Program]:
             1024, fused | deep, kernel="triton", precision="bf16"
         ),
         "three towers, packed, one by one": Program(
-            _tower(256, "auto", together=False, implementation="packed"), packed
+            _tower(256, "auto", "packed", together=False), packed
         ),
-        "three towers, packed, together": Program(
-            _tower(256, "auto", implementation="packed"), packed
-        ),
+        "three towers, packed, together": Program(_tower(256, "auto", "packed"), packed),
     }
     for width, precision in (
         (128, "bf16"),

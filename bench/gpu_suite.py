@@ -248,11 +248,11 @@ def _unsupported() -> dict[str, str]:
 
 def _ask(way: str, precision: str) -> str | None:
     from crl_eqx import UserError
-    from crl_eqx.kernels import check_implementation
+    from crl_eqx.kernels import check_compute, Compute
 
     if way != "published":
         try:
-            check_implementation(way, precision=precision, width=WIDTH)
+            check_compute(Compute(way, precision), width=WIDTH)
         except UserError as error:
             return str(error)
     return None

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from _machine import write
 from _measure import rounded
 
-from crl_eqx.kernels import TowerParams
+from crl_eqx.kernels import Compute, TowerParams
 from crl_eqx.kernels.residual_tower.cases import Case, draw, run_stacked
 
 
@@ -27,10 +27,10 @@ WIDTH = 256
 WAYS = ["xla,f32", "packed,f32", "packed,bf16"]
 
 
-def towers(way: str, precision: str) -> Callable:
+def towers(way: Any, precision: Any) -> Callable:
     """`[nets, batch, width]` through as many towers."""
 
-    return functools.partial(run_stacked, implementation=way, precision=precision)
+    return functools.partial(run_stacked, compute=Compute(way, precision))
 
 
 def _value_and_gradient(run: Callable, x: jax.Array, params: TowerParams) -> Any:

@@ -65,7 +65,6 @@ ACCELERATOR_TOLERANCE = 2e-2  # their default products are rounded to fewer bits
 LOOK_AT_THE_CLOCK = 0.1  # seconds between two looks, at least
 UNROLLED = "unrolled"
 SCANNED = "scan, "  # and then the rematerialisation
-TRUNKS = ("actor", "sa_encoder", "g_encoder")
 PANELS = (
     ("compile_seconds", "compile time [s]"),
     ("wall_seconds", "one update [s]"),
@@ -85,7 +84,8 @@ class Loop(eqx.Module):
 
 
 def unrolled(agent: crl_eqx.Agent) -> crl_eqx.Agent:
-    trunks = lambda a: [getattr(a, name).network.trunk for name in TRUNKS]
+    parts = lambda a: (a.actor, a.critic.sa_encoder, a.critic.g_encoder)
+    trunks = lambda a: [part.network.trunk for part in parts(a)]
     return eqx.tree_at(trunks, agent, [Loop(tuple(t.unstacked())) for t in trunks(agent)])
 
 

@@ -75,7 +75,7 @@ def check_gradients(depth: int, width: int, batch_size: int) -> dict[str, float]
         theirs = with_weights(agent, *published(state))
     expected = {
         "actor": theirs.actor,
-        "critic": (theirs.sa_encoder, theirs.g_encoder, theirs.energy),
+        "critic": theirs.critic,
         "alpha": theirs.log_alpha,
     }
     distances = {name: _distance(ours[name], expected[name]) for name in expected}

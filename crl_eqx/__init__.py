@@ -13,13 +13,13 @@ from ._acting import (
     partly_deterministic as partly_deterministic,
     stochastic as stochastic,
 )
-from ._actor_critic import ActorCritic as ActorCritic
-from ._agent import AbstractAgent as AbstractAgent, Agent as Agent
+from ._agent import Agent as Agent
+from ._critic import AbstractCritic as AbstractCritic, Critic as Critic, QFunctions as QFunctions
 from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
-from ._offline import Critic as Critic, fit as fit
+from ._offline import fit as fit
 from ._rollout import (
     collect as collect,
     Episodes as Episodes,

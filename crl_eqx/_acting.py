@@ -7,21 +7,21 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from ._agent import AbstractAgent
+from ._agent import Agent
 from ._checks import as_number, require_count, require_number, require_share
 from ._errors import UserError
 from ._rollout import Policy
 
 
-Acting: TypeAlias = Callable[[AbstractAgent], Policy]
+Acting: TypeAlias = Callable[[Agent], Policy]
 
 
-def stochastic(agent: AbstractAgent) -> Policy:
+def stochastic(agent: Agent) -> Policy:
     """Samples of the policy."""
     return lambda state, goal, key: agent.act(state, goal, key=key)
 
 
-def deterministic(agent: AbstractAgent) -> Policy:
+def deterministic(agent: Agent) -> Policy:
     """tanh of the policy's mean."""
     return lambda state, goal, key: agent.act(state, goal)
 
@@ -41,7 +41,7 @@ def partly_deterministic(share: float) -> Acting:
 
 @functools.cache  # equal choices are one object, so that what is compiled for one is for all
 def _partly_deterministic(share: float) -> Acting:
-    def acting(agent: AbstractAgent) -> Policy:
+    def acting(agent: Agent) -> Policy:
         def policy(state, goal, key):
             distribution = agent.policy(state, goal)
             calm = jnp.arange(state.shape[0]) < round(share * state.shape[0])
@@ -63,7 +63,7 @@ def noisy(scale: float, *, deterministic_share: float = 0.0) -> Acting:
 
 @functools.cache
 def _noisy(scale: float, share: float) -> Acting:
-    def acting(agent: AbstractAgent) -> Policy:
+    def acting(agent: Agent) -> Policy:
         def policy(state, goal, key):
             action = agent.act(state, goal)
             noise = scale * jax.random.normal(key, action.shape)

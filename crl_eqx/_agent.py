@@ -1,5 +1,4 @@
-import abc
-from typing import Any
+from typing import Any, Literal, TypeAlias, Unpack
 
 import equinox as eqx
 import jax
@@ -7,60 +6,120 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ._checks import require_count, require_flag, require_key, require_kind, require_number
+from ._critic import AbstractCritic, Critic, QFunctions
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
-from ._types import Action, Goal, PRNGKey, Repr, Scalar, State
+from ._types import Action, Goal, PRNGKey, Scalar, State
 from .energy import AbstractEnergy, NegL2, require_energy
-from .nn import Actor, Encoder, Normalizer
-from .nn._residual_mlp import run_mlps_together
+from .nn import Actor, Encoder, NetworkOptions, Normalizer
 
 
-class AbstractAgent(eqx.Module):
-    """A policy and what teaches it: the interface for collecting, evaluating and updating.
+CriticKind: TypeAlias = Literal["contrastive", "twin-q", "none"]
+"""What teaches the policy: `"contrastive"`, a [`crl_eqx.Critic`][]; `"twin-q"`,
+[`crl_eqx.QFunctions`][], two of them; `"none"`, the data alone."""
 
-    `policy` gives a distribution of actions, `act` an action, `critic` a number that grows as the
-    goal gets nearer; `groups` are the parameters by what moves them.
+
+class Agent(eqx.Module):
+    """A policy and the critic that teaches it.
+
+    ```python
+    agent = crl_eqx.Agent.create(env, depth=16, key=key)
+    action = agent.act(state, goal)                  # deterministic
+    action = agent.act(state, goal, key=key)         # a sample of the policy
+    energy = agent.value(state, action, goal)        # the larger, the nearer
+    ```
+
+    Any module that maps state and goal to a distribution of actions will do for `actor`. Only the
+    agent knows of normalisation: its networks are given states and goals normalised.
     """
 
-    actor: eqx.AbstractVar[Any]
-    log_alpha: eqx.AbstractVar[Scalar]
-    state_normalizer: eqx.AbstractVar[Normalizer | None]
-    goal_normalizer: eqx.AbstractVar[Normalizer | None]
+    actor: Any
+    critic: AbstractCritic | None
+    log_alpha: Scalar
+    """Logarithm of the entropy temperature α."""
+    state_normalizer: Normalizer | None = None
+    goal_normalizer: Normalizer | None = None
 
-    @property
-    @abc.abstractmethod
-    def has_critic(self) -> bool:
-        """Whether there is a critic."""
+    @classmethod
+    @not_forked
+    def create(
+        cls,
+        env: AbstractGoalEnv,
+        *,
+        critic: CriticKind = "contrastive",
+        depth: int = 16,
+        actor_depth: int | None = None,
+        critic_depth: int | None = None,
+        repr_size: int = 64,
+        energy: AbstractEnergy | None = None,
+        normalize: bool = False,
+        initial_alpha: float = 1.0,
+        key: PRNGKey,
+        **network: Unpack[NetworkOptions],
+    ) -> "Agent":
+        """An untrained agent of the paper's shape for `env` (only its sizes are read).
 
-    @abc.abstractmethod
-    def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
-        """How good `action` is in `state` on the way to `goal`."""
+        **Arguments:**
 
-    @abc.abstractmethod
-    def groups(self) -> dict[str, PyTree]:
-        """All that learns: `actor`, `critic` and `alpha`."""
+        - `critic`: what the objective needs, as its `critic` says: `"contrastive"`, `"twin-q"` or
+            `"none"`.
+        - `depth`: Dense layers in the residual blocks of every network, a multiple of 4;
+            `actor_depth` and `critic_depth` override it.
+        - `repr_size`, `energy`: of a contrastive critic: numbers in a representation, and how
+            representations are compared, default [`crl_eqx.energy.NegL2`][].
+        - `normalize`: whether states and goals are normalised by their running moments.
+        - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
+        - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
+        """
+        require_kind(env, AbstractGoalEnv, f"Agent.create({env!r})", "a task, as `make` gives")
+        require_key(key, "Agent.create(env, key=...)")
+        require_flag(normalize, f"Agent.create(normalize={normalize!r})")
+        require_energy(energy, "Agent.create")
+        require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
+        actor_depth = depth if actor_depth is None else actor_depth
+        critic_depth = depth if critic_depth is None else critic_depth
+        encoder = lambda in_size, out_size, key: Encoder(
+            in_size, repr_size=out_size, depth=critic_depth, key=key, **network
+        )
+        state_size, goal_size, action_size = env.state_size, env.goal_size, env.action_size
+        actor_key, *keys = jax.random.split(key, 1 if critic == "none" else 3)
+        match critic:
+            case "contrastive":
+                made = Critic(
+                    encoder(state_size + action_size, repr_size, keys[0]),
+                    encoder(goal_size, repr_size, keys[1]),
+                    NegL2() if energy is None else energy,
+                )
+            case "twin-q":
+                size = state_size + action_size + goal_size
+                made = QFunctions(tuple(encoder(size, 1, key) for key in keys))
+            case "none":
+                made = None
+            case _:
+                raise UserError(
+                    f"`Agent.create(critic={critic!r})` must be 'contrastive', 'twin-q' or 'none'."
+                )
+        return cls(
+            Actor(state_size, goal_size, action_size, depth=actor_depth, key=actor_key, **network),
+            made,
+            jnp.log(jnp.asarray(initial_alpha, jnp.float32)),
+            Normalizer(state_size) if normalize else None,
+            Normalizer(goal_size) if normalize else None,
+        )
 
-    @abc.abstractmethod
-    def with_groups(self, groups: dict[str, PyTree]) -> "AbstractAgent":
-        """The agent with these groups replaced."""
-
-    @abc.abstractmethod
-    def networks(
-        self, state: State, action: Action, goal: Goal
-    ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by name, and its input for these three, for diagnostics."""
-
-    def _seen(self, state: State) -> State:
+    def normalized_state(self, state: State) -> State:
+        """As the networks are given it."""
         return state if self.state_normalizer is None else self.state_normalizer(state)
 
-    def _wanted(self, goal: Goal) -> Goal:
+    def normalized_goal(self, goal: Goal) -> Goal:
+        """As the networks are given it."""
         return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
 
     @not_forked
     def policy(self, state: State, goal: Goal):
         """The distribution of the action, a [`crl_eqx.nn.TanhNormal`][]."""
-        return self.actor(self._seen(state), self._wanted(goal))
+        return self.actor(self.normalized_state(state), self.normalized_goal(goal))
 
     @not_forked
     def act(
@@ -82,149 +141,45 @@ class AbstractAgent(eqx.Module):
         if candidates == 1:
             return policy.sample(key=key)
         actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))
-        best = jnp.argmax(self._values(state, actions, goal), axis=0)
+        critic = self._critic(f"act(candidates={candidates})")
+        values = critic.of_actions(
+            self.normalized_state(state), actions, self.normalized_goal(goal)
+        )
+        best = jnp.argmax(values, axis=0)
         return jnp.take_along_axis(actions, best[None, ..., None], axis=0)[0]
 
-    def _values(
-        self, state: State, actions: Float[Array, "n *batch action"], goal: Goal
-    ) -> Float[Array, "n *batch"]:
-        """What the critic says of several actions in the same `state`."""
-        return jax.vmap(lambda action: self.critic(state, action, goal))(actions)
+    @not_forked
+    def value(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
+        """What the critic says: the larger, the better `action` is in `state` on the way to
+        `goal`. **Raises:** `UserError` if there is no critic."""
+        critic = self._critic("value(...)")
+        return critic(self.normalized_state(state), action, self.normalized_goal(goal))
 
-    def observe(self, state: State, goal: Goal) -> "AbstractAgent":
+    def _critic(self, call: str) -> AbstractCritic:
+        if self.critic is None:
+            raise UserError(f"`Agent.{call}` asks the critic, and this agent has no critic.")
+        return self.critic
+
+    def observe(self, state: State, goal: Goal) -> "Agent":
         """Updates the running moments, if any, with states and the goals they achieve."""
         if self.state_normalizer is None or self.goal_normalizer is None:
             return self
         new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)
         return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)
 
-
-class Agent(AbstractAgent):
-    """A policy and the critic f(s, a, g) = energy(φ(s, a), ψ(g)) that teaches it.
-
-    ```python
-    agent = crl_eqx.Agent.create(env, depth=16, key=key)
-    action = agent.act(state, goal)                  # deterministic
-    action = agent.act(state, goal, key=key)         # a sample of the policy
-    energy = agent.critic(state, action, goal)       # the larger, the nearer
-    ```
-
-    Any module that maps the same inputs will do for `actor`, `sa_encoder` and `g_encoder`.
-    """
-
-    actor: Any
-    sa_encoder: Any
-    g_encoder: Any
-    energy: AbstractEnergy
-    log_alpha: Scalar
-    """Logarithm of the entropy temperature α."""
-    state_normalizer: Normalizer | None = None
-    goal_normalizer: Normalizer | None = None
-
-    @classmethod
-    @not_forked
-    def create(
-        cls,
-        env: AbstractGoalEnv,
-        *,
-        depth: int = 16,
-        actor_depth: int | None = None,
-        critic_depth: int | None = None,
-        repr_size: int = 64,
-        energy: AbstractEnergy | None = None,
-        normalize: bool = False,
-        initial_alpha: float = 1.0,
-        key: PRNGKey,
-        **network,
-    ) -> "Agent":
-        """An untrained agent of the paper's shape for `env` (only its sizes are read).
-
-        **Arguments:**
-
-        - `depth`: Dense layers in the residual blocks of all three networks, a multiple of 4;
-            `actor_depth` and `critic_depth` override it.
-        - `repr_size`: numbers in a representation.
-        - `energy`: how representations are compared, default [`crl_eqx.energy.NegL2`][].
-        - `normalize`: whether states and goals are normalised by their running moments.
-        - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
-        - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
-        """
-        require_kind(env, AbstractGoalEnv, f"Agent.create({env!r})", "a task, as `make` gives")
-        require_key(key, "Agent.create(env, key=...)")
-        require_flag(normalize, f"Agent.create(normalize={normalize!r})")
-        require_energy(energy, "Agent.create")
-        require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
-        actor_key, sa_key, g_key = jax.random.split(key, 3)
-        actor_depth = depth if actor_depth is None else actor_depth
-        critic_depth = depth if critic_depth is None else critic_depth
-        critic = dict(repr_size=repr_size, depth=critic_depth, **network)
-        sizes = env.state_size, env.goal_size, env.action_size
-        return cls(
-            actor=Actor(*sizes, depth=actor_depth, key=actor_key, **network),
-            sa_encoder=Encoder(env.state_size + env.action_size, key=sa_key, **critic),
-            g_encoder=Encoder(env.goal_size, key=g_key, **critic),
-            energy=NegL2() if energy is None else energy,
-            log_alpha=jnp.log(jnp.asarray(initial_alpha, jnp.float32)),
-            state_normalizer=Normalizer(env.state_size) if normalize else None,
-            goal_normalizer=Normalizer(env.goal_size) if normalize else None,
-        )
-
-    @not_forked
-    def sa_repr(self, state: State, action: Action) -> Repr:
-        """φ(s, a)."""
-        return self.sa_encoder(self._seen(state), action)
-
-    @not_forked
-    def g_repr(self, goal: Goal) -> Repr:
-        """ψ(g)."""
-        return self.g_encoder(self._wanted(goal))
-
-    def forward(
-        self, state: State, action: Action, goal: Goal, policy_goal: Goal
-    ) -> tuple[Any, Repr, Repr]:
-        """π(·|s, policy_goal), φ(s, a) and ψ(goal), as from `policy`, `sa_repr` and `g_repr`;
-        networks of equal depth and width go through one scan where a kernel can."""
-        actor, sa, g = self.actor, self.sa_encoder, self.g_encoder
-        # Not of a subclass, which may do something else.
-        if (type(actor), type(sa), type(g)) != (Actor, Encoder, Encoder):
-            return self.policy(state, policy_goal), self.sa_repr(state, action), self.g_repr(goal)
-        seen = self._seen(state)
-        outputs, sa_repr, g_repr = run_mlps_together(
-            (actor.network, sa.network, g.network),
-            ((seen, self._wanted(policy_goal)), (seen, action), (self._wanted(goal),)),
-        )
-        return actor.distribution(outputs), sa_repr, g_repr
-
-    @not_forked
-    def critic(self, state: State, action: Action, goal: Goal) -> Float[Array, "*batch"]:
-        """The energy f(s, a, g): up to a constant, how likely g is in the future of (s, a)."""
-        return self.energy(self.sa_repr(state, action), self.g_repr(goal))
-
-    @property
-    def has_critic(self) -> bool:
-        return True
-
-    def _values(
-        self, state: State, actions: Float[Array, "n *batch action"], goal: Goal
-    ) -> Float[Array, "n *batch"]:
-        g_repr = self.g_repr(goal)
-        return jax.vmap(lambda action: self.energy(self.sa_repr(state, action), g_repr))(actions)
-
     def groups(self) -> dict[str, PyTree]:
-        critic = self.sa_encoder, self.g_encoder, self.energy
-        return {"actor": self.actor, "critic": critic, "alpha": self.log_alpha}
+        """All that learns, by what moves it."""
+        return {"actor": self.actor, "critic": self.critic, "alpha": self.log_alpha}
 
     def with_groups(self, groups: dict[str, PyTree]) -> "Agent":
-        all_groups = self.groups() | groups
-        where = lambda a: (a.actor, a.sa_encoder, a.g_encoder, a.energy, a.log_alpha)
-        new = all_groups["actor"], *all_groups["critic"], all_groups["alpha"]
-        return eqx.tree_at(where, self, new)
+        """The agent with these groups replaced."""
+        new = self.groups() | groups
+        moments = self.state_normalizer, self.goal_normalizer
+        return Agent(new["actor"], new["critic"], new["alpha"], *moments)
 
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        return {
-            "actor": (self.actor, (state, goal)),
-            "sa_encoder": (self.sa_encoder, (state, action)),
-            "g_encoder": (self.g_encoder, (goal,)),
-        }
+        """Every network by name, and its input for these three, for diagnostics."""
+        critics = {} if self.critic is None else self.critic.networks(state, action, goal)
+        return {"actor": (self.actor, (state, goal)), **critics}

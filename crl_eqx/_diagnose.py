@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float
 
-from ._agent import AbstractAgent, Agent
+from ._agent import Agent
+from ._critic import Critic
 from ._fork import not_forked
 from ._types import PRNGKey, Repr, Scalar
 from ._update import trainable
@@ -73,7 +74,7 @@ def _verdict(norms: list[Array], cosines: list[Scalar], ranks: list[Scalar]) -> 
     return index.astype(jnp.float32)
 
 
-def _residual(agent: AbstractAgent, batch: Batch) -> dict[str, tuple[ResidualMLP, Any]]:
+def _residual(agent: Agent, batch: Batch) -> dict[str, tuple[ResidualMLP, Any]]:
     """Those networks of an agent that are residual, and what they are given."""
     parts = agent.networks(batch.state, batch.action, batch.future_goal)
     found = {name: (getattr(part, "network", None), given) for name, (part, given) in parts.items()}
@@ -86,7 +87,7 @@ def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
 
 @not_forked
 def diagnose(
-    agent: AbstractAgent,
+    agent: Agent,
     batch: Batch,
     *,
     objective: AbstractObjective,
@@ -112,8 +113,10 @@ def diagnose(
     rows |= {f"{name}_param_norm": optax.tree.norm(group) for name, group in groups.items()}
 
     cosines, ranks = [], []
-    if isinstance(agent, Agent):  # the others compare no representations
-        sa_repr, g_repr = agent.sa_repr(batch.state, batch.action), agent.g_repr(batch.future_goal)
+    critic = agent.critic
+    if isinstance(critic, Critic):  # the others compare no representations
+        sa_repr = critic.sa_repr(agent.normalized_state(batch.state), batch.action)
+        g_repr = critic.g_repr(agent.normalized_goal(batch.future_goal))
         rows |= _representation_rows("sa_repr", sa_repr) | _representation_rows("g_repr", g_repr)
         cosines = [rows["sa_repr_mean_cosine"], rows["g_repr_mean_cosine"]]
         ranks = [rows["sa_repr_rank"], rows["g_repr_rank"]]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from ._acting import Acting, stochastic
-from ._agent import AbstractAgent
+from ._agent import Agent
 from ._check_env import check_env
 from ._checks import (
     require_count,
@@ -176,14 +176,14 @@ class TrainStep(eqx.Module):
                 f"raise `prefill_length={prefill_length}` or `num_envs={self.num_envs}`."
             )
 
-    def _check_agent(self, agent: AbstractAgent) -> None:
+    def _check_agent(self, agent: Agent) -> None:
         env = self.env
         state, goal = jnp.zeros((1, env.state_size)), jnp.zeros((1, env.goal_size))
         call = f"`TrainStep.init({type(agent).__name__}(...))`"
 
         def act():
             action = agent.act(state, goal)
-            return action, agent.critic(state, action, goal) if agent.has_critic else None
+            return action, None if agent.critic is None else agent.value(state, action, goal)
 
         try:
             action, _ = eqx.filter_eval_shape(act)
@@ -201,7 +201,7 @@ class TrainStep(eqx.Module):
         return self.prefill_unrolls * self.env_steps_per_unroll
 
     @not_forked
-    def init(self, agent: AbstractAgent, *, key: PRNGKey) -> TrainState:
+    def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
         """A run that has not begun: fresh episodes and an empty buffer."""
         require_key(key, "TrainStep.init(agent, key=...)")
         self._check_agent(agent)
@@ -236,7 +236,7 @@ class TrainStep(eqx.Module):
         )
 
     @not_forked
-    def start(self, agent: AbstractAgent, *, key: PRNGKey) -> TrainState:
+    def start(self, agent: Agent, *, key: PRNGKey) -> TrainState:
         """`init`, then `prefill`, compiled: a run before its first update."""
         return _prefill(self, self.init(agent, key=key))
 

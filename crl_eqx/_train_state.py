@@ -2,7 +2,7 @@
 
 import equinox as eqx
 
-from ._agent import AbstractAgent
+from ._agent import Agent
 from ._rollout import Episodes
 from ._types import Count, PRNGKey
 from ._update import OptState
@@ -14,7 +14,7 @@ from .replay import BufferState
 class TrainState(eqx.Module):
     """The whole state of a run: the rest of the run follows from it, bit for bit."""
 
-    agent: AbstractAgent
+    agent: Agent
     opt_state: OptState
     buffer: BufferState
     episodes: Episodes
@@ -31,11 +31,11 @@ class TrainState(eqx.Module):
     """What the objective remembers, such as target networks."""
 
     @property
-    def acting_agent(self) -> AbstractAgent:
+    def acting_agent(self) -> Agent:
         """The agent to evaluate and to keep: with the averaged policy, if there is one."""
         return self.agent if self.average is None else with_actor(self.agent, self.average)
 
 
-def with_actor(agent: AbstractAgent, actor: Actor) -> AbstractAgent:
+def with_actor(agent: Agent, actor: Actor) -> Agent:
     """`agent` with another policy of the same kind."""
     return eqx.tree_at(lambda a: a.actor, agent, actor)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from ._agent import AbstractAgent
+from ._agent import Agent
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import PRNGKey
@@ -24,13 +24,13 @@ Optimizers: TypeAlias = Mapping[str, optax.GradientTransformation]
 OptState: TypeAlias = dict[str, PyTree]
 
 
-def trainable(agent: AbstractAgent, objective: AbstractObjective) -> dict[str, PyTree]:
+def trainable(agent: Agent, objective: AbstractObjective) -> dict[str, PyTree]:
     """The groups of parameters that `objective` moves, each with its own optimiser."""
     groups = agent.groups()
     return eqx.filter({name: groups[name] for name in objective.trains}, eqx.is_inexact_array)
 
 
-def with_trainable(agent: AbstractAgent, groups: dict[str, PyTree]) -> AbstractAgent:
+def with_trainable(agent: Agent, groups: dict[str, PyTree]) -> Agent:
     """`agent` with the parameters of `trainable` replaced."""
     old = agent.groups()
     return agent.with_groups({name: eqx.combine(new, old[name]) for name, new in groups.items()})
@@ -58,9 +58,7 @@ def adam_optimizers(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
 
 
 @not_forked
-def init_optimizers(
-    optimizers: Optimizers, agent: AbstractAgent, objective: AbstractObjective
-) -> OptState:
+def init_optimizers(optimizers: Optimizers, agent: Agent, objective: AbstractObjective) -> OptState:
     """**Raises:** `UserError` if a group that `objective` moves has no optimiser."""
     for name in objective.trains:
         if name not in optimizers:
@@ -74,7 +72,7 @@ def init_optimizers(
 
 @not_forked
 def update(
-    agent: AbstractAgent,
+    agent: Agent,
     opt_state: OptState,
     objective_state: ObjectiveState,
     batch: Batch,
@@ -82,7 +80,7 @@ def update(
     objective: AbstractObjective,
     optimizers: Optimizers,
     key: PRNGKey,
-) -> tuple[AbstractAgent, OptState, ObjectiveState, Metrics]:
+) -> tuple[Agent, OptState, ObjectiveState, Metrics]:
     """One gradient step of all networks, every gradient taken at the old parameters.
 
     ```python

@@ -18,6 +18,16 @@ Logits: TypeAlias = Float[Array, "batch batch"]
 Loss: TypeAlias = Callable[[Logits], Scalar]
 
 
+def _normalized_over(*axes: int) -> Callable[[Loss], Loss]:
+    """Marks a loss with the axes of the logits that its softmax runs over."""
+
+    def mark(loss: Loss) -> Loss:
+        loss.normalized_over = axes  # pyright: ignore[reportFunctionMemberAccess]
+        return loss
+
+    return mark
+
+
 def _eye(logits: Logits) -> Bool[Array, "batch batch"]:
     return jnp.eye(logits.shape[0], dtype=bool)
 
@@ -41,11 +51,13 @@ def infonce(logits: Logits) -> Scalar:
     return -jnp.mean(jnp.diag(logits) - jax.nn.logsumexp(logits, axis=1))
 
 
+@_normalized_over(0)
 def infonce_backward(logits: Logits) -> Scalar:
     """-mean(diag - logsumexp over i): which state and action belong to this goal?"""
     return infonce(logits.T)
 
 
+@_normalized_over(1, 0)
 def infonce_symmetric(logits: Logits) -> Scalar:
     """The mean of `infonce` and `infonce_backward`."""
     return 0.5 * (infonce(logits) + infonce_backward(logits))
@@ -114,14 +126,13 @@ ALL: dict[str, Loss] = {
 }
 """Every loss by its name on the command line."""
 
-_PENALTY_AXES: dict[Loss, tuple[int, ...]] = {infonce_backward: (0,), infonce_symmetric: (1, 0)}
-
 
 def logsumexp_penalty(logits: Logits, loss: Loss = infonce) -> Scalar:
-    """mean(logsumexp²) along the axis (or axes) that `loss` normalises over; rows for most.
+    """mean(logsumexp²) along the axis (or axes) that `loss` normalises over: what it says itself by
+    an attribute `normalized_over`, or else axis 1, along the rows.
 
     Without it the logits of a contrastive loss may drift by any constant.
     """
     along = lambda axis: jnp.mean(jnp.square(jax.nn.logsumexp(logits, axis=axis)))
-    axes = _PENALTY_AXES.get(loss, (1,))
+    axes = getattr(loss, "normalized_over", (1,))
     return sum((along(axis) for axis in axes), jnp.zeros(())) / len(axes)

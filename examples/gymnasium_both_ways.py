@@ -35,7 +35,7 @@ def learn() -> None:
     print(f"steps upright before: {time_at_goal(agent, env, eval_key):.0f} of 200")
     step = crl.TrainStep(
         env,
-        crl.objectives.CRL(p_future=0.5, p_random=0.5),
+        crl.objectives.CRL(goals=crl.objectives.Goals(future=0.5, random=0.5)),
         crl.adam_optimizers(1e-3),
         num_envs=16,
         unroll_length=50,

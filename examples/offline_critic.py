@@ -28,7 +28,7 @@ def energies_ahead(critic) -> str:
     at = lambda angle: jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
     goals = at(0.1 * jnp.array([5.0, 10.0, 20.0, 40.0]))
     start = jnp.broadcast_to(at(jnp.zeros(())), goals.shape)
-    return ", ".join(f"{energy:.2f}" for energy in critic(start, goals))
+    return ", ".join(f"{energy:.2f}" for energy in critic(start, None, goals))
 
 
 class OwnEncoder(eqx.Module):

@@ -41,7 +41,7 @@ def main() -> None:
 
     moment = env.reset(key=reset_key)
     action = state.agent.act(moment.state, moment.goal)
-    energy = state.agent.critic(moment.state, action, moment.goal)
+    energy = state.agent.value(moment.state, action, moment.goal)
     print(f"at {moment.state[:2]}, wants {moment.goal}: action {action}, energy {energy:.3f}")
 
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx import Agent, UserError
+from crl_eqx import Agent, Critic, UserError
 from crl_eqx.energy import Dot, MRN
 from crl_eqx.nn import Normalizer, TanhNormal
 
@@ -24,7 +24,7 @@ def act(agent, state, goal, key=None, candidates=1):
     return agent.act(state, goal, key=key, candidates=candidates)
 
 
-judge = eqx.filter_jit(lambda agent, state, action, goal: agent.critic(state, action, goal))
+judge = eqx.filter_jit(lambda agent, state, action, goal: agent.value(state, action, goal))
 
 
 def draw(*shape, seed=0):
@@ -62,7 +62,7 @@ class Choice(eqx.Module):
 
 def test_the_best_of_many_samples_is_the_critic_s_favourite_row_by_row():
     parts = Choice()
-    agent = Agent(parts.actor, parts.sa_encoder, parts.g_encoder, Dot(), jnp.zeros(()))
+    agent = Agent(parts.actor, Critic(parts.sa_encoder, parts.g_encoder, Dot()), jnp.zeros(()))
     goal = jnp.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
     state = jnp.zeros((3, 2))
     action = act(agent, state, goal, jax.random.key(0), 64)
@@ -70,7 +70,7 @@ def test_the_best_of_many_samples_is_the_critic_s_favourite_row_by_row():
     assert action.shape == (3, 2) and (value > 0.85).all()
     one = act(agent, state[0], goal[0], jax.random.key(0), 64)
     assert one.shape == (2,) and one[0] > 0.85
-    energies = agent.critic(state, action, goal)
+    energies = agent.value(state, action, goal)
     np.testing.assert_allclose(energies, value, rtol=1e-6)
 
 
@@ -82,7 +82,9 @@ def test_candidates_are_not_accepted_and_ignored(agent, candidates, key):
 
 def test_the_critic_is_the_energy_of_the_two_representations(agent):
     state, action, goal = (draw(5, 2, seed=s) for s in range(3))
-    sa_repr, g_repr = eqx.filter_jit(lambda a: (a.sa_repr(state, action), a.g_repr(goal)))(agent)
+    sa_repr, g_repr = eqx.filter_jit(lambda c: (c.sa_repr(state, action), c.g_repr(goal)))(
+        agent.critic
+    )
     assert sa_repr.shape == g_repr.shape == (5, 6)
     expected = -np.linalg.norm(np.asarray(sa_repr - g_repr, np.float64), axis=-1)
     np.testing.assert_allclose(judge(agent, state, action, goal), expected, rtol=1e-5)
@@ -95,7 +97,7 @@ def test_depths_can_differ_between_policy_and_critic():
 
     assert shape().state_normalizer is None
     assert shape(normalize=True).goal_normalizer.mean.shape == (2,)
-    depths = lambda a: [n.network.depth for n in (a.actor, a.sa_encoder, a.g_encoder)]
+    depths = lambda a: [n.network.depth for n in (a.actor, a.critic.sa_encoder, a.critic.g_encoder)]
     assert depths(shape()) == [16, 16, 16]
     assert depths(shape(depth=8)) == [8, 8, 8]
     assert depths(shape(depth=8, actor_depth=4)) == [4, 8, 8]
@@ -123,7 +125,7 @@ def test_a_temperature_below_zero_or_without_end_is_refused(alpha):
 
 def test_normalisation_lets_shifted_and_scaled_worlds_look_alike(agent):
     moments = Normalizer(2), Normalizer(2)
-    parts = agent.actor, agent.sa_encoder, agent.g_encoder, agent.energy, agent.log_alpha
+    parts = agent.actor, agent.critic, agent.log_alpha
     observe = eqx.filter_jit(Agent(*parts, *moments).observe)
     states, goals = draw(500, 2), draw(500, 2, seed=1)
     plain, moved = observe(states, goals), observe(5 + 3 * states, 100 * goals - 7)

@@ -7,8 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from crl_eqx import UserError
-from crl_eqx._offline import Critic, fit
+from crl_eqx import Critic, fit, UserError
 from crl_eqx.energy import NegL2
 from crl_eqx.replay import Trajectories, TrajectoryBuffer, Transition
 
@@ -43,7 +42,7 @@ def test_the_critic_learns_the_log_ratio_of_the_discounted_occupancy():
         key=jax.random.key(1),
     )
     state, goal = jnp.repeat(jnp.eye(CELLS), CELLS, axis=0), jnp.tile(jnp.eye(CELLS), (CELLS, 1))
-    energies = np.asarray(critic(state, goal)).reshape(CELLS, CELLS)
+    energies = np.asarray(critic(state, None, goal)).reshape(CELLS, CELLS)
     # InfoNCE leaves one constant per state free.
     centred = lambda x: x - x.mean(axis=1, keepdims=True)
     ours, exact = centred(energies), centred(log_occupancy_ratio())

@@ -10,17 +10,17 @@ import optax
 import pytest
 
 from crl_eqx import (
-    ActorCritic,
     adam_optimizers,
     Agent,
     Batch,
     init_optimizers,
+    QFunctions,
     TrainStep,
     update,
     UserError,
 )
 from crl_eqx.nn import TanhNormal
-from crl_eqx.objectives import CLearning, CRL, GCBC, SAC, TD3
+from crl_eqx.objectives import CLearning, CRL, GCBC, Goals, SAC, TD3
 
 from .probes import Box, Corridor
 
@@ -74,10 +74,12 @@ class Table(eqx.Module):
         return jnp.sum((state @ self.weight) * goal, axis=-1, keepdims=True) + 0 * action[..., :1]
 
 
-def make_agent(seed=0, critics=2) -> ActorCritic:
-    return ActorCritic(
+def make_agent(seed=0, critics=2) -> Agent:
+    return Agent(
         CertainActor(0.4 * draw(seed + 10, STATE + GOAL, ACTION)),
-        tuple(Bilinear(draw(seed + i, STATE + ACTION + GOAL, 1)) for i in range(critics)),
+        QFunctions(
+            tuple(Bilinear(draw(seed + i, STATE + ACTION + GOAL, 1)) for i in range(critics))
+        ),
         jnp.asarray(-0.7),
     )
 
@@ -93,7 +95,7 @@ BATCH = Batch(
 )
 achieved = lambda state: state[..., :GOAL]
 near = lambda state, goal: jnp.linalg.norm(achieved(state) - goal, axis=-1) < 1.5
-ALL_FUTURE = dict(p_future=1.0, p_random=0.0, p_commanded=0.0)
+ALL_FUTURE = Goals(future=1.0)
 
 
 def numbers(x):
@@ -115,21 +117,23 @@ def rows():
     )
 
 
-@pytest.mark.parametrize("shares", [ALL_FUTURE, dict(p_future=0.0, p_commanded=1.0)])
-def test_the_losses_of_sac_are_those_of_a_loop(shares):
-    agent, slow = make_agent(), make_agent(5).critics
-    objective = SAC(near, discount=GAMMA, **shares)
-    goals = numbers(BATCH.future_goal if shares["p_future"] else BATCH.goal)
+@pytest.mark.parametrize("mixture", [ALL_FUTURE, Goals(commanded=1.0)])
+def test_the_losses_of_sac_are_those_of_a_loop(mixture):
+    agent, slow = make_agent(), make_agent(5).critic
+    objective = SAC(near, discount=GAMMA, goals=mixture)
+    goals = numbers(BATCH.future_goal if mixture.future else BATCH.goal)
     critic_loss = actor_loss = 0.0
     alpha = np.exp(-0.7)
     for i, (state, action, following) in enumerate(rows()):
         reward = float(np.linalg.norm(following[:GOAL] - goals[i]) < 1.5)
         then, log_prob = policy(agent, following, goals[i])
-        later = min(value(q, following, then, goals[i]) for q in slow) - alpha * log_prob
+        later = min(value(q, following, then, goals[i]) for q in slow.q) - alpha * log_prob
         target = reward + (0.0 if TERMINATED[i] else GAMMA * later)
-        critic_loss += sum((value(q, state, action, goals[i]) - target) ** 2 for q in agent.critics)
+        critic_loss += sum(
+            (value(q, state, action, goals[i]) - target) ** 2 for q in agent.critic.q
+        )
         now, log_prob = policy(agent, state, goals[i])
-        actor_loss += alpha * log_prob - min(value(q, state, now, goals[i]) for q in agent.critics)
+        actor_loss += alpha * log_prob - min(value(q, state, now, goals[i]) for q in agent.critic.q)
     _, metrics = objective(agent, slow, BATCH, key=jax.random.key(0))
     assert 0 < metrics["reward"] < 1
     np.testing.assert_allclose(metrics["critic_loss"], critic_loss / (2 * N), rtol=1e-4)
@@ -138,18 +142,17 @@ def test_the_losses_of_sac_are_those_of_a_loop(shares):
 
 def test_the_losses_of_td3_are_those_of_a_loop():
     agent, other = make_agent(), make_agent(5)
-    objective = TD3(near, discount=GAMMA, target_noise=0.0, **ALL_FUTURE)
-    state = eqx.tree_at(
-        lambda s: (s.actor, s.critics), objective.init(agent), (other.actor, other.critics)
-    )
+    objective = TD3(near, discount=GAMMA, target_noise=0.0, goals=ALL_FUTURE)
+    where = lambda s: (s.actor, s.critic)
+    state = eqx.tree_at(where, objective.init(agent), where(other))
     goals, critic_loss, actor_loss = numbers(BATCH.future_goal), 0.0, 0.0
     for i, (here, action, following) in enumerate(rows()):
         reward = float(np.linalg.norm(following[:GOAL] - goals[i]) < 1.5)
         then, _ = policy(other, following, goals[i])
-        later = min(value(q, following, then, goals[i]) for q in other.critics)
+        later = min(value(q, following, then, goals[i]) for q in other.critic.q)
         target = reward + (0.0 if TERMINATED[i] else GAMMA * later)
-        critic_loss += sum((value(q, here, action, goals[i]) - target) ** 2 for q in agent.critics)
-        actor_loss -= value(agent.critics[0], here, policy(agent, here, goals[i])[0], goals[i])
+        critic_loss += sum((value(q, here, action, goals[i]) - target) ** 2 for q in agent.critic.q)
+        actor_loss -= value(agent.critic.q[0], here, policy(agent, here, goals[i])[0], goals[i])
     _, metrics = objective(agent, state, BATCH, key=jax.random.key(0))
     np.testing.assert_allclose(metrics["critic_loss"], critic_loss / (2 * N), rtol=1e-4)
     np.testing.assert_allclose(metrics["actor_loss"], actor_loss / N, rtol=1e-4)
@@ -157,15 +160,15 @@ def test_the_losses_of_td3_are_those_of_a_loop():
 
 @pytest.mark.parametrize("variant", ["td", "nce"])
 def test_the_loss_of_c_learning_is_that_of_a_loop(variant):
-    agent, slow = make_agent(), make_agent(5).critics
+    agent, slow = make_agent(), make_agent(5).critic
     objective = CLearning(achieved, variant=variant, discount=GAMMA, max_weight=3.0)
     goals, loss = numbers(BATCH.future_goal), 0.0
     entropy = lambda logit, label: -np.log(1 / (1 + np.exp(-logit if label else logit)))
     for i, (state, action, following) in enumerate(rows()):
         other = goals[i - 1]  # rolled by one
         then, _ = policy(agent, following, other)
-        weight = min(np.exp(min(value(q, following, then, other) for q in slow)), 3.0)
-        for q in agent.critics:
+        weight = min(np.exp(min(value(q, following, then, other) for q in slow.q)), 3.0)
+        for q in agent.critic.q:
             negative = value(q, state, action, other)
             if variant == "nce":
                 loss += entropy(value(q, state, action, goals[i]), 1) + entropy(negative, 0)
@@ -185,10 +188,10 @@ def test_the_density_of_an_action_is_that_of_its_sample():
 
 
 def test_behaviour_cloning_moves_the_policy_alone_and_towards_what_was_done():
-    agent = ActorCritic.create(Box(), num_critics=2, depth=4, width=16, key=jax.random.key(0))
+    agent = Agent.create(Box(), critic="twin-q", depth=4, width=16, key=jax.random.key(0))
     batch = Batch(draw(0, N, 2), jnp.full((N, 2), 0.5), draw(2, N, 2), draw(3, N, 2))
     new, losses = trained(agent, GCBC(), batch, 300)
-    assert eqx.tree_equal(new.critics, agent.critics) and new.log_alpha == agent.log_alpha
+    assert eqx.tree_equal(new.critic, agent.critic) and new.log_alpha == agent.log_alpha
     assert losses[-1] < losses[0]
     action = new.policy(batch.state, batch.future_goal).mode()
     np.testing.assert_allclose(action, batch.action, atol=0.05)
@@ -232,14 +235,16 @@ def test_the_end_of_a_world_has_no_value_and_the_end_of_time_has(kind):
     class Three(Box):
         state_size: int = 3
 
-    agent = ActorCritic.create(Three(), depth=4, width=32, initial_alpha=0.0, key=jax.random.key(0))
+    agent = Agent.create(
+        Three(), critic="twin-q", depth=4, width=32, initial_alpha=0.0, key=jax.random.key(0)
+    )
     at_goal = lambda state, goal: jnp.where(goal[..., 0] > 0, state[..., 0] < 0.5, False)
     batch = known_ends()
     # Outside counts as no success until it has arrived: the reward is of the state that follows.
     batch = eqx.tree_at(lambda b: b.next_state, batch, batch.next_state.at[2].set(batch.state[1]))
-    objective = kind(at_goal, discount=0.5, polyak_rate=0.1, **ALL_FUTURE)
+    objective = kind(at_goal, discount=0.5, polyak_rate=0.1, goals=ALL_FUTURE)
     agent, _ = trained(agent, objective, batch, 1_500)
-    values = agent.critic(batch.state, batch.action, batch.goal)
+    values = agent.value(batch.state, batch.action, batch.goal)
     # The policy's own action is not the batch's, so that the values of both must agree there.
     np.testing.assert_allclose(values[0], 1.0, atol=0.1)
     assert values[1] == pytest.approx(2.0, abs=0.3) and values[2] == pytest.approx(2.0, abs=0.3)
@@ -252,16 +257,18 @@ def test_c_learning_finds_the_ratio_of_densities_where_it_is_known(variant):
     place = jnp.arange(n) // 2 % 2
     state = jax.nn.one_hot(place, 2)
     batch = Batch(state, jnp.zeros((n, 2)), state, state, state, jnp.zeros(n, bool))
-    actor = ActorCritic.create(Box(), depth=4, width=8, key=jax.random.key(0)).actor
-    agent = ActorCritic(actor, (Table(draw(0, 2, 2)), Table(draw(1, 2, 2))), jnp.zeros(()))
+    actor = Agent.create(Box(), depth=4, width=8, key=jax.random.key(0)).actor
+    agent = Agent(actor, QFunctions((Table(draw(0, 2, 2)), Table(draw(1, 2, 2)))), jnp.zeros(()))
     objective = CLearning(lambda s: s, variant=variant, discount=0.8, polyak_rate=0.05)
     agent, _ = trained(agent, objective, batch, 3_000, rate=1e-2)
-    np.testing.assert_allclose(agent.values(state, batch.action, state), np.log(2), atol=0.02)
-    assert (agent.values(state, batch.action, 1 - state) < -3.0).all()
+    np.testing.assert_allclose(
+        agent.critic.values(state, batch.action, state), np.log(2), atol=0.02
+    )
+    assert (agent.critic.values(state, batch.action, 1 - state) < -3.0).all()
 
 
 def test_the_policy_of_td3_moves_at_every_second_step_and_its_optimiser_too():
-    agent = ActorCritic.create(Box(), depth=4, width=8, key=jax.random.key(0))
+    agent = Agent.create(Box(), critic="twin-q", depth=4, width=8, key=jax.random.key(0))
     objective, optimizers = TD3(Box().success, policy_delay=2), adam_optimizers()
     batch = Batch(*(draw(i, N, 2) for i in range(5)), jnp.zeros(N, bool))
     state, opt_state = objective.init(agent), init_optimizers(optimizers, agent, objective)
@@ -270,24 +277,22 @@ def test_the_policy_of_td3_moves_at_every_second_step_and_its_optimiser_too():
         words = dict(objective=objective, optimizers=optimizers, key=jax.random.key(number))
         new, opt_state, state, _ = step(agent, opt_state, state, batch, **words)
         moved.append(not eqx.tree_equal(new.actor, agent.actor))
-        assert not eqx.tree_equal(new.critics, agent.critics)
+        assert not eqx.tree_equal(new.critic, agent.critic)
         counts.append(int(optax.tree.get(opt_state["actor"], "count")))
         agent = new
     assert moved == [False, True, False, True] and counts == [0, 1, 1, 2]
 
 
 def test_slow_copies_follow_by_their_rate():
-    agent, slow = make_agent(), make_agent(5).critics
+    agent, slow = make_agent(), make_agent(5).critic
     moved = SAC(near, polyak_rate=0.25).after(agent, slow)
-    for new, old, fast in zip(moved, slow, agent.critics, strict=True):
+    for new, old, fast in zip(moved.q, slow.q, agent.critic.q, strict=True):
         np.testing.assert_allclose(new.weight, 0.75 * old.weight + 0.25 * fast.weight, rtol=1e-5)
 
 
 def untrained(objective) -> Any:
-    if isinstance(objective, CRL):
-        return Agent.create(Box(), depth=4, width=8, key=jax.random.key(0))
-    critics = 0 if isinstance(objective, GCBC) else 2
-    return ActorCritic.create(Box(), num_critics=critics, depth=4, width=8, key=jax.random.key(0))
+    critic = objective.critic
+    return Agent.create(Box(), critic=critic, depth=4, width=8, key=jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +318,7 @@ def test_next_states_are_those_that_were_reached_also_where_an_episode_ended():
     env = Corridor(trap_cell=4, episode_length=3)
     tiny = dict(num_envs=3, unroll_length=9, prefill_length=9, batch_size=4, replay_capacity=18)
     step = TrainStep(env, SAC(env.success), updates_per_env_step=0, **tiny)
-    agent = ActorCritic.create(env, depth=4, width=8, key=jax.random.key(0))
+    agent = Agent.create(env, critic="twin-q", depth=4, width=8, key=jax.random.key(0))
     state = eqx.filter_jit(step.prefill)(step.init(agent, key=jax.random.key(0)))
     steps = jax.tree.map(lambda leaf: leaf[:9], state.buffer.steps)
     went = np.where(steps.action > 0, 1.0, -1.0)
@@ -332,20 +337,20 @@ def test_next_states_are_those_that_were_reached_also_where_an_episode_ended():
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda: CRL().init(untrained(GCBC())), r"`CRL` cannot train a ActorCritic.*`Agent.cr"),
-        (lambda: SAC(near).init(untrained(CRL())), r"`SAC` cannot train a Agent.*ActorCritic"),
-        (lambda: SAC(near).init(untrained(GCBC())), r"`SAC` needs .* at least 2 critics.*has 0"),
-        (lambda: CLearning(achieved).init(untrained(GCBC())), r"at least 1 critics"),
-        (lambda: SAC(near, p_future=0.5), r"`SAC\(p_future=0.5.*must add up to 1"),
+        (lambda: CRL().init(untrained(GCBC())), r"`CRL` trains a Critic, .* no critic"),
+        (lambda: SAC(near).init(untrained(CRL())), r"`SAC` trains a QFunc.* Critic: .*'twin-q'"),
+        (lambda: SAC(near).init(make_agent(critics=1)), r"`SAC` needs .* at least 2 Q.*has 1"),
+        (lambda: CLearning(achieved).init(untrained(GCBC())), r"`CLearning` trains a QFunctions"),
+        (lambda: SAC(near, goals=Goals(0.5)), r"`Goals\(future=0.5.*must add up to 1"),
         (lambda: SAC(near, discount=2.0), r"`SAC\(discount=2.0\)` must lie in \[0, 1\]"),
         (lambda: TD3(near, polyak_rate=-1.0), r"`TD3\(polyak_rate=-1.0\)`"),
         (lambda: TD3(near, policy_delay=0), r"`TD3\(policy_delay=0\)`"),
         (
-            lambda: SAC(near)(make_agent(), make_agent().critics, Batch(*([jnp.zeros((2, 2))] * 4)),
+            lambda: SAC(near)(make_agent(), make_agent().critic, Batch(*([jnp.zeros((2, 2))] * 4)),
                               key=jax.random.key(0)),
             r"`SAC` looks one step ahead: it needs data with `next_state`",
         ),
-        (lambda: untrained(GCBC()).critic(*jnp.zeros((3, 1, 2))), "has no critic"),
+        (lambda: untrained(GCBC()).value(*jnp.zeros((3, 1, 2))), "has no critic"),
         (
             lambda: init_optimizers({"actor": optax.sgd(0.1)}, make_agent(), SAC(near)),
             r"`SAC` trains actor, critic, alpha: an optimiser for `critic` is missing among actor",

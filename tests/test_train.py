@@ -14,6 +14,7 @@ import pytest
 from crl_eqx import (
     Agent,
     best_of,
+    Critic,
     deterministic,
     evaluate,
     objectives,
@@ -73,7 +74,7 @@ def light_agent(env, normalizers=(None, None)):
     actor = Constant(jnp.asarray(0.3), env.action_size)
     sa_encoder = lambda state, action: action[..., :1]
     return Agent(
-        actor, sa_encoder, lambda goal: goal[..., :1], Cosine(), jnp.zeros(()), *normalizers
+        actor, Critic(sa_encoder, lambda goal: goal[..., :1], Cosine()), jnp.zeros(()), *normalizers
     )
 
 
@@ -271,7 +272,7 @@ def test_the_averaged_policy_follows_the_trained_one_and_acts_in_its_place():
         expected = expected + share * (weights(state.agent.actor) - expected)
     np.testing.assert_allclose(weights(state.acting_agent.actor), expected, rtol=1e-5)
     assert not np.allclose(weights(state.acting_agent.actor), weights(state.agent.actor))
-    assert eqx.tree_equal(state.acting_agent.sa_encoder, state.agent.sa_encoder)
+    assert eqx.tree_equal(state.acting_agent.critic, state.agent.critic)
     plain = TrainStep(Box(), **TINY)
     state = plain.init(tiny_agent(jax.random.key(0)), key=jax.random.key(1))
     assert state.average is None and state.acting_agent is state.agent

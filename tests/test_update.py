@@ -7,11 +7,21 @@ import numpy as np
 import optax
 import pytest
 
-from crl_eqx import adam, adam_optimizers, Agent, Batch, init_optimizers, losses, update, UserError
+from crl_eqx import (
+    adam,
+    adam_optimizers,
+    Agent,
+    Batch,
+    Critic,
+    init_optimizers,
+    losses,
+    update,
+    UserError,
+)
 from crl_eqx._update import trainable, with_trainable
 from crl_eqx.energy import Cosine, Dot
-from crl_eqx.nn import Encoder, Linear, Normalizer
-from crl_eqx.objectives import CRL
+from crl_eqx.nn import Compute, Encoder, Linear, Normalizer
+from crl_eqx.objectives import CRL, Goals
 from crl_eqx.objectives._crl import temperature_loss
 
 from .probes import Box
@@ -56,9 +66,11 @@ def make(actor=None, energy=None):
     small = dict(depth=4, width=8, repr_size=5)
     return Agent(
         CertainActor(Linear(STATE + GOAL, ACTION, key=keys[0])) if actor is None else actor,
-        Encoder(STATE + ACTION, key=keys[1], **small),
-        Encoder(GOAL, key=keys[2], **small),
-        Cosine(0.5) if energy is None else energy,
+        Critic(
+            Encoder(STATE + ACTION, key=keys[1], **small),
+            Encoder(GOAL, key=keys[2], **small),
+            Cosine(0.5) if energy is None else energy,
+        ),
         jnp.asarray(-0.7),
     )
 
@@ -99,17 +111,15 @@ def separate(agent, goals):
     s, a, g = BATCHES.state, BATCHES.action, BATCHES.future_goal
 
     def critic(group):
-        sa_encoder, g_encoder, energy = eqx.combine(
-            group, (agent.sa_encoder, agent.g_encoder, agent.energy)
-        )
-        logits = energy.pairwise(sa_encoder(s, a), g_encoder(g))
+        critic = eqx.combine(group, agent.critic)
+        logits = critic.energy.pairwise(critic.sa_encoder(s, a), critic.g_encoder(g))
         lse = jax.nn.logsumexp(logits, axis=1)
         return jnp.mean(lse - jnp.diag(logits)) + 0.1 * jnp.mean(lse**2)
 
     def policy(group):
         distribution = eqx.combine(group, agent.actor)(s, goals)
         action, log_prob = distribution.sample_and_log_prob(key=None)
-        value = agent.critic(s, action, goals)
+        value = agent.value(s, action, goals)
         return jnp.mean(jnp.exp(-0.7) * log_prob - value)
 
     def temperature(log_alpha):
@@ -129,8 +139,8 @@ ROLLED = jnp.roll(BATCHES.future_goal, 1, axis=0)
     ("options", "goals"),
     [
         ({}, BATCHES.future_goal),
-        ({"p_future": 0.0, "p_commanded": 1.0}, BATCHES.goal),
-        ({"p_future": 0.0, "p_random": 1.0}, ROLLED),
+        ({"goals": Goals(commanded=1.0)}, BATCHES.goal),
+        ({"goals": Goals(random=1.0)}, ROLLED),
     ],
     ids=["future", "commanded", "rolled"],
 )
@@ -156,8 +166,10 @@ def test_kernels_change_no_gradient():
     """`packed` runs the three networks together, and the policy's critic without its weights."""
 
     def grads(kernel):
-        build = lambda key: Agent.create(Sizes(), depth=8, width=8, kernel=kernel, key=key)
-        objective = CRL(p_future=0.5, p_random=0.5)
+        build = lambda key: Agent.create(
+            Sizes(), depth=8, width=8, compute=Compute(kernel), key=key
+        )
+        objective = CRL(goals=Goals(future=0.5, random=0.5))
         return sgd(eqx.filter_jit(build)(jax.random.key(0)), objective)[0]
 
     ours, theirs = grads("packed"), grads("xla")
@@ -176,7 +188,7 @@ def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
                 agent,
                 BATCHES.state,
                 agent.policy(BATCHES.state, goal),
-                agent.g_repr(goal),
+                agent.critic.g_repr(goal),
                 key=jax.random.key(0),
             )[0]
         )
@@ -187,7 +199,7 @@ def test_the_policy_s_loss_does_not_touch_the_critic_or_the_temperature(agent):
 
 def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
     goal = jnp.arange(4000.0)[:, None]
-    objective = CRL(p_future=0.75, p_random=0.25)
+    objective = CRL(goals=Goals(future=0.75, random=0.25))
     batch = Batch(goal, goal, goal, goal)
     picked, of_policy = objective._policy_goals(batch, goal, key=jax.random.key(0))
     rolled = np.asarray(picked != goal)
@@ -198,15 +210,15 @@ def test_rolling_takes_about_the_share_of_goals_that_was_asked_for():
 
 @pytest.mark.parametrize("shares", [(0.5, 0.2, 0.3), (0.0, 0.4, 0.6), (0.7, 0.0, 0.3)], ids=str)
 def test_a_mixture_takes_its_shares_and_goals_and_representations_agree(agent, shares):
-    n, (future, random, commanded) = 20_000, shares
+    n = 20_000
     own, other = draw(10, n, GOAL), draw(11, n, GOAL)
-    objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
+    objective = CRL(goals=Goals(*shares))
     batch = Batch(draw(12, n, STATE), draw(13, n, ACTION), other, achieved(draw(14, n, STATE)))
 
     @eqx.filter_jit
     def picked_and_seen(agent):
         picked, of_policy = objective._policy_goals(batch, own, key=jax.random.key(0))
-        return picked, of_policy(agent, agent.g_repr(own)), agent.g_repr(picked)
+        return picked, of_policy(agent, agent.critic.g_repr(own)), agent.critic.g_repr(picked)
 
     picked, representation, expected = picked_and_seen(agent)
     sources = own, jnp.roll(own, 1, axis=0), other
@@ -220,31 +232,24 @@ def test_a_mixture_takes_its_shares_and_goals_and_representations_agree(agent, s
     ("shares", "sentence"),
     [
         (
-            dict(p_random=0.5),
-            r"p_commanded=0.0\)`: these shares must add up to 1, and add up to 1.5",
+            dict(future=1.0, random=0.5),
+            r"commanded=0.0\)`: these shares must add up to 1, and add up to 1.5",
         ),
-        (dict(p_future=0.2, p_random=0.3), "must add up to 1, and add up to 0.5"),
-        (dict(p_future=0.0), "must add up to 1, and add up to 0"),
-        (
-            dict(p_future=1.5, p_random=-0.5),
-            r"`CRL\(p_future=1.5, p_random=-0.5.*p_future = 1.5 must",
-        ),
-        (
-            dict(p_future=0.5, p_random=-0.5, p_commanded=1.0),
-            r"p_random = -0.5 must lie in \[0, 1\]",
-        ),
-        (dict(p_future=float("nan")), r"p_future = nan must lie in \[0, 1\]"),
+        (dict(future=0.2, random=0.3), "must add up to 1, and add up to 0.5"),
+        ({}, "must add up to 1, and add up to 0"),
+        (dict(future=1.5, random=-0.5), r"`Goals\(future=1.5, random=-0.5.*future = 1.5 must"),
+        (dict(future=0.5, random=-0.5, commanded=1.0), r"random = -0.5 must lie in \[0, 1\]"),
+        (dict(future=float("nan")), r"future = nan must lie in \[0, 1\]"),
     ],
 )
 def test_shares_of_goals_that_make_no_whole_are_refused(shares, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
-        CRL(**shares)
+        Goals(**shares)
     assert "\n" not in str(caught.value)
 
 
 def test_shares_may_be_written_in_decimals_that_no_float_holds():
-    objective = CRL(p_future=0.1, p_random=0.2, p_commanded=0.7)
-    assert objective.p_random == 0.2
+    assert Goals(future=0.1, random=0.2, commanded=0.7).random == 0.2
 
 
 class Counting(eqx.Module):
@@ -266,9 +271,8 @@ class Counting(eqx.Module):
 def test_goals_are_encoded_once_and_shared_by_both_losses(shares, times):
     sa_encoder, g_encoder = Counting(2), Counting(2)
     plain = make()
-    agent = Agent(plain.actor, sa_encoder, g_encoder, Dot(), plain.log_alpha)
-    future, random, commanded = shares
-    objective = CRL(p_future=future, p_random=random, p_commanded=commanded)
+    agent = Agent(plain.actor, Critic(sa_encoder, g_encoder, Dot()), plain.log_alpha)
+    objective = CRL(goals=Goals(*shares))
     jax.eval_shape(lambda key: objective(agent, None, BATCHES, key=key), jax.random.key(0))
     assert len(g_encoder.calls) == times
     assert len(sa_encoder.calls) == 2  # the batch's actions, and the policy's
@@ -279,9 +283,7 @@ def accuracy_of(goal_order):
     eye = jnp.eye(4)
     agent = Agent(
         CertainActor(Linear(8, 2, key=jax.random.key(0))),
-        Counting(4),
-        Counting(4),
-        Dot(),
+        Critic(Counting(4), Counting(4), Dot()),
         jnp.zeros(()),
     )
     batch = Batch(eye, jnp.zeros((4, 2)), eye, eye[jnp.array(goal_order)])
@@ -357,7 +359,7 @@ def test_a_temperature_of_zero_leaves_the_policy_the_energy_alone(agent):
 
     def energy(actor):
         action = jnp.tanh(actor(BATCHES.state, goal).mean)
-        return -jnp.mean(agent.critic(BATCHES.state, action, goal))
+        return -jnp.mean(agent.value(BATCHES.state, action, goal))
 
     value, expected = eqx.filter_jit(eqx.filter_value_and_grad(energy))(agent.actor)
     assert metrics["alpha_loss"] == 0

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import envs
 from .._acting import Acting
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
@@ -53,7 +53,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
     check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
-    if options.acting == "best-of" and not agent.has_critic:
+    if options.acting == "best-of" and agent.critic is None:
         raise UserError(
             f"`--acting best-of` asks a critic, and `{options.run}` learnt none: it was trained by "
             f"`--objective {run.config.objective.objective}`."
@@ -80,9 +80,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
 
 
 @eqx.filter_jit
-def _summary(
-    acting: Acting, agent: AbstractAgent, env: AbstractGoalEnv, episodes: int, key: PRNGKey
-):
+def _summary(acting: Acting, agent: Agent, env: AbstractGoalEnv, episodes: int, key: PRNGKey):
     return play_episodes(acting(agent), env, episodes, key=key).summary()
 
 

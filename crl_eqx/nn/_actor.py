@@ -1,10 +1,12 @@
+from typing import final, Unpack
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Action, Goal, PRNGKey, State
-from ._residual_mlp import check_depth, ResidualMLP
+from ._residual_mlp import check_depth, NetworkOptions, ResidualMLP, Tower
 
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
@@ -48,6 +50,7 @@ class TanhNormal(eqx.Module):
         return jnp.sum(log_normal - log_slope, axis=-1)
 
 
+@final
 class Actor(eqx.Module):
     """The policy π(s, g): a [`crl_eqx.nn.ResidualMLP`][] that gives a `TanhNormal`.
 
@@ -65,7 +68,7 @@ class Actor(eqx.Module):
         *,
         depth: int = 16,
         key: PRNGKey,
-        **network,
+        **network: Unpack[NetworkOptions],
     ):
         check_depth(depth, f"Actor(depth={depth})")
         sizes = state_size + goal_size, 2 * action_size
@@ -73,6 +76,9 @@ class Actor(eqx.Module):
 
     def __call__(self, state: State, goal: Goal) -> TanhNormal:
         return self.distribution(self.network(state, goal))
+
+    def as_tower(self) -> Tower:
+        return Tower(self.network, self.distribution)
 
     def distribution(self, outputs: Float[Array, "*batch outputs"]) -> TanhNormal:
         """What the network's outputs stand for."""

@@ -151,9 +151,14 @@ def audit(agent: Any, *, batch_size: int = 512) -> Audit:
     says which stabilisers are active in each network, and what one update of
     `batch_size` transitions takes.
     """
-    found = [
-        _audit_network(name, network)
-        for name, part in vars(agent).items()
-        for network in _find(part, ResidualMLP)
-    ]
+    is_network = lambda node: isinstance(node, ResidualMLP)
+    leaves, _ = jax.tree_util.tree_flatten_with_path(agent, is_leaf=is_network)
+    found = [_audit_network(_name(path), part) for path, part in leaves if is_network(part)]
     return Audit(tuple(found), batch_size)
+
+
+def _name(path: tuple[Any, ...]) -> str:
+    """`sa_encoder` of `.critic.sa_encoder.network`, and `q_0` of `.critic.q[0].network`."""
+    words = [str(getattr(key, "name", getattr(key, "idx", key))) for key in path]
+    words = words[1:] if words[:1] == ["critic"] else words
+    return "_".join(words[:2]) if words[1:2] and words[1].isdigit() else words[0]

@@ -1,11 +1,14 @@
+from typing import final, Unpack
+
 import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._checks import require_count
 from .._types import PRNGKey, Repr
-from ._residual_mlp import check_depth, ResidualMLP
+from ._residual_mlp import check_depth, NetworkOptions, ResidualMLP, Tower
 
 
+@final
 class Encoder(eqx.Module):
     """φ(s, a), φ(s) or ψ(g): a [`crl_eqx.nn.ResidualMLP`][] whose output is a representation.
 
@@ -16,7 +19,13 @@ class Encoder(eqx.Module):
     network: ResidualMLP
 
     def __init__(
-        self, in_size: int, *, repr_size: int = 64, depth: int = 16, key: PRNGKey, **network
+        self,
+        in_size: int,
+        *,
+        repr_size: int = 64,
+        depth: int = 16,
+        key: PRNGKey,
+        **network: Unpack[NetworkOptions],
     ):
         check_depth(depth, f"Encoder(depth={depth})")
         require_count(repr_size, f"Encoder(repr_size={repr_size!r})")
@@ -24,3 +33,6 @@ class Encoder(eqx.Module):
 
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Repr:
         return self.network(*inputs)
+
+    def as_tower(self) -> Tower:
+        return Tower(self.network)

@@ -1,18 +1,19 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypedDict
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import require_count, require_flag, require_whole
+from .._checks import require_count, require_flag, require_kind, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
-from ..kernels import Precision, Remat
+from ..kernels import AUTO, Compute
 from ._activations import Activation
 from ._layers import Layer, Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
-from ._stacked import Kernel, run_together, Stacked
+from ._stacked import run_together, Stacked
 
 
 def check_depth(depth: int, call: str) -> None:
@@ -42,7 +43,7 @@ class ResidualMLP(eqx.Module):
 
     - `residual`, `layer_norm`, `activation`: the three stabilisers that make depth work, to be
         switched off one by one for ablations.
-    - `kernel`, `precision`, `remat`, `unroll`: see [`crl_eqx.nn.Stacked`][].
+    - `compute`: how the blocks are computed, see [`crl_eqx.nn.Stacked`][].
 
     **Raises:** `UserError` when `depth` is not a positive multiple of 4, or a size is not a
     positive whole number.
@@ -62,10 +63,7 @@ class ResidualMLP(eqx.Module):
         residual: bool = True,
         layer_norm: bool = True,
         activation: Activation = "swish",
-        kernel: Kernel = "auto",
-        precision: Precision = "auto",
-        remat: Remat = "auto",
-        unroll: int = 1,
+        compute: Compute = AUTO,
         key: PRNGKey,
     ):
         call = type(self).__name__
@@ -74,7 +72,7 @@ class ResidualMLP(eqx.Module):
             require_count(size, f"{call}({name}={size!r})")
         for name, choice in dict(residual=residual, layer_norm=layer_norm).items():
             require_flag(choice, f"{call}({name}={choice!r})")
-        require_count(unroll, f"{call}(unroll={unroll!r})")
+        require_kind(compute, Compute, f"{call}(compute={compute!r})", "a `crl_eqx.nn.Compute`")
         first_key, trunk_key, head_key = jax.random.split(key, 3)
         self.first = Layer(
             in_size, width, layer_norm=layer_norm, activation=activation, key=first_key
@@ -84,10 +82,7 @@ class ResidualMLP(eqx.Module):
                 width, residual=residual, layer_norm=layer_norm, activation=activation, key=key
             ),
             depth // LAYERS_PER_BLOCK,
-            kernel=kernel,
-            precision=precision,
-            remat=remat,
-            unroll=unroll,
+            compute=compute,
             key=trunk_key,
         )
         self.head = Linear(width, out_size, key=head_key)
@@ -116,11 +111,32 @@ class ResidualMLP(eqx.Module):
         return jnp.concatenate(inputs, axis=-1)
 
 
-def run_mlps_together(
-    networks: Sequence[ResidualMLP], inputs: Sequence[Sequence[Float[Array, "*batch _"]]]
-) -> list[Array]:
-    """As `[network(*x) for network, x in zip(networks, inputs)]`, with the trunks in one scan where
-    a kernel can: none may depend on another's output."""
+class NetworkOptions(TypedDict, total=False):
+    """What every network takes besides its sizes: see `ResidualMLP`."""
+
+    width: int
+    residual: bool
+    layer_norm: bool
+    activation: Activation
+    compute: Compute
+
+
+class Tower(NamedTuple):
+    """A module as a network and what is made of its output."""
+
+    network: ResidualMLP
+    read: Callable[[Array], Any] = lambda outputs: outputs
+
+
+def call_together(
+    modules: Sequence[Any], inputs: Sequence[Sequence[Float[Array, "*batch _"]]]
+) -> list[Any]:
+    """As `[module(*x) for module, x in zip(modules, inputs)]`. If each says by `as_tower()` which
+    network it is, networks of equal depth and width go through one scan where a kernel can."""
+    towers = [module.as_tower() for module in modules if hasattr(module, "as_tower")]
+    if len(towers) < len(modules):
+        return [module(*x) for module, x in zip(modules, inputs, strict=True)]
+    networks = [tower.network for tower in towers]
     xs = [network.first(network.joined(x)) for network, x in zip(networks, inputs, strict=True)]
     xs = run_together([network.trunk for network in networks], xs)
-    return [network.head(x) for network, x in zip(networks, xs, strict=True)]
+    return [tower.read(tower.network.head(x)) for tower, x in zip(towers, xs, strict=True)]

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -7,9 +7,9 @@ from jaxtyping import Array, Float
 
 from .._types import PRNGKey
 from ..kernels import (
-    check_implementation,
-    Implementation,
-    Precision,
+    AUTO,
+    check_compute,
+    Compute,
     Remat,
     residual_tower,
     residual_towers,
@@ -20,8 +20,6 @@ from ..kernels import (
 
 
 M = TypeVar("M", bound=eqx.Module)
-
-Kernel: TypeAlias = Literal["auto"] | Implementation
 
 
 class Stacked(eqx.Module, Generic[M]):
@@ -41,46 +39,33 @@ class Stacked(eqx.Module, Generic[M]):
 
     **Other arguments:**
 
-    - `kernel`: what computes a stack of [`crl_eqx.nn.ResidualBlock`][]s: a name
-        of `crl_eqx.kernels.Implementation`. `"auto"` chooses by platform. Other blocks, ablations
-        included, support `"xla"` and `"checkpoint"`, which work for any scan.
-    - `precision`: what matrix products round their operands to; `"auto"` is the hardware's usual.
-    - `remat`: what the backward pass recomputes. `"none"` keeps every intermediate; `"dots"`
-        keeps the matrix products and recomputes what is elementwise; `"block"` keeps each block's
-        input only. `"auto"` is `"dots"`, the fastest on CPU: a narrow block costs more in memory
-        traffic than in arithmetic. `bench/README.md` has time and memory of each.
-    - `unroll`: blocks per iteration of the scan. More than 1 compiles longer.
+    - `compute`: who computes a stack of [`crl_eqx.nn.ResidualBlock`][]s, to which precision, and
+        what is recomputed, a [`crl_eqx.nn.Compute`][]. Other blocks, ablations included, support
+        the kernels `"xla"` and `"checkpoint"`, which work for any scan. `remat="auto"` is
+        `"dots"`, the fastest on CPU: a narrow block costs more in memory traffic than in
+        arithmetic. `bench/README.md` has time and memory of each.
 
     **Raises:** `UserError` if these contradict each other, the blocks or the device.
     """
 
     blocks: M
     num_blocks: int = eqx.field(static=True)
-    kernel: Kernel = eqx.field(static=True)
-    precision: Precision = eqx.field(static=True)
-    remat: Remat = eqx.field(static=True)
-    unroll: int = eqx.field(static=True)
+    compute: Compute = eqx.field(static=True)
 
     def __init__(
         self,
         make_block: Callable[[PRNGKey], M],
         num_blocks: int,
         *,
-        kernel: Kernel = "auto",
-        precision: Precision = "auto",
-        remat: Remat = "auto",
-        unroll: int = 1,
+        compute: Compute = AUTO,
         key: PRNGKey,
     ):
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
-        self.kernel = kernel
-        self.precision = precision
-        self.remat = remat
-        self.unroll = unroll
+        self.compute = compute
         if self.tower_params is None:
             self._check_general()
-        check_implementation(**self.compute, width=self._width, argument="kernel")
+        check_compute(compute, width=self._width)
 
     @property
     def tower_params(self) -> TowerParams | None:
@@ -95,40 +80,29 @@ class Stacked(eqx.Module, Generic[M]):
     @property
     def recomputed(self) -> Remat:
         """What a scan's backward pass recomputes: with `"xla"` nothing."""
-        return "none" if self.kernel == "xla" else self.remat
-
-    @property
-    def compute(self) -> dict[str, Any]:
-        """The keywords of `crl_eqx.kernels.residual_tower`."""
-        implementation = None if self.kernel == "auto" else self.kernel
-        return dict(
-            implementation=implementation,
-            precision=self.precision,
-            remat=self.remat,
-            unroll=self.unroll,
-        )
+        return "none" if self.compute.kernel == "xla" else self.compute.remat
 
     def _check_general(self) -> None:
-        if self.kernel not in ("auto", "xla", "checkpoint"):
+        if self.compute.kernel not in ("auto", "xla", "checkpoint"):
             raise UnsupportedError(
-                f"`Stacked(kernel={self.kernel!r})` needs residual blocks with LayerNorm and "
-                f"swish; here 'auto', 'xla' or 'checkpoint' will do."
+                f"`Compute(kernel={self.compute.kernel!r})` needs residual blocks with LayerNorm "
+                f"and swish; here 'auto', 'xla' or 'checkpoint' will do."
             )
-        if self.precision != "auto":
+        if self.compute.precision != "auto":
             raise UnsupportedError(
-                f"`Stacked(precision={self.precision!r})` needs residual blocks with LayerNorm and "
-                f"swish; here only 'auto' will do."
+                f"`Compute(precision={self.compute.precision!r})` needs residual blocks with "
+                f"LayerNorm and swish; here only 'auto' will do."
             )
 
     def __call__(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         if self.tower_params is None:
             return self._scan(x)
-        return residual_tower(x, self.tower_params, **self.compute)
+        return residual_tower(x, self.tower_params, self.compute)
 
     def _scan(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         arrays, static = eqx.partition(self.blocks, eqx.is_array)
         block = lambda x, arrays: eqx.combine(arrays, static)(x)
-        return scan_blocks(block, x, arrays, remat=self.recomputed, unroll=self.unroll)
+        return scan_blocks(block, x, arrays, remat=self.recomputed, unroll=self.compute.unroll)
 
     def unstacked(self) -> Sequence[M]:
         """The blocks one by one, in the order in which they act."""
@@ -145,4 +119,4 @@ def run_together(trunks: Sequence[Any], xs: Sequence[Float[Array, "..."]]) -> li
     towers = [tower for stacked in stacks if (tower := stacked.tower_params) is not None]
     if len(towers) < len(trunks) or any(stacked.compute != stacks[0].compute for stacked in stacks):
         return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
-    return residual_towers(xs, towers, **stacks[0].compute)
+    return residual_towers(xs, towers, stacks[0].compute)

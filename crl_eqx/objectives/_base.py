@@ -4,7 +4,7 @@ from typing import Any, ClassVar, TypeAlias
 import equinox as eqx
 from jaxtyping import Array, Bool, PyTree
 
-from .._agent import AbstractAgent
+from .._agent import Agent, CriticKind
 from .._errors import UserError
 from .._types import Count, PRNGKey, Scalar, State
 from ..replay import Batch
@@ -30,11 +30,13 @@ class AbstractObjective(eqx.Module):
     """
 
     trains: ClassVar[tuple[str, ...]] = ("actor", "critic", "alpha")
-    """The groups of parameters that it moves: see `AbstractAgent.groups`."""
+    """The groups of parameters that it moves: see [`crl_eqx.Agent.groups`][]."""
+    critic: ClassVar[CriticKind] = "none"
+    """Which critic its agents have: see [`crl_eqx.Agent.create`][]."""
     needs_next_state: ClassVar[bool] = False
     """Whether it reads `Batch.next_state` and `Batch.terminated`."""
 
-    def init(self, agent: AbstractAgent) -> ObjectiveState:
+    def init(self, agent: Agent) -> ObjectiveState:
         """What it remembers, such as target networks; nothing by default.
 
         **Raises:** `UserError` if it cannot train this agent.
@@ -58,10 +60,14 @@ class AbstractObjective(eqx.Module):
         return state
 
 
-def require_agent(agent: Any, kind: type, owner: str, how: str) -> None:
-    """**Raises:** `UserError` unless the agent is of the kind that objective `owner` trains."""
-    if not isinstance(agent, kind):
-        raise UserError(f"`{owner}` cannot train a {type(agent).__name__}: {how} makes its agents.")
+def require_critic(agent: Agent, kind: type, objective: AbstractObjective) -> None:
+    """**Raises:** `UserError` unless the agent's critic is of the kind that `objective` trains."""
+    if not isinstance(agent.critic, kind):
+        has = "no critic" if agent.critic is None else f"a {type(agent.critic).__name__}"
+        raise UserError(
+            f"`{type(objective).__name__}` trains a {kind.__name__}, and this agent has {has}: "
+            f"`Agent.create(env, critic={objective.critic!r})` makes its agents."
+        )
 
 
 def require_next_state(batch: Batch, owner: str) -> tuple[State, Bool[Array, " batch"]]:

@@ -1,20 +1,20 @@
-from typing import Any, ClassVar, final, Literal, TypeAlias
+from typing import Any, cast, ClassVar, final, Literal, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._actor_critic import ActorCritic
-from .._agent import AbstractAgent
+from .._agent import Agent, CriticKind
 from .._checks import require_share
+from .._critic import QFunctions
 from .._errors import UserError
 from .._types import Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import frozen, stop
-from ._goals import check_mixture, mixed_goals
-from ._targets import polyak, require_critics, soft_policy_loss
+from ._goals import Goals
+from ._targets import polyak, q_functions, q_values, soft_policy_loss
 
 
 Variant: TypeAlias = Literal["td", "nce"]
@@ -53,12 +53,13 @@ class CLearning(AbstractObjective):
     - `discount`, `polyak_rate`, `target_entropy_per_action`: as in
         [`crl_eqx.objectives.SAC`][].
     - `max_weight`: where w is cut off.
-    - `p_future`, `p_random`, `p_commanded`: which goals the policy trains on.
+    - `goals`: which goals the policy trains on, a [`crl_eqx.objectives.Goals`][].
 
     ??? cite
         [C-Learning: Learning to Achieve Goals via Recursive Classification](https://arxiv.org/abs/2011.08909)
     """
 
+    critic: ClassVar[CriticKind] = "twin-q"
     needs_next_state: ClassVar[bool] = True
 
     achieved_goal: Any
@@ -67,46 +68,41 @@ class CLearning(AbstractObjective):
     polyak_rate: float = eqx.field(static=True, default=0.005)
     max_weight: float = eqx.field(static=True, default=20.0)
     target_entropy_per_action: float = -0.5
-    p_future: float = eqx.field(static=True, default=0.5)
-    p_random: float = eqx.field(static=True, default=0.5)
-    p_commanded: float = eqx.field(static=True, default=0.0)
+    goals: Goals = Goals(future=0.5, random=0.5)
 
     def __check_init__(self):
-        check_mixture(self)
         if self.variant not in ("td", "nce"):
             raise UserError(f'`CLearning(variant={self.variant!r})` must be "td" or "nce".')
         require_share(self.discount, f"CLearning(discount={self.discount!r})")
         require_share(self.polyak_rate, f"CLearning(polyak_rate={self.polyak_rate!r})")
 
-    def init(self, agent: AbstractAgent) -> tuple[Any, ...]:
+    def init(self, agent: Agent) -> QFunctions:
         """The slow copies of the critics."""
-        require_critics(agent, "CLearning")
-        assert isinstance(agent, ActorCritic)
-        return agent.critics
+        return q_functions(agent, 1, self)
 
     def __call__(
-        self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
+        self, agent: Agent, state: QFunctions, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "CLearning")
         goal_key, next_key, action_key = jax.random.split(key, 3)
         fixed = frozen(agent)
         others = jnp.roll(batch.future_goal, 1, axis=0)
-        negative = agent.values(batch.state, batch.action, others)
+        negative = q_values(agent, batch.state, batch.action, others)
         if self.variant == "td":
             reached = self.achieved_goal(next_state)
-            positive = agent.values(batch.state, batch.action, reached)
+            positive = q_values(agent, batch.state, batch.action, reached)
             weight = self._weight(fixed, state, next_state, others, key=next_key)
             now = jnp.where(terminated, 1.0, 1.0 - self.discount)
             later = jnp.where(terminated, 0.0, self.discount * weight)
             terms = now[None] * is_future(positive) + later[None] * is_future(negative)
             terms = terms + is_not(negative)
         else:
-            positive = agent.values(batch.state, batch.action, batch.future_goal)
+            positive = q_values(agent, batch.state, batch.action, batch.future_goal)
             weight = jnp.ones(())
             terms = is_future(positive) + is_not(negative)
         critic_loss = jnp.mean(terms)
 
-        goal = mixed_goals(self, batch, key=goal_key)
+        goal = self.goals.draw(batch, key=goal_key)
         target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
         policy_loss, policy_metrics = soft_policy_loss(
             agent, batch.state, goal, target_entropy, key=action_key
@@ -120,8 +116,8 @@ class CLearning(AbstractObjective):
 
     def _weight(
         self,
-        fixed: ActorCritic,
-        slow: tuple[Any, ...],
+        fixed: Agent,
+        slow: QFunctions,
         next_state: State,
         goal: Goal,
         *,
@@ -129,8 +125,8 @@ class CLearning(AbstractObjective):
     ) -> Float[Array, " batch"]:
         """w = C / (1 - C) = exp(f) of the next state and the policy's action there."""
         action = fixed.policy(next_state, goal).sample(key=key)
-        logits = jnp.min(fixed.values(next_state, action, goal, slow), axis=0)
+        logits = jnp.min(q_values(fixed, next_state, action, goal, slow), axis=0)
         return stop(jnp.minimum(jnp.exp(logits), self.max_weight))
 
-    def after(self, agent: ActorCritic, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        return polyak(state, agent.critics, self.polyak_rate)
+    def after(self, agent: Agent, state: QFunctions) -> QFunctions:
+        return polyak(state, cast(QFunctions, agent.critic), self.polyak_rate)

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, cast, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -7,12 +7,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .. import losses
-from .._agent import AbstractAgent, Agent
+from .._agent import Agent, CriticKind
+from .._critic import Critic
 from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
+from ..nn import call_together
 from ..replay import Batch
-from ._base import AbstractObjective, Metrics, ObjectiveState, require_agent
-from ._goals import check_mixture
+from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic
+from ._goals import Goals
 
 
 stop = jax.lax.stop_gradient
@@ -54,26 +56,21 @@ class CRL(AbstractObjective):
     - `loss`: one of [`crl_eqx.losses`][], or any function of the logits.
     - `logsumexp_penalty`: weight of mean(logsumexp²).
     - `target_entropy_per_action`: in nats.
-    - `p_future`, `p_random`, `p_commanded`: how often the policy trains on a goal of the step's own
-        future, on one of another step's (the batch's goals rolled by one), and on the one that was
-        commanded in the rollout. They add up to 1.
+    - `goals`: which goals the policy trains on, a [`crl_eqx.objectives.Goals`][].
 
     ??? cite
         [Contrastive Learning as Goal-Conditioned RL](https://arxiv.org/abs/2206.07568)
     """
 
+    critic: ClassVar[CriticKind] = "contrastive"
+
     loss: losses.Loss = eqx.field(static=True, default=losses.infonce)
     logsumexp_penalty: float = 0.1
     target_entropy_per_action: float = -0.5
-    p_future: float = eqx.field(static=True, default=1.0)
-    p_random: float = eqx.field(static=True, default=0.0)
-    p_commanded: float = eqx.field(static=True, default=0.0)
+    goals: Goals = Goals(future=1.0)
 
-    def __check_init__(self):
-        check_mixture(self)
-
-    def init(self, agent: AbstractAgent) -> None:
-        require_agent(agent, Agent, "CRL", "`Agent.create`")
+    def init(self, agent: Agent) -> None:
+        require_critic(agent, Critic, self)
 
     def __call__(
         self, agent: Agent, state: ObjectiveState, batch: Batch, *, key: PRNGKey
@@ -82,8 +79,16 @@ class CRL(AbstractObjective):
         goal = batch.future_goal
         goal_key, action_key = jax.random.split(key)
         policy_goal, of_policy = self._policy_goals(batch, goal, key=goal_key)
-        policy, sa_repr, g_repr = agent.forward(batch.state, batch.action, goal, policy_goal)
-        critic_loss, critic_metrics = self.critic_loss(agent.energy, sa_repr, g_repr)
+        seen, critic = agent.normalized_state(batch.state), contrastive(agent)
+        policy, sa_repr, g_repr = call_together(
+            (agent.actor, critic.sa_encoder, critic.g_encoder),
+            (
+                (seen, agent.normalized_goal(policy_goal)),
+                (seen, batch.action),
+                (agent.normalized_goal(goal),),
+            ),
+        )
+        critic_loss, critic_metrics = self.critic_loss(critic.energy, sa_repr, g_repr)
         actor_loss, log_prob = self.actor_loss(
             agent, batch.state, policy, of_policy(agent, g_repr), key=action_key
         )
@@ -109,18 +114,19 @@ class CRL(AbstractObjective):
         self, batch: Batch, goal: Goal, *, key: PRNGKey
     ) -> tuple[Goal, Callable[[Agent, Repr], Repr]]:
         """The goals, and how their representations follow from those of the batch's own."""
-        if self.p_future == 1:
+        if self.goals.future == 1:
             return goal, lambda agent, g_repr: g_repr
-        if self.p_commanded == 1:
-            return batch.goal, lambda agent, g_repr: agent.g_repr(batch.goal)
+        if self.goals.commanded == 1:
+            return batch.goal, lambda agent, g_repr: _g_repr(agent, batch.goal)
         drawn = jax.random.uniform(key, (*goal.shape[:-1], 1))
-        rolled, commanded = drawn < self.p_random, drawn >= self.p_random + self.p_future
+        random, future = self.goals.random, self.goals.future
+        rolled, commanded = drawn < random, drawn >= random + future
         roll = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
-        if self.p_commanded == 0:
+        if self.goals.commanded == 0:
             return roll(goal), lambda agent, g_repr: roll(g_repr)
         # ψ of the commanded goals is computed on top, for all rows: shapes are fixed.
         pick = lambda x, other: jnp.where(commanded, other, roll(x))
-        of_policy = lambda agent, g_repr: pick(g_repr, agent.g_repr(batch.goal))
+        of_policy = lambda agent, g_repr: pick(g_repr, _g_repr(agent, batch.goal))
         return pick(goal, batch.goal), of_policy
 
     def actor_loss(
@@ -130,6 +136,17 @@ class CRL(AbstractObjective):
         constants here, so that no gradient with respect to them is computed, only the one through
         the action."""
         action, log_prob = policy.sample_and_log_prob(key=key)
-        critic = frozen(agent)
-        value = critic.energy(critic.sa_repr(state, action), stop(g_repr))
-        return jnp.mean(jnp.exp(critic.log_alpha) * log_prob - value), log_prob
+        fixed = frozen(agent)
+        critic = contrastive(fixed)
+        sa_repr = critic.sa_repr(fixed.normalized_state(state), action)
+        value = critic.energy(sa_repr, stop(g_repr))
+        return jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value), log_prob
+
+
+def contrastive(agent: Agent) -> Critic:
+    """The agent's critic, of which `init` has seen that it is one."""
+    return cast(Critic, agent.critic)
+
+
+def _g_repr(agent: Agent, goal: Goal) -> Repr:
+    return contrastive(agent).g_repr(agent.normalized_goal(goal))

@@ -2,7 +2,7 @@ from typing import ClassVar, final
 
 import jax.numpy as jnp
 
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._types import PRNGKey, Scalar
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, ObjectiveState
@@ -22,7 +22,7 @@ class GCBC(AbstractObjective):
     trains: ClassVar[tuple[str, ...]] = ("actor",)
 
     def __call__(
-        self, agent: AbstractAgent, state: ObjectiveState, batch: Batch, *, key: PRNGKey
+        self, agent: Agent, state: ObjectiveState, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         del state, key  # it remembers nothing and draws nothing
         policy = agent.policy(batch.state, batch.future_goal)

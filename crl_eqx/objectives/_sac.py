@@ -1,20 +1,20 @@
 from collections.abc import Callable
-from typing import Any, ClassVar, final, TypeAlias
+from typing import cast, ClassVar, final, TypeAlias
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._actor_critic import ActorCritic
-from .._agent import AbstractAgent
+from .._agent import Agent, CriticKind
 from .._checks import require_share
+from .._critic import QFunctions
 from .._types import Flag, Goal, PRNGKey, Scalar, State
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import frozen, stop
-from ._goals import check_mixture, mixed_goals
-from ._targets import polyak, require_critics, soft_policy_loss
+from ._goals import Goals
+from ._targets import polyak, q_functions, q_values, soft_policy_loss
 
 
 Success: TypeAlias = Callable[[State, Goal], Flag]
@@ -51,51 +51,46 @@ class SAC(AbstractObjective):
     - `discount`: γ.
     - `polyak_rate`: how far the slow copies follow at every gradient step.
     - `target_entropy_per_action`: in nats.
-    - `p_future`, `p_random`, `p_commanded`: how often a step is trained on a goal of its own
-        future (hindsight), of another step's future, and on the one that was commanded.
+    - `goals`: which goals a step is trained on, a [`crl_eqx.objectives.Goals`][].
 
     ??? cite
         [Soft Actor-Critic](https://arxiv.org/abs/1801.01290);
         [Hindsight Experience Replay](https://arxiv.org/abs/1707.01495)
     """
 
+    critic: ClassVar[CriticKind] = "twin-q"
     needs_next_state: ClassVar[bool] = True
 
     success: Success
     discount: float = eqx.field(static=True, default=0.99)
     polyak_rate: float = eqx.field(static=True, default=0.005)
     target_entropy_per_action: float = -0.5
-    p_future: float = eqx.field(static=True, default=0.8)
-    p_random: float = eqx.field(static=True, default=0.0)
-    p_commanded: float = eqx.field(static=True, default=0.2)
+    goals: Goals = Goals(future=0.8, commanded=0.2)
 
     def __check_init__(self):
-        check_mixture(self)
         require_share(self.discount, f"SAC(discount={self.discount!r})")
         require_share(self.polyak_rate, f"SAC(polyak_rate={self.polyak_rate!r})")
 
-    def init(self, agent: AbstractAgent) -> tuple[Any, ...]:
+    def init(self, agent: Agent) -> QFunctions:
         """The slow copies of the critics."""
-        require_critics(agent, "SAC", least=2)
-        assert isinstance(agent, ActorCritic)
-        return agent.critics
+        return q_functions(agent, 2, self)
 
     def __call__(
-        self, agent: ActorCritic, state: tuple[Any, ...], batch: Batch, *, key: PRNGKey
+        self, agent: Agent, state: QFunctions, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "SAC")
         goal_key, next_key, action_key = jax.random.split(key, 3)
-        goal = mixed_goals(self, batch, key=goal_key)
+        goal = self.goals.draw(batch, key=goal_key)
         fixed = frozen(agent)
 
         reward = self.success(next_state, goal).astype(jnp.float32)
         next_action, next_log_prob = fixed.policy(next_state, goal).sample_and_log_prob(
             key=next_key
         )
-        next_value = jnp.min(fixed.values(next_state, next_action, goal, state), axis=0)
+        next_value = jnp.min(q_values(fixed, next_state, next_action, goal, state), axis=0)
         soft = next_value - jnp.exp(fixed.log_alpha) * next_log_prob
         target = stop(backup(reward, terminated, soft, self.discount))
-        values = agent.values(batch.state, batch.action, goal)
+        values = q_values(agent, batch.state, batch.action, goal)
         critic_loss = jnp.mean(jnp.square(values - target[None]))
 
         target_entropy = self.target_entropy_per_action * batch.action.shape[-1]
@@ -108,5 +103,5 @@ class SAC(AbstractObjective):
             "reward": jnp.mean(reward),
         }
 
-    def after(self, agent: ActorCritic, state: tuple[Any, ...]) -> tuple[Any, ...]:
-        return polyak(state, agent.critics, self.polyak_rate)
+    def after(self, agent: Agent, state: QFunctions) -> QFunctions:
+        return polyak(state, cast(QFunctions, agent.critic), self.polyak_rate)

@@ -1,15 +1,17 @@
 """What objectives that look one step ahead share: slowly following copies, and a soft policy."""
 
-from typing import Any, TypeVar
+from typing import cast, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from .._actor_critic import ActorCritic
+from .._agent import Agent
+from .._critic import QFunctions
 from .._errors import UserError
-from .._types import Goal, PRNGKey, Scalar, State
-from ._base import Metrics, require_agent
+from .._types import Action, Goal, PRNGKey, Scalar, State
+from ._base import AbstractObjective, Metrics, require_critic
 from ._crl import frozen, temperature_loss
 
 
@@ -22,24 +24,34 @@ def polyak(target: Tree, network: Tree, rate: float) -> Tree:
     return jax.tree.map(move, target, network)
 
 
-def require_critics(agent: Any, owner: str, least: int = 1) -> None:
-    """**Raises:** `UserError` unless it is an `ActorCritic` with that many critics."""
-    require_agent(agent, ActorCritic, owner, "`ActorCritic.create`")
-    if len(agent.critics) < least:
+def q_functions(agent: Agent, least: int, objective: AbstractObjective) -> QFunctions:
+    """The agent's critic. **Raises:** `UserError` unless it is that many `QFunctions`."""
+    require_critic(agent, QFunctions, objective)
+    critic = cast(QFunctions, agent.critic)
+    if len(critic.q) < least:
         raise UserError(
-            f"`{owner}` needs an agent with at least {least} critics, and this one has "
-            f"{len(agent.critics)}: `ActorCritic.create(env, num_critics={least})`."
+            f"`{type(objective).__name__}` needs an agent with at least {least} Q functions, and "
+            f"this one has {len(critic.q)}: `Agent.create(env, critic='twin-q')` makes two."
         )
+    return critic
+
+
+def q_values(
+    agent: Agent, state: State, action: Action, goal: Goal, critic: QFunctions | None = None
+) -> Float[Array, "critics batch"]:
+    """What each of the agent's Q functions says, or of `critic`'s, such as targets."""
+    critic = cast(QFunctions, agent.critic) if critic is None else critic
+    return critic.values(agent.normalized_state(state), action, agent.normalized_goal(goal))
 
 
 def soft_policy_loss(
-    agent: ActorCritic, state: State, goal: Goal, target_entropy: float, *, key: PRNGKey
+    agent: Agent, state: State, goal: Goal, target_entropy: float, *, key: PRNGKey
 ) -> tuple[Scalar, Metrics]:
     """mean(α log π - min Q), which moves π only, and the loss of α that keeps π's entropy at its
     target."""
     fixed = frozen(agent)
     action, log_prob = agent.policy(state, goal).sample_and_log_prob(key=key)
-    value = fixed.critic(state, action, goal)
+    value = fixed.value(state, action, goal)
     actor_loss = jnp.mean(jnp.exp(fixed.log_alpha) * log_prob - value)
     alpha_loss = temperature_loss(agent.log_alpha, log_prob, target_entropy)
     return actor_loss + alpha_loss, {

@@ -1,27 +1,27 @@
-from typing import Any, ClassVar, final
+from typing import Any, cast, ClassVar, final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from .._actor_critic import ActorCritic
-from .._agent import AbstractAgent
+from .._agent import Agent, CriticKind
 from .._checks import require_count, require_number, require_share
+from .._critic import QFunctions
 from .._types import Count, PRNGKey, Scalar
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, require_next_state
 from ._crl import frozen, stop
-from ._goals import check_mixture, mixed_goals
+from ._goals import Goals
 from ._sac import backup, Success
-from ._targets import polyak, require_critics
+from ._targets import polyak, q_functions, q_values
 
 
 class TD3State(eqx.Module):
     """The slow copies, and how many gradient steps were made."""
 
     actor: Any
-    critics: tuple[Any, ...]
+    critic: QFunctions
     gradient_steps: Count
 
 
@@ -41,7 +41,7 @@ class TD3(AbstractObjective):
 
     **Arguments:**
 
-    - `success`, `discount`, `polyak_rate`, `p_future`, `p_random`, `p_commanded`: as in
+    - `success`, `discount`, `polyak_rate`, `goals`: as in
         [`crl_eqx.objectives.SAC`][].
     - `target_noise`, `noise_clip`: of the action that the target looks up.
     - `policy_delay`: gradient steps of the critics for one of the policy.
@@ -51,6 +51,7 @@ class TD3(AbstractObjective):
     """
 
     trains: ClassVar[tuple[str, ...]] = ("actor", "critic")
+    critic: ClassVar[CriticKind] = "twin-q"
     needs_next_state: ClassVar[bool] = True
 
     success: Success
@@ -59,29 +60,24 @@ class TD3(AbstractObjective):
     target_noise: float = eqx.field(static=True, default=0.2)
     noise_clip: float = eqx.field(static=True, default=0.5)
     policy_delay: int = eqx.field(static=True, default=2)
-    p_future: float = eqx.field(static=True, default=0.8)
-    p_random: float = eqx.field(static=True, default=0.0)
-    p_commanded: float = eqx.field(static=True, default=0.2)
+    goals: Goals = Goals(future=0.8, commanded=0.2)
 
     def __check_init__(self):
-        check_mixture(self)
         require_share(self.discount, f"TD3(discount={self.discount!r})")
         require_share(self.polyak_rate, f"TD3(polyak_rate={self.polyak_rate!r})")
         require_number(self.target_noise, f"TD3(target_noise={self.target_noise!r})")
         require_number(self.noise_clip, f"TD3(noise_clip={self.noise_clip!r})")
         require_count(self.policy_delay, f"TD3(policy_delay={self.policy_delay!r})")
 
-    def init(self, agent: AbstractAgent) -> TD3State:
-        require_critics(agent, "TD3", least=2)
-        assert isinstance(agent, ActorCritic)
-        return TD3State(agent.actor, agent.critics, jnp.zeros((), jnp.int32))
+    def init(self, agent: Agent) -> TD3State:
+        return TD3State(agent.actor, q_functions(agent, 2, self), jnp.zeros((), jnp.int32))
 
     def __call__(
-        self, agent: ActorCritic, state: TD3State, batch: Batch, *, key: PRNGKey
+        self, agent: Agent, state: TD3State, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         next_state, terminated = require_next_state(batch, "TD3")
         goal_key, noise_key = jax.random.split(key)
-        goal = mixed_goals(self, batch, key=goal_key)
+        goal = self.goals.draw(batch, key=goal_key)
         fixed = frozen(agent)
 
         reward = self.success(next_state, goal).astype(jnp.float32)
@@ -89,14 +85,15 @@ class TD3(AbstractObjective):
         noise = self.target_noise * jax.random.normal(noise_key, batch.action.shape)
         noise = jnp.clip(noise, -self.noise_clip, self.noise_clip)
         next_action = jnp.clip(slow.policy(next_state, goal).mode() + noise, -1.0, 1.0)
-        next_values = fixed.values(next_state, next_action, goal, state.critics)
+        next_values = q_values(fixed, next_state, next_action, goal, state.critic)
         next_value = jnp.min(next_values, axis=0)
         target = stop(backup(reward, terminated, next_value, self.discount))
-        values = agent.values(batch.state, batch.action, goal)
+        values = q_values(agent, batch.state, batch.action, goal)
         critic_loss = jnp.mean(jnp.square(values - target[None]))
 
         action = agent.policy(batch.state, goal).mode()
-        actor_loss = -jnp.mean(fixed.values(batch.state, action, goal, fixed.critics[:1]))
+        first = QFunctions(cast(QFunctions, fixed.critic).q[:1])
+        actor_loss = -jnp.mean(q_values(fixed, batch.state, action, goal, first))
         return critic_loss + actor_loss, {
             "critic_loss": critic_loss,
             "actor_loss": actor_loss,
@@ -110,10 +107,10 @@ class TD3(AbstractObjective):
     def _is_due(self, state: TD3State) -> Bool[Array, ""]:
         return state.gradient_steps % self.policy_delay == self.policy_delay - 1
 
-    def after(self, agent: ActorCritic, state: TD3State) -> TD3State:
+    def after(self, agent: Agent, state: TD3State) -> TD3State:
         due = self._is_due(state)
         moved = polyak(state.actor, agent.actor, self.polyak_rate)
         pick = lambda new, old: jnp.where(due, new, old) if eqx.is_array(old) else old
         actor = jax.tree.map(pick, moved, state.actor)
-        critics = polyak(state.critics, agent.critics, self.polyak_rate)
-        return TD3State(actor, critics, state.gradient_steps + 1)
+        critic = polyak(state.critic, cast(QFunctions, agent.critic), self.polyak_rate)
+        return TD3State(actor, critic, state.gradient_steps + 1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._types import PRNGKey
 from ..envs import Maze
@@ -26,7 +26,7 @@ class Field(NamedTuple):
 
 
 def energy_map(
-    env: AbstractGoalEnv, agent: AbstractAgent, goal, bounds, maze: Maze | None, *, key: PRNGKey
+    env: AbstractGoalEnv, agent: Agent, goal, bounds, maze: Maze | None, *, key: PRNGKey
 ) -> Field | None:
     """f(s, π(s, g), g) for a fresh start s that is moved to every place within the bounds.
 
@@ -42,12 +42,12 @@ def energy_map(
     places = jnp.asarray(points[free], jnp.float32)
 
     @eqx.filter_jit
-    def at_places(agent: AbstractAgent, places, goal):
+    def at_places(agent: Agent, places, goal):
         typical = env.reset(key=key).state
         states = jnp.broadcast_to(typical, (len(places), *typical.shape))
         states = states.at[:, jnp.array(at)].set(places)
         goals = jnp.broadcast_to(goal, (len(places), *goal.shape))
-        return agent.critic(states, agent.act(states, goals), goals)
+        return agent.value(states, agent.act(states, goals), goals)
 
     energy = np.full(free.shape, np.nan)
     energy[free] = at_places(agent, places, jnp.asarray(goal))

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from .._acting import Acting, deterministic
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._types import PRNGKey
 from ..envs import Maze
@@ -31,7 +31,7 @@ _ENERGY = LinearSegmentedColormap.from_list(
 
 def trajectories(
     env: AbstractGoalEnv,
-    agent: AbstractAgent,
+    agent: Agent,
     path: Path,
     *,
     num_episodes: int = 32,
@@ -67,7 +67,7 @@ def trajectories(
                 axis.set_major_locator(MaxNLocator(8, steps=[1, 2, 5, 10]))
             chosen = far_goal(played, maze)
             field = None
-            if agent.has_critic:
+            if agent.critic is not None:
                 goal = played.goal[0, chosen]
                 field = energy_map(env, agent, goal, bounds, maze, key=energy_key)
             if field is not None:

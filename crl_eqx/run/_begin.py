@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._errors import UserError
 from .._fork import not_forked
 from .._train_state import TrainState
@@ -122,7 +122,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
 
 
 @not_forked
-def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, AbstractAgent]:
+def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
     """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
     which checkpoints it had to skip.
 

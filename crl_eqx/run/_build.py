@@ -8,15 +8,14 @@ import jax.numpy as jnp
 
 from .. import energy as energies, envs
 from .._acting import Acting, best_of, deterministic, noisy, partly_deterministic, stochastic
-from .._actor_critic import ActorCritic
-from .._agent import AbstractAgent, Agent
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._train import TrainStep
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
 from ._config import ActingName, Config, Gymnasium, Learning, Randomization
-from ._objective import discount, make_objective, with_objective
+from ._objective import discount, KINDS, make_objective, with_objective
 from ._optimizers import make_optimizers
 
 
@@ -127,9 +126,13 @@ def make_energy(learning: Learning) -> AbstractEnergy:
             assert_never(learning.energy)
 
 
-def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> AbstractAgent:
-    network, objective = config.network, config.objective.objective
-    shape: dict[str, Any] = dict(
+def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
+    network = config.network
+    return Agent.create(
+        env,
+        critic=KINDS[config.objective.objective].critic,
+        repr_size=network.repr_size,
+        energy=make_energy(config.learning),
         depth=network.depth,
         actor_depth=network.actor_depth,
         critic_depth=network.critic_depth,
@@ -139,12 +142,9 @@ def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Abstrac
         residual=network.residual,
         layer_norm=network.layer_norm,
         activation=network.activation,
-        **dataclasses.asdict(config.compute),
+        compute=config.compute,
+        key=key,
     )
-    if objective == "crl":
-        energy = make_energy(config.learning)
-        return Agent.create(env, repr_size=network.repr_size, energy=energy, **shape, key=key)
-    return ActorCritic.create(env, num_critics=0 if objective == "gcbc" else 2, **shape, key=key)
 
 
 def make_acting(name: ActingName, candidates: int) -> Acting:

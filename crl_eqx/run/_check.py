@@ -208,7 +208,7 @@ def check_call(*, seed: int = 0, **counts: int) -> None:
 
 def check_compute(config: Config) -> None:
     """**Raises:** `UserError` if the networks cannot be computed as asked, or not here."""
-    network, compute = config.network, dataclasses.asdict(config.compute)
+    network = config.network
 
     def stack(key: PRNGKey) -> Stacked:
         block = lambda key: ResidualBlock(
@@ -218,10 +218,11 @@ def check_compute(config: Config) -> None:
             activation=network.activation,
             key=key,
         )
-        return Stacked(block, 1, key=key, **compute)
+        return Stacked(block, 1, compute=config.compute, key=key)
 
     try:
         eqx.filter_eval_shape(stack, jax.random.key(0))
     except UserError as error:
-        chosen = " ".join(f"{flag(n)} {v}" for n, v in compute.items() if v != "auto")
+        compute = dataclasses.asdict(config.compute)
+        chosen = " ".join(f"{flag(n)} {v}" for n, v in compute.items() if v not in ("auto", 1))
         raise UserError(f"`{chosen}`: {error}") from error

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import tyro
 
-from ..nn import Kernel, Precision, Remat
+from ..nn import Compute
 from ..objectives import Variant
 
 
@@ -202,21 +202,6 @@ class Logging:
     """Report to Weights & Biases (needs the extra `wandb`)."""
     pictures: bool = True
     """Draw trajectories and a video when training ends."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Compute:
-    """How the networks are computed: the same networks, faster or in less memory. May change on
-    resuming."""
-
-    kernel: Kernel = "auto"
-    """Implementation of the residual blocks; docs/kernels.md says what each needs and when it wins.
-    auto is packed on GPUs, else checkpoint."""
-    precision: Precision = "auto"
-    """What matrix products in the residual blocks round their operands to; auto is the hardware's
-    usual."""
-    remat: Remat = "auto"
-    """What the backward pass recomputes: less memory for more arithmetic."""
 
 
 @dataclasses.dataclass(frozen=True)

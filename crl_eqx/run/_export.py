@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._fork import not_forked
 from ..envs import AbstractMujocoEnv
@@ -20,7 +20,7 @@ PLATFORMS = ("cpu", "cuda")
 
 @not_forked
 def export_policy(
-    agent: AbstractAgent, env: AbstractGoalEnv, path: Path, about: dict[str, Any] | None = None
+    agent: Agent, env: AbstractGoalEnv, path: Path, about: dict[str, Any] | None = None
 ) -> Path:
     """Writes the deterministic policy with its weights as StableHLO in the format of `jax.export`:
     `(state [batch, state_size], goal [batch, goal_size]) -> action [batch, action_size]`, for any

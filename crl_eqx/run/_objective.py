@@ -7,7 +7,7 @@ from typing import assert_never
 from .. import losses
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from ..objectives import AbstractObjective, CLearning, CRL, GCBC, SAC, TD3
+from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, SAC, TD3
 from ._config import Config, flag, flat, Learning, ObjectiveName
 from ._presets import PRESETS
 
@@ -40,11 +40,18 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
 }
 """Which objectives these choices belong to; all others are common."""
 
-_SHARES = ("p_future", "p_random", "p_commanded")
-_WITH_OWN_SHARES: dict[ObjectiveName, type[AbstractObjective]] = {
+KINDS: dict[ObjectiveName, type[AbstractObjective]] = {
+    "crl": CRL,
+    "gcbc": GCBC,
+    "c-learning": CLearning,
     "sac": SAC,
     "td3": TD3,
-    "c-learning": CLearning,
+}
+
+_OWN_GOALS: dict[ObjectiveName, Goals] = {
+    "sac": SAC.goals,
+    "td3": TD3.goals,
+    "c-learning": CLearning.goals,
 }
 """Those whose class knows better than a preset which goals to mix."""
 
@@ -52,12 +59,15 @@ _WITH_OWN_SHARES: dict[ObjectiveName, type[AbstractObjective]] = {
 def with_objective(config: Config) -> Config:
     """`config` with the objective's own mixture of goals, unless one other than the preset's
     was asked for."""
-    kind = _WITH_OWN_SHARES.get(config.objective.objective)
-    shares = lambda choices: {name: getattr(choices, name) for name in _SHARES}
-    if kind is None or shares(config.learning) != shares(PRESETS[config.preset].learning):
+    own = _OWN_GOALS.get(config.objective.objective)
+    if own is None or _goals(config.learning) != _goals(PRESETS[config.preset].learning):
         return config
-    learning = dataclasses.replace(config.learning, **shares(kind))  # its fields' defaults
-    return dataclasses.replace(config, learning=learning)
+    shares = dict(p_future=own.future, p_random=own.random, p_commanded=own.commanded)
+    return dataclasses.replace(config, learning=dataclasses.replace(config.learning, **shares))
+
+
+def _goals(learning: Learning) -> Goals:
+    return Goals(learning.p_future, learning.p_random, learning.p_commanded)
 
 
 def discount(learning: Learning, env: AbstractGoalEnv) -> float:
@@ -85,7 +95,7 @@ def discount(learning: Learning, env: AbstractGoalEnv) -> float:
 
 def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
     learning, chosen = config.learning, config.objective
-    shares = {name: getattr(learning, name) for name in _SHARES}
+    goals = _goals(learning)
     backup = dict(discount=discount(learning, env), polyak_rate=chosen.polyak_rate)
     entropy = learning.target_entropy_per_action
     match chosen.objective:
@@ -94,7 +104,7 @@ def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
                 loss=losses.ALL[learning.contrastive_loss],
                 logsumexp_penalty=learning.logsumexp_penalty,
                 target_entropy_per_action=entropy,
-                **shares,
+                goals=goals,
             )
         case "gcbc":
             return GCBC()
@@ -105,10 +115,10 @@ def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
                 max_weight=chosen.max_weight,
                 target_entropy_per_action=entropy,
                 **backup,
-                **shares,
+                goals=goals,
             )
         case "sac":
-            return SAC(env.success, target_entropy_per_action=entropy, **backup, **shares)
+            return SAC(env.success, target_entropy_per_action=entropy, goals=goals, **backup)
         case "td3":
             return TD3(
                 env.success,
@@ -116,7 +126,7 @@ def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
                 noise_clip=chosen.noise_clip,
                 policy_delay=chosen.policy_delay,
                 **backup,
-                **shares,
+                goals=goals,
             )
         case _:
             assert_never(chosen.objective)

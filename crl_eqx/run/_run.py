@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import envs
 from .._acting import Acting
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
@@ -42,7 +42,7 @@ _begin_episodes = eqx.filter_jit(begin)
 
 
 @eqx.filter_jit
-def _play(acting: Acting, agent: AbstractAgent, env: AbstractGoalEnv, under_way: UnderWay, keys):
+def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
     return go_on(acting(agent), env, under_way, keys)[0]
 
 
@@ -84,7 +84,7 @@ class PiecewiseEvaluation:
         self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
 
     def __call__(
-        self, agent: AbstractAgent, key: PRNGKey, *, go_on: Callable[[float], bool]
+        self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """The summary, or None if `go_on`, given the share done, said no."""
         under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
@@ -189,7 +189,7 @@ class Run:
         return "compiling" if first else name
 
     def evaluations(
-        self, agent: AbstractAgent, env_steps: int, *, go_on: Callable[[float], bool]
+        self, agent: Agent, env_steps: int, *, go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
         """Every split's metrics, from keys that only the seed and the step count fix; None if
         `go_on`, called repeatedly with the share done, said no."""

@@ -21,7 +21,7 @@ from typing import Any
 import equinox as eqx
 import msgspec
 
-from .._agent import AbstractAgent
+from .._agent import Agent
 from .._errors import UserError
 from .._fork import not_forked
 from .._train_state import TrainState, with_actor
@@ -231,9 +231,7 @@ class CheckpointStore:
         holes = lambda s: (s.agent, s.buffer)
         return eqx.tree_at(holes, rest, (agent, ring), is_leaf=lambda leaf: leaf is None)
 
-    def newest_agent(
-        self, like: AbstractAgent, *, report: Callable[[str], None]
-    ) -> AbstractAgent | None:
+    def newest_agent(self, like: Agent, *, report: Callable[[str], None]) -> Agent | None:
         """The weights of the newest checkpoint whose weights are good; `report` gets one
         sentence on why others were skipped."""
         for path in reversed(self._saved.entries()):
@@ -258,13 +256,13 @@ def _what_is_lost(path: Path, why: str, steps: int) -> str:
     )
 
 
-def _agent_of(checkpoint: Path, like: AbstractAgent) -> AbstractAgent:
+def _agent_of(checkpoint: Path, like: Agent) -> Agent:
     read_manifest(checkpoint).agent.check(checkpoint, most_bytes(like))
     return read_tree(checkpoint / _AGENT, like, "agent")
 
 
 @not_forked
-def save_agent(path: Path | str, agent: AbstractAgent) -> None:
+def save_agent(path: Path | str, agent: Agent) -> None:
     """Writes an agent's weights as one safetensors file; [`crl_eqx.store.load_agent`][] reads them.
 
     **Raises:** `UserError` if it cannot be written.
@@ -292,7 +290,7 @@ def _path(path: Any, call: str) -> Path:
 
 
 @not_forked
-def load_agent(path: Path | str, like: AbstractAgent) -> AbstractAgent:
+def load_agent(path: Path | str, like: Agent) -> Agent:
     """`like` with saved weights.
 
     **Arguments:**

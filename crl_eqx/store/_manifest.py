@@ -12,7 +12,7 @@ from ._segments import Replay
 
 
 FORMAT = "crl-eqx checkpoint"
-VERSION = 1  # a version that lays out the replay otherwise must also call its directory otherwise
+VERSION = 2  # a version that lays out the replay otherwise must also call its directory otherwise
 NAME = "manifest.json"
 
 

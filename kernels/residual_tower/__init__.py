@@ -1,9 +1,8 @@
 """A stack of residual blocks as one operation, whatever its depth."""
 
 from ._api import (
-    check_implementation as check_implementation,
+    check_compute as check_compute,
     choose as choose,
-    Implementation as Implementation,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
 )

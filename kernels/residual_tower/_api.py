@@ -1,13 +1,15 @@
 from collections.abc import Callable, Sequence
-from typing import Any, get_args, Literal, NamedTuple, TypeAlias
+from typing import Any, get_args, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ..._checks import require_count
 from ..._errors import UserError
+from .._compute import AUTO, Compute, Kernel
 from .._platform import on_hopper, platform
-from .._precision import check_precision, Precision
+from .._precision import check_precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
 from ._packed import packed
@@ -16,21 +18,10 @@ from ._scan import scanned
 from ._vjp import with_passes
 
 
-Implementation: TypeAlias = Literal["xla", "checkpoint", "packed", "triton", "mosaic"]
-
-
-class Options(NamedTuple):
-    """What every implementation gets besides its arrays."""
-
-    precision: Precision = "auto"
-    remat: Remat = "auto"
-    unroll: int = 1
-
-
 class _Entry(NamedTuple):
     """One implementation, and what it can do."""
 
-    run: Callable[[Any, TowerParams, Options], Any]
+    run: Callable[[Any, TowerParams, Compute], Any]
     """From `[batch, width]` to the same; with a leading axis of networks if `together`."""
     remats: tuple[Remat, ...]
     together: bool = False
@@ -45,27 +36,28 @@ class _Entry(NamedTuple):
     """Whether the platform must be a GPU of the Hopper generation, and JAX at least 0.11."""
 
 
-def _xla(x, params, options):
-    return scanned(x, params, **options._replace(remat="none")._asdict())
+def _xla(x, params, compute):
+    return scanned(x, params, precision=compute.precision, remat="none", unroll=compute.unroll)
 
 
-def _checkpoint(x, params, options):
-    return scanned(x, params, **options._asdict())
+def _checkpoint(x, params, compute):
+    precision, remat, unroll = compute.precision, compute.remat, compute.unroll
+    return scanned(x, params, precision=precision, remat=remat, unroll=unroll)
 
 
-def _packed(x, params, options):
-    keep = options.remat != "block"
-    passes = packed(options.precision, keep_products=keep, unroll=options.unroll)
+def _packed(x, params, compute):
+    keep = compute.remat != "block"
+    passes = packed(compute.precision, keep_products=keep, unroll=compute.unroll)
     return with_passes((x, params), passes)
 
 
-def _triton(x, params, options):
-    triton = import_pallas(f"{__package__}._triton", "`implementation='triton'`")
-    return with_passes((x, params), triton.passes(options.precision))
+def _triton(x, params, compute):
+    triton = import_pallas(f"{__package__}._triton", "`kernel='triton'`")
+    return with_passes((x, params), triton.passes(compute.precision))
 
 
-def _mosaic(x, params, options):
-    mosaic = import_pallas("crl_eqx.kernels.experimental.tower_mosaic", "`implementation='mosaic'`")
+def _mosaic(x, params, compute):
+    mosaic = import_pallas("crl_eqx.kernels.experimental.tower_mosaic", "`kernel='mosaic'`")
     return with_passes((x, params), mosaic.passes())
 
 
@@ -97,55 +89,46 @@ def _one_of(choices: Sequence[Any]) -> str:
     return " or ".join(map(repr, choices))
 
 
-def _misfit(entry: _Entry, options: Options, width: int | None) -> tuple[str, str] | None:
+def _misfit(entry: _Entry, compute: Compute, width: int | None) -> tuple[str, str] | None:
     """What an implementation does not support, and what it needs."""
     if entry.needs not in (None, platform()):
         return f"a {platform().upper()}", f"a {entry.needs.upper()}"
     if entry.hopper and not on_hopper():
         return "this GPU", "a Hopper GPU (H100 or H200)"
-    if options.remat not in entry.remats:
-        return f"remat={options.remat!r}", _one_of(entry.remats)
-    if entry.widths and options.precision not in entry.widths:
-        return f"precision={options.precision!r}", _one_of(list(entry.widths))
-    if options.unroll != 1 and not entry.loops:
-        return f"unroll={options.unroll}", "1, as it has no loop that XLA sees"
-    if entry.widths and width is not None and width not in entry.widths[options.precision]:
+    if compute.remat not in entry.remats:
+        return f"remat={compute.remat!r}", _one_of(entry.remats)
+    if entry.widths and compute.precision not in entry.widths:
+        return f"precision={compute.precision!r}", _one_of(list(entry.widths))
+    if compute.unroll != 1 and not entry.loops:
+        return f"unroll={compute.unroll}", "1, as it has no loop that XLA sees"
+    if entry.widths and width is not None and width not in entry.widths[compute.precision]:
         fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in entry.widths.items())
-        return f"a width of {width} at precision={options.precision!r}", fitting
+        return f"a width of {width} at precision={compute.precision!r}", fitting
     if entry.hopper and jax.__version_info__ < (0, 11):
         return f"JAX {jax.__version__}", "0.11 or newer (Python 3.12 or newer)"
     return None
 
 
-def check_implementation(
-    implementation: str | None,
-    *,
-    width: int | None = None,
-    argument: str = "implementation",
-    **options: Any,
-) -> None:
-    """Raises `UserError` for unknown names; its subclass `UnsupportedError` for an implementation
-    that contradicts its `options` (precision, remat, unroll), the width or the platform.
-    `argument` is the name that the caller gives it."""
-    asked = Options(**options)
-    check_remat(asked.remat)
-    check_precision(asked.precision, platform())
-    if implementation is None:
+def check_compute(compute: Compute, *, width: int | None = None) -> None:
+    """**Raises:** `UserError` for unknown words; its subclass `UnsupportedError` for a kernel that
+    contradicts the other choices, the width or the platform."""
+    check_remat(compute.remat)
+    check_precision(compute.precision, platform())
+    require_count(compute.unroll, f"Compute(unroll={compute.unroll!r})")
+    if compute.kernel == "auto":
         return
-    if implementation not in _ENTRIES:
-        raise UserError(
-            f"`{argument}={implementation!r}` must be None or one of {get_args(Implementation)}."
-        )
-    misfit = _misfit(_ENTRIES[implementation], asked, width)
+    if compute.kernel not in _ENTRIES:
+        raise UserError(f"`kernel={compute.kernel!r}` must be one of {get_args(Kernel)}.")
+    misfit = _misfit(_ENTRIES[compute.kernel], compute, width)
     if misfit:
         raise UnsupportedError(
-            f"`{argument}={implementation!r}` does not support {misfit[0]}: it needs {misfit[1]}; "
-            f"the default chooses one that fits."
+            f"`kernel={compute.kernel!r}` does not support {misfit[0]}: it needs {misfit[1]}; "
+            f"`kernel='auto'` chooses one that fits."
         )
 
 
-def choose(remat: Remat = "auto") -> Implementation:
-    """What `implementation=None` stands for here.
+def choose(remat: Remat = "auto") -> Kernel:
+    """What `kernel="auto"` stands for here.
 
     On an H200 `packed` is faster than what XLA makes of the plain or the unrolled blocks at every
     depth from 4 on, `checkpoint` is the fastest on CPUs (docs/kernels.md).
@@ -178,11 +161,7 @@ def _check_arrays(x: Any, params: TowerParams) -> None:
 def residual_tower(
     x: Float[Array, "*batch width"],
     params: TowerParams,
-    *,
-    implementation: Implementation | None = None,
-    precision: Precision = "auto",
-    remat: Remat = "auto",
-    unroll: int = 1,
+    compute: Compute = AUTO,
 ) -> Float[Array, "*batch width"]:
     """`x` through all blocks of a tower, block(x) = x + f₄(f₃(f₂(f₁(x)))), f = swish ∘ LN ∘ Dense.
 
@@ -190,39 +169,21 @@ def residual_tower(
 
     - `x`: of any floating type; the parameters' is computed in and returned.
     - `params`: weights `[blocks, 4, width, width]` and vectors `[blocks, 4, 3, width]`.
-    - `implementation`: a name of `crl_eqx.kernels.Implementation`; None chooses by platform.
-        All compute the same from the same parameters; `docs/kernels.md` says which wins when.
-
-    **Other arguments:**
-
-    - `precision`: what matrix products round their operands to.
-    - `remat`: what the backward pass recomputes.
-    - `unroll`: blocks per iteration of a scan.
+    - `compute`: who computes it, to which precision, and what the backward pass recomputes.
 
     Only `"xla"` and `"checkpoint"` support forward-mode differentiation (`jax.jvp`), not at
     `"bf16"`.
 
     **Raises:** `UserError` for unknown names, arrays that do not fit and empty batches; its
-    subclass `UnsupportedError` if the named implementation cannot do what is asked.
+    subclass `UnsupportedError` if the named kernel cannot do what is asked.
     """
-    return residual_towers(
-        [x],
-        [params],
-        implementation=implementation,
-        precision=precision,
-        remat=remat,
-        unroll=unroll,
-    )[0]
+    return residual_towers([x], [params], compute)[0]
 
 
 def residual_towers(
     xs: Sequence[Float[Array, "..."]],
     params: Sequence[TowerParams],
-    *,
-    implementation: Implementation | None = None,
-    precision: Precision = "auto",
-    remat: Remat = "auto",
-    unroll: int = 1,
+    compute: Compute = AUTO,
 ) -> list[Float[Array, "..."]]:
     """Like this loop, but on a GPU towers and batches of equal shapes share one scan:
 
@@ -230,30 +191,31 @@ def residual_towers(
     [residual_tower(x, p) for x, p in zip(xs, params)]
     ```
     """
-    options = Options(precision, remat, unroll)
     for x, p in zip(xs, params, strict=True):
         _check_arrays(x, p)
-        check_implementation(implementation, width=x.shape[-1], **options._asdict())
+        check_compute(compute, width=x.shape[-1])
     empty = any(x.size == 0 for x in xs)
-    name = implementation or ("xla" if empty else choose(remat))
+    name = compute.kernel
+    if name == "auto":
+        name = "xla" if empty else choose(compute.remat)
     entry = _ENTRIES[name]
     if empty and entry.together:
         raise UnsupportedError(
-            f"`residual_tower(implementation={name!r})` was given an empty batch, of shape "
+            f"`residual_tower(..., Compute(kernel={name!r}))` was given an empty batch, of shape "
             f"{next(x.shape for x in xs if x.size == 0)}; 'xla' can do that."
         )
     if entry.widths and any(p.weights.dtype != jnp.float32 for p in params):
-        raise UnsupportedError(f"`implementation={name!r}` takes parameters in float32 only.")
+        raise UnsupportedError(f"`kernel={name!r}` takes parameters in float32 only.")
     flat = [
         x.reshape(-1, x.shape[-1]).astype(p.weights.dtype) for x, p in zip(xs, params, strict=True)
     ]
     if not entry.together:
-        ys = [entry.run(x, p, options) for x, p in zip(flat, params, strict=True)]
+        ys = [entry.run(x, p, compute) for x, p in zip(flat, params, strict=True)]
     else:
         run = lambda xs, params: entry.run(
             jnp.stack(xs),
             jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params),
-            options,
+            compute,
         )
         ys = _by_shape(run, flat, params)
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]

@@ -1,11 +1,12 @@
 """Named sizes of a tower, shared by tests and benches."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._compute import AUTO, Compute
 from ._api import residual_towers
 from ._reference import LAYERS_PER_BLOCK, TowerParams
 
@@ -43,8 +44,8 @@ def draw(
 
 
 def run_stacked(
-    x: Float[Array, "nets batch width"], params: TowerParams, **options: Any
+    x: Float[Array, "nets batch width"], params: TowerParams, compute: Compute = AUTO
 ) -> Float[Array, "nets batch width"]:
     """`residual_towers` of what `draw` gives."""
     each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
-    return jnp.stack(residual_towers(list(x), each, **options))
+    return jnp.stack(residual_towers(list(x), each, compute))

@@ -347,7 +347,7 @@ def test_several_seeds_begin_only_if_none_of_them_is_in_use(tmp_path, capsys):
 def test_envs_shows_the_layout_of_a_state(capsys):
     assert cli.run(["envs", "ant_ball"]) == 0
     told = capsys.readouterr().out
-    assert "ball: x, y" in told and "29–30" in told and "rad/s" in told
+    assert "object: x, y" in told and "29–30" in told and "rad/s" in told
 
 
 def test_envs_shows_the_options_of_a_task_and_what_they_change(capsys):
@@ -395,7 +395,7 @@ def test_an_option_of_a_task_of_ones_own_is_kept_by_its_run(tmp_path, capsys):
     assert cli.run(["train", *SMALL, *words]) == 0
     run, agent = load_run(run_dir)
     assert run.env.model.actuator_gear[0, 0] == 16 and run.step.env.model.actuator_gear[0, 0] == 4
-    assert run.step.discount == pytest.approx(math.exp(-0.05 / 2))
+    assert run.step.buffer.discount == pytest.approx(math.exp(-0.05 / 2))
     assert agent.log_alpha == -math.inf, "trained, and yet still 0"
     trained = read_metrics(run_dir / "metrics.jsonl")[-1]
     assert trained["train/alpha"] == 0 and math.isfinite(trained["train/actor_loss"])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
-from crl_eqx.kernels import residual_tower, UnsupportedError
+from crl_eqx.kernels import Compute, residual_tower, UnsupportedError
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
@@ -42,8 +42,8 @@ def test_it_computes_the_tower_without_a_race(case, capfd):
     arrays = draw(case, key=jax.random.key(0))
     ours = value_and_gradient(interpreted(), *arrays)
     assert "RACE" not in capfd.readouterr().out
-    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
-    packed = run_with(implementation="packed", precision="bf16")
+    plain = value_and_gradient(run_with(kernel="xla"), *arrays)
+    packed = run_with(kernel="packed", precision="bf16")
     usual = distance(value_and_gradient(packed, *arrays), plain)
     assert 0 < distance(ours, plain) < 1.2 * usual
 
@@ -51,7 +51,7 @@ def test_it_computes_the_tower_without_a_race(case, capfd):
 @interpreted_only
 def test_the_value_alone_is_the_same():
     x, params = draw(CASES["not a multiple of the tile"], key=jax.random.key(0))
-    packed = run_with(implementation="packed", precision="bf16")
+    packed = run_with(kernel="packed", precision="bf16")
     assert distance(interpreted()(x, params), packed(x, params)) < 2e-3
 
 
@@ -61,7 +61,7 @@ def test_under_vmap_over_seeds():
     x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
     together = jax.jit(jax.vmap(interpreted()))(x, params)
     for y, (x, params) in zip(together, draws, strict=True):
-        assert distance(y, run_with(implementation="packed", precision="bf16")(x, params)) < 2e-3
+        assert distance(y, run_with(kernel="packed", precision="bf16")(x, params)) < 2e-3
 
 
 @interpreted_only
@@ -79,7 +79,7 @@ def test_a_race_would_be_seen(capfd, monkeypatch):
 @interpreted_only
 @pytest.mark.parametrize("width", [128, 256])
 def test_it_is_lowered_for_a_gpu(width):
-    run = lambda x, p: residual_tower(x, p, implementation="mosaic", precision="bf16")
+    run = lambda x, p: residual_tower(x, p, Compute(kernel="mosaic", precision="bf16"))
     loss = lambda x, p: weighed(run(x, p))
     with jax.sharding.use_abstract_mesh(GPU):
         traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(Case(8, width, 21)))
@@ -102,7 +102,7 @@ def on(name):
 )
 def test_what_it_cannot_do(mesh, width, precision, message):
     run = lambda: residual_tower(
-        *tower(Case(8, width, 21)), implementation="mosaic", precision=precision
+        *tower(Case(8, width, 21)), Compute(kernel="mosaic", precision=precision)
     )
     with pytest.raises(UnsupportedError, match=message):
         if mesh is None:
@@ -118,4 +118,4 @@ def test_it_needs_a_new_jax():
         jax.sharding.use_abstract_mesh(GPU),
         pytest.raises(UnsupportedError, match=r"JAX 0\.10.*: it needs 0.11 or newer"),
     ):
-        residual_tower(*tower(Case(8, 128, 21)), implementation="mosaic", precision="bf16")
+        residual_tower(*tower(Case(8, 128, 21)), Compute(kernel="mosaic", precision="bf16"))

@@ -10,10 +10,11 @@ from hypothesis import given, settings, strategies as st
 
 from crl_eqx import UserError
 from crl_eqx.kernels import (
-    check_implementation,
+    check_compute,
     check_precision,
     check_remat,
     choose,
+    Compute,
     residual_tower,
     residual_towers,
     TowerParams,
@@ -27,12 +28,12 @@ from .towers import distance, exactly, GPU, highest, run_with, tower, value_and_
 SMALL = Case(8, 16, 6, nets=3)
 ROUNDING = 1.2e-7
 ALL = [
-    dict(implementation="xla"),
-    dict(implementation="checkpoint", remat="dots"),
-    dict(implementation="checkpoint", remat="block"),
-    dict(implementation="packed"),
-    dict(implementation="packed", remat="block"),
-    dict(implementation="packed", unroll=2),
+    dict(kernel="xla"),
+    dict(kernel="checkpoint", remat="dots"),
+    dict(kernel="checkpoint", remat="block"),
+    dict(kernel="packed"),
+    dict(kernel="packed", remat="block"),
+    dict(kernel="packed", unroll=2),
 ]
 
 
@@ -51,8 +52,8 @@ def name(options):
 )
 def test_packed_errs_at_most_twice_as_much_as_autodiff(blocks, width, batch, nets, seed, remat):
     arrays, exact = exactly(Case(4 * blocks, width, batch, nets), seed)
-    ours = value_and_gradient(run_with(implementation="packed", remat=remat), *arrays)
-    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    ours = value_and_gradient(run_with(kernel="packed", remat=remat), *arrays)
+    plain = value_and_gradient(run_with(kernel="xla"), *arrays)
     for of_ours, of_plain, of_exact in zip(ours, plain, exact, strict=True):
         assert distance(of_ours, of_exact) <= 2 * distance(of_plain, of_exact) + ROUNDING / 2
 
@@ -81,15 +82,15 @@ def test_bf16_errs_as_much_as_its_mantissa_says(options, small):
 def test_what_is_kept_between_the_passes(remat, kept, precision):
     """Of each block its input, and with "dots" the four products."""
     x, params = tower(Case(8, 16, 6))
-    options = dict(implementation="checkpoint", remat=remat, precision=precision)
-    _, back = jax.vjp(lambda x, p: residual_tower(x, p, **options), x, params)
+    compute = Compute("checkpoint", remat=remat, precision=precision)
+    _, back = jax.vjp(lambda x, p: residual_tower(x, p, compute), x, params)
     assert sum(leaf.shape == (2, 6, 16) for leaf in jax.tree.leaves(back)) == kept
 
 
 def test_f32_is_asked_for_where_the_hardware_would_round():
     x, params = tower(Case(4, 8, 3))
     text = lambda precision: str(
-        jax.make_jaxpr(lambda x: residual_tower(x, params, precision=precision))(x)
+        jax.make_jaxpr(lambda x: residual_tower(x, params, Compute(precision=precision)))(x)
     )
     assert "HIGHEST" in text("f32") and "HIGHEST" not in text("auto")
 
@@ -97,7 +98,7 @@ def test_f32_is_asked_for_where_the_hardware_would_round():
 def test_the_error_of_bf16_does_not_grow_with_depth():
     def error(depth):
         arrays = draw(Case(depth, 32, 8), key=jax.random.key(0))
-        run = lambda precision: run_with(implementation="packed", precision=precision)
+        run = lambda precision: run_with(kernel="packed", precision=precision)
         rounded, plain = (value_and_gradient(run(p), *arrays) for p in ("bf16", "f32"))
         return distance(rounded, plain)
 
@@ -119,7 +120,7 @@ def test_under_vmap_over_seeds(options):
 def test_the_gradient_of_the_input_alone_computes_none_of_the_weights(remat, products):
     """Forward, backward and, with "block", forward again: of each one product a layer."""
     x, params = draw(SMALL, key=jax.random.key(0))
-    loss = lambda x, params: weighed(run_with(implementation="packed", remat=remat)(x, params))
+    loss = lambda x, params: weighed(run_with(kernel="packed", remat=remat)(x, params))
 
     def count(argnums):
         return str(jax.make_jaxpr(jax.grad(loss, argnums))(x, params)).count("dot_general[")
@@ -128,45 +129,45 @@ def test_the_gradient_of_the_input_alone_computes_none_of_the_weights(remat, pro
     assert count((0, 1)) == products + 1
 
 
-@pytest.mark.parametrize("implementation, scans", [("xla", 4), ("checkpoint", 4), ("packed", 3)])
-def test_towers_of_several_shapes_give_what_each_gives_alone(implementation, scans):
+@pytest.mark.parametrize("kernel, scans", [("xla", 4), ("checkpoint", 4), ("packed", 3)])
+def test_towers_of_several_shapes_give_what_each_gives_alone(kernel, scans):
     """`packed` runs those together that are equal in shape: here the first and the last."""
     one = SMALL._replace(nets=1)
     cases = [one, one._replace(batch=4), Case(4, 8, 6), one]
     drawn = [draw(case, key=jax.random.key(i)) for i, case in enumerate(cases)]
     xs = [x[0] for x, _ in drawn]
     towers = [TowerParams(p.weights[:, 0], p.vectors[:, 0]) for _, p in drawn]
-    run = functools.partial(residual_towers, implementation=implementation)
+    run = functools.partial(residual_towers, compute=Compute(kernel))
     assert str(jax.make_jaxpr(run)(xs, towers)).count("scan[") == scans
     together = run(xs, towers)
     for x, params, y in zip(xs, towers, together, strict=True):
-        alone = residual_tower(x, params, implementation=implementation)
+        alone = residual_tower(x, params, Compute(kernel=kernel))
         np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", [None, "xla", "checkpoint", "packed"])
-def test_any_shape_of_batch(implementation):
+@pytest.mark.parametrize("kernel", ["auto", "xla", "checkpoint", "packed"])
+def test_any_shape_of_batch(kernel):
     x, params = tower(Case(4, 8, 6))
-    y = residual_tower(x, params, implementation=implementation)
-    of_shape = residual_tower(x.reshape(2, 3, 8), params, implementation=implementation)
+    y = residual_tower(x, params, Compute(kernel=kernel))
+    of_shape = residual_tower(x.reshape(2, 3, 8), params, Compute(kernel=kernel))
     np.testing.assert_allclose(of_shape.reshape(6, 8), y, rtol=1e-5, atol=1e-6)
-    one = residual_tower(x[0], params, implementation=implementation)
+    one = residual_tower(x[0], params, Compute(kernel=kernel))
     np.testing.assert_allclose(one, y[0], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", [None, "xla", "checkpoint", "packed"])
-def test_inputs_of_another_type_are_taken(implementation):
+@pytest.mark.parametrize("kernel", ["auto", "xla", "checkpoint", "packed"])
+def test_inputs_of_another_type_are_taken(kernel):
     x, params = tower(Case(4, 8, 6))
     low = x.astype(jnp.bfloat16)
-    y = residual_tower(low, params, implementation=implementation)
-    plain = residual_tower(low.astype(jnp.float32), params, implementation=implementation)
+    y = residual_tower(low, params, Compute(kernel=kernel))
+    plain = residual_tower(low.astype(jnp.float32), params, Compute(kernel=kernel))
     np.testing.assert_array_equal(y, plain)
 
 
-@pytest.mark.parametrize("implementation", ["xla", "checkpoint", "packed"])
-def test_what_is_not_finite_stays_so_and_stays_in_its_row(implementation):
+@pytest.mark.parametrize("kernel", ["xla", "checkpoint", "packed"])
+def test_what_is_not_finite_stays_so_and_stays_in_its_row(kernel):
     x, params = tower(Case(4, 8, 3))
-    y = residual_tower(x.at[1, 2].set(jnp.nan), params, implementation=implementation)
+    y = residual_tower(x.at[1, 2].set(jnp.nan), params, Compute(kernel=kernel))
     assert np.isnan(y[1]).all()
     assert np.isfinite(y[0]).all() and np.isfinite(y[2]).all()
 
@@ -184,19 +185,18 @@ def test_an_empty_batch_goes_where_it_can():
     assert residual_tower(x[:0], params).shape == (0, 128)
     with (
         jax.sharding.use_abstract_mesh(GPU),
-        pytest.raises(UnsupportedError, match=r"implementation='packed'.*\(0, 128\).*'xla'"),
+        pytest.raises(UnsupportedError, match=r"kernel='packed'.*\(0, 128\).*'xla'"),
     ):
-        residual_tower(x[:0], params, implementation="packed")
+        residual_tower(x[:0], params, Compute(kernel="packed"))
 
 
 @pytest.mark.parametrize(
     "check, message",
     [
-        (lambda: check_implementation("fused"), "implementation='fused'.*'packed'"),
-        (lambda: check_implementation("packed", remat="none"), "'packed'.*remat='none'.*'dots'"),
+        (lambda: check_compute(Compute("packed", remat="none")), "'packed'.*remat='none'.*'dots'"),
         (lambda: check_precision("fp8", "gpu"), "precision='fp8'.*'bf16'"),
         (
-            lambda: residual_tower(*tower(CASES["one row"]), precision="tf32"),
+            lambda: residual_tower(*tower(CASES["one row"]), Compute(precision="tf32")),
             "'tf32'.*NVIDIA GPU.*'bf16'",
         ),
         (lambda: check_remat("all"), "remat='all'.*'block'"),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from crl_eqx import nn, UserError
-from crl_eqx.kernels import residual_tower, UnsupportedError
+from crl_eqx.kernels import Compute, residual_tower, UnsupportedError
 from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
@@ -36,22 +36,22 @@ def interpreted(precision, **options):
 @pytest.mark.parametrize("case", INTERPRETED, ids=str)
 def test_both_passes_compute_the_tower(case):
     arrays = draw(case, key=jax.random.key(0))
-    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    plain = value_and_gradient(run_with(kernel="xla"), *arrays)
     assert distance(value_and_gradient(interpreted("auto"), *arrays), plain) < 2e-6
 
 
 def test_bf16_errs_as_packed_does():
     arrays = draw(CASES["three networks"], key=jax.random.key(0))
-    plain = value_and_gradient(run_with(implementation="xla"), *arrays)
+    plain = value_and_gradient(run_with(kernel="xla"), *arrays)
     ours = distance(value_and_gradient(interpreted("bf16"), *arrays), plain)
-    packed = run_with(implementation="packed", precision="bf16")
+    packed = run_with(kernel="packed", precision="bf16")
     assert 0 < ours < 1.5 * distance(value_and_gradient(packed, *arrays), plain)
 
 
 def test_the_gradient_of_the_input_alone_is_the_same():
     x, params = draw(CASES["not a multiple of the tile"], key=jax.random.key(0))
     loss = lambda run: jax.jit(jax.grad(lambda x: weighed(run(x, params))))
-    plain = loss(run_with(implementation="xla"))(x)
+    plain = loss(run_with(kernel="xla"))(x)
     assert distance(loss(interpreted("auto"))(x), plain) < 2e-6
 
 
@@ -68,14 +68,14 @@ def test_under_vmap_over_seeds():
     gradient = jax.grad(lambda x, p: weighed(interpreted("auto")(x, p)), argnums=(0, 1))
     together = jax.jit(jax.vmap(gradient))(x, params)
     for i, arrays in enumerate(draws):
-        alone = value_and_gradient(run_with(implementation="xla"), *arrays)[1]
+        alone = value_and_gradient(run_with(kernel="xla"), *arrays)[1]
         assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 2e-6
 
 
 @pytest.mark.parametrize("width, low", TILES)
 def test_both_kernels_are_lowered_for_a_gpu(width, low):
     precision = "bf16" if low else "tf32"
-    run = lambda x, p: residual_tower(x, p, implementation="triton", precision=precision)
+    run = lambda x, p: residual_tower(x, p, Compute(kernel="triton", precision=precision))
     loss = lambda x, p: weighed(run(x, p))
     with jax.sharding.use_abstract_mesh(GPU):
         traced = jax.jit(jax.grad(loss, argnums=(0, 1))).trace(*tower(Case(8, width, 21)))
@@ -86,7 +86,7 @@ def test_both_kernels_are_lowered_for_a_gpu(width, low):
 @pytest.mark.parametrize("name", ["usual", "deepest"])
 def test_the_largest_are_lowered_for_a_gpu(name):
     x, params = jax.eval_shape(lambda: draw(CASES[name], key=jax.random.key(0)))
-    run = run_with(implementation="triton", precision="bf16")
+    run = run_with(kernel="triton", precision="bf16")
     gradient = jax.grad(lambda x, p: weighed(run(x, p)), argnums=(0, 1))
     with jax.sharding.use_abstract_mesh(GPU):
         text = jax.jit(gradient).trace(x, params).lower(lowering_platforms=("cuda",)).as_text()
@@ -106,15 +106,15 @@ def test_the_largest_are_lowered_for_a_gpu(name):
 def test_what_it_cannot_do_on_a_gpu(width, options, message):
     with jax.sharding.use_abstract_mesh(GPU):
         with pytest.raises(UnsupportedError, match=message):
-            residual_tower(*tower(Case(8, width, 21)), implementation="triton", **options)
+            residual_tower(*tower(Case(8, width, 21)), Compute(kernel="triton", **options))
         block = lambda key: nn.ResidualBlock(width, key=key)
         with pytest.raises(UserError, match=message):
-            nn.Stacked(block, 1, kernel="triton", key=jax.random.key(0), **options)
+            nn.Stacked(block, 1, compute=Compute("triton", **options), key=jax.random.key(0))
 
 
 def test_it_needs_a_gpu():
     with pytest.raises(UnsupportedError, match="'triton'.*a CPU: it needs a GPU"):
-        residual_tower(*tower(Case(8, 128, 21)), implementation="triton")
+        residual_tower(*tower(Case(8, 128, 21)), Compute(kernel="triton"))
 
 
 def test_it_needs_pallas(monkeypatch):
@@ -125,4 +125,4 @@ def test_it_needs_pallas(monkeypatch):
         jax.sharding.use_abstract_mesh(GPU),
         pytest.raises(UnsupportedError, match="'triton'.*needs Pallas, and this JAX .* lacks it"),
     ):
-        residual_tower(*tower(Case(8, 128, 21)), implementation="triton")
+        residual_tower(*tower(Case(8, 128, 21)), Compute(kernel="triton"))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
+from crl_eqx.kernels import Compute
 from crl_eqx.kernels.residual_tower import reference, TowerParams
 from crl_eqx.kernels.residual_tower.cases import draw, run_stacked
 
@@ -48,7 +49,7 @@ def value_and_gradient(run, x, params):
 
 def run_with(**options):
     """`residual_towers` on stacked arrays, `[nets, batch, width]`."""
-    return functools.partial(run_stacked, **options)
+    return functools.partial(run_stacked, compute=Compute(**options))
 
 
 def tower(case):

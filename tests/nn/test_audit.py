@@ -5,7 +5,7 @@ import jax
 import pytest
 
 from crl_eqx import Agent
-from crl_eqx.nn import audit
+from crl_eqx.nn import audit, Compute
 from crl_eqx.nn._layers import Layer
 
 from ..probes import Box
@@ -47,10 +47,13 @@ def test_an_update_costs_three_passes_of_each_network_and_two_more_of_phi():
 
 
 def test_memory_of_an_update_grows_with_the_batch_and_shrinks_with_rematerialisation():
-    kept = {r: audit(agent(depth=16, remat=r)) for r in ("none", "dots", "block", "auto")}
+    kept = {
+        r: audit(agent(depth=16, compute=Compute(remat=r)))
+        for r in ("none", "dots", "block", "auto")
+    }
     sizes = {name: report.bytes_per_update(256) for name, report in kept.items()}
     assert sizes["none"] > sizes["dots"] == sizes["auto"] > sizes["block"]
-    assert audit(agent(depth=16, kernel="xla")).bytes_per_update(256) == sizes["none"]
+    assert audit(agent(depth=16, compute=Compute("xla"))).bytes_per_update(256) == sizes["none"]
     report = kept["block"]
     assert report.bytes_per_update(0) == 16 * report.parameters  # weights, gradients, Adam's two
 

@@ -8,16 +8,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from crl_eqx import UserError
-from crl_eqx.nn import ResidualBlock, ResidualMLP, Stacked
+from crl_eqx.nn import Compute, ResidualBlock, ResidualMLP, Stacked
 
 
 # Unoptimised, LayerNorm over two numbers rounds otherwise in a loop than in a scan.
 pytestmark = pytest.mark.usefixtures("optimized")
 
 
-def stack(num_blocks, width, seed, **options):
+def stack(num_blocks, width, seed, **compute):
     make = lambda key: ResidualBlock(width, key=key)
-    build = lambda key: Stacked(make, num_blocks, key=key, **options)
+    build = lambda key: Stacked(make, num_blocks, compute=Compute(**compute), key=key)
     return eqx.filter_jit(build)(jax.random.key(seed))
 
 
@@ -83,7 +83,9 @@ def test_the_blocks_differ_from_one_another():
 def kept_bytes(remat, num_blocks):
     """Memory that a gradient needs beside its inputs and outputs, as XLA plans it."""
     network = eqx.filter_eval_shape(
-        lambda key: ResidualMLP(8, 8, depth=4 * num_blocks, width=32, remat=remat, key=key),
+        lambda key: ResidualMLP(
+            8, 8, depth=4 * num_blocks, width=32, compute=Compute(remat=remat), key=key
+        ),
         jax.random.key(0),
     )
     arrays, static = eqx.partition(network, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
@@ -119,4 +121,4 @@ def test_kernels_and_precisions_are_refused_for_ablations():
     make = lambda key: ResidualBlock(4, residual=False, key=key)
     for options in ({"kernel": "packed"}, {"precision": "bf16"}):
         with pytest.raises(UserError, match="needs residual blocks with LayerNorm and swish"):
-            Stacked(make, 2, key=jax.random.key(0), **options)
+            Stacked(make, 2, compute=Compute(**options), key=jax.random.key(0))

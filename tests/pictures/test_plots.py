@@ -137,7 +137,7 @@ def test_the_state_tells_where_position_can_be_overwritten(maze, getkey):
 def test_the_energy_map_is_the_critic_at_every_place_and_nothing_inside_walls(maze, getkey):
     agent = Agent.create(maze, depth=4, width=16, key=getkey())
     # φ(s, a) is the position and ψ(g) the goal, so the energy is the negative distance.
-    parts = lambda agent: (agent.sa_encoder, agent.g_encoder)
+    parts = lambda agent: (agent.critic.sa_encoder, agent.critic.g_encoder)
     agent = eqx.tree_at(parts, agent, (lambda state, action: state[..., :2], lambda goal: goal))
     goal = np.array([6.0, 2.0], np.float32)
     field = energy_maps.energy_map(maze, agent, goal, maze_bounds(maze), maze.maze, key=getkey())

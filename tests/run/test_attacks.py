@@ -244,7 +244,7 @@ def test_segments_of_a_version_to_come_are_kept(run_dir, console):
     newest = max((run_dir / "checkpoints").glob("step_*"))
     future = newest.with_name("step_000000000001")
     future.mkdir()
-    manifest = json.loads((newest / "manifest.json").read_text()) | {"version": 2}
+    manifest = json.loads((newest / "manifest.json").read_text()) | {"version": 9}
     (future / "manifest.json").write_text(json.dumps(manifest))
     theirs = run_dir / "checkpoints" / "replay" / "0000000000-0000000009-0123456789ab.safetensors"
     theirs.write_text("theirs")

@@ -9,7 +9,8 @@ import pytest
 
 from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
-from crl_eqx.run import _config, check, Config, load_config, PRESETS, Run, save_config
+from crl_eqx.objectives import Goals
+from crl_eqx.run import check, Config, load_config, PRESETS, Run, save_config
 from crl_eqx.run._build import make_agent, make_env, make_train_step
 from crl_eqx.run._config import differences
 from crl_eqx.run._optimizers import make_optimizers
@@ -218,7 +219,7 @@ def test_options_are_written_down_and_read_back_and_are_the_experiment(tmp_path)
 def test_a_horizon_in_seconds_becomes_the_discount_of_a_control_step(env, options, control_dt):
     config = tiny(env=env, env_option=options, horizon=4.0)
     check(config)
-    discount = make_train_step(config, make_env(config)).discount
+    discount = make_train_step(config, make_env(config)).buffer.discount
     assert discount == pytest.approx(math.exp(-control_dt / 4.0), rel=1e-6)
     # The geometric distribution of this discount has the horizon as its mean, within half a step.
     mean = control_dt / (1 - discount)
@@ -227,7 +228,7 @@ def test_a_horizon_in_seconds_becomes_the_discount_of_a_control_step(env, option
 
 def test_a_discount_stays_what_it_is():
     config = tiny(discount=0.9)
-    assert make_train_step(config, make_env(config)).discount == 0.9
+    assert make_train_step(config, make_env(config)).buffer.discount == 0.9
 
 
 def test_a_horizon_needs_a_task_that_knows_its_seconds():
@@ -242,7 +243,7 @@ def test_shares_and_the_temperature_reach_what_trains_by_them():
     config = tiny(p_future=0.5, p_random=0.2, p_commanded=0.3, initial_alpha=0.2)
     env = make_env(config)
     objective = make_train_step(config, env).objective
-    assert (objective.p_future, objective.p_random, objective.p_commanded) == (0.5, 0.2, 0.3)
+    assert objective.goals == Goals(0.5, 0.2, 0.3)
     agent = make_agent(config, env, key=jax.random.key(0))
     assert jnp.exp(agent.log_alpha) == pytest.approx(0.2)
 
@@ -275,9 +276,9 @@ def test_every_choice_about_the_optimiser_reaches_it():
 
 
 def test_every_flag_has_a_sentence_of_help():
-    lines = inspect.getsource(_config).splitlines()
     groups = [type(getattr(Config(), field.name)) for field in dataclasses.fields(Config)]
     for group in (Config, *filter(dataclasses.is_dataclass, groups)):
+        lines = inspect.getsource(group).splitlines()
         for field in dataclasses.fields(group):
             if not dataclasses.is_dataclass(getattr(group(), field.name)):
                 at = next(

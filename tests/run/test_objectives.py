@@ -32,7 +32,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(objective, tmp_pa
 def test_an_agent_without_a_critic_is_evaluated_and_drawn(tmp_path, console, capsys):
     train(tiny(objective="gcbc", total_env_steps=400, diagnostics=True), tmp_path / "run", console)
     run, agent = load_run(tmp_path / "run")
-    assert not agent.has_critic
+    assert agent.critic is None
     words = ["evaluate", str(tmp_path / "run"), "--episodes", "2"]
     assert cli.run(words) == 0 and cli.run([*words, "--acting", "best-of"]) == 2
     assert "`--acting best-of` asks a critic" in capsys.readouterr().err

@@ -384,7 +384,7 @@ def _foreign_program(checkpoint):
 
 def _other_version(checkpoint):
     manifest = json.loads((checkpoint / "manifest.json").read_text())
-    (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"version": 2}))
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest | {"version": 9}))
 
 
 def _no_manifest(checkpoint):
@@ -395,7 +395,7 @@ def _no_manifest(checkpoint):
     "change, says",
     [
         (_foreign_program, "not written by crl-eqx"),
-        (_other_version, "format version is 2"),
+        (_other_version, "format version is 9"),
         (_no_manifest, "`manifest.json`"),
     ],
 )
