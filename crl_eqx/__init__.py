@@ -14,18 +14,25 @@ from ._acting import (
     stochastic as stochastic,
 )
 from ._agent import Agent as Agent
-from ._critic import AbstractCritic as AbstractCritic, Critic as Critic, QFunctions as QFunctions
+from ._critic import (
+    AbstractCritic as AbstractCritic,
+    Critic as Critic,
+    QFunctions as QFunctions,
+    ValueFunction as ValueFunction,
+)
 from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
 from ._offline import fit as fit
+from ._on_policy import OnPolicyStep as OnPolicyStep
 from ._rollout import (
     collect as collect,
     Episodes as Episodes,
     Policy as Policy,
     start_episodes as start_episodes,
 )
+from ._step import AbstractTrainStep as AbstractTrainStep
 from ._train import TrainStep as TrainStep
 from ._train_state import TrainState as TrainState
 from ._update import (

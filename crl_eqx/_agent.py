@@ -6,18 +6,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from ._checks import require_count, require_flag, require_key, require_kind, require_number
-from ._critic import AbstractCritic, Critic, QFunctions
+from ._critic import AbstractCritic, Critic, QFunctions, ValueFunction
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import Action, Goal, PRNGKey, Scalar, State
 from .energy import AbstractEnergy, NegL2, require_energy
-from .nn import Actor, Encoder, NetworkOptions, Normalizer
+from .nn import Actor, check_depth, Encoder, NetworkOptions, Normalizer
 
 
-CriticKind: TypeAlias = Literal["contrastive", "twin-q", "none"]
+CriticKind: TypeAlias = Literal["contrastive", "twin-q", "value", "none"]
 """What teaches the policy: `"contrastive"`, a [`crl_eqx.Critic`][]; `"twin-q"`,
-[`crl_eqx.QFunctions`][], two of them; `"none"`, the data alone."""
+[`crl_eqx.QFunctions`][], two of them; `"value"`, a [`crl_eqx.ValueFunction`][]; `"none"`, the data
+alone."""
 
 
 class Agent(eqx.Module):
@@ -62,8 +63,8 @@ class Agent(eqx.Module):
 
         **Arguments:**
 
-        - `critic`: what the objective needs, as its `critic` says: `"contrastive"`, `"twin-q"` or
-            `"none"`.
+        - `critic`: what the objective needs, as its `critic` says: `"contrastive"`,
+            `"twin-q"`, `"value"` or `"none"`.
         - `depth`: Dense layers in the residual blocks of every network, a multiple of 4;
             `actor_depth` and `critic_depth` override it.
         - `repr_size`, `energy`: of a contrastive critic: numbers in a representation, and how
@@ -77,6 +78,12 @@ class Agent(eqx.Module):
         require_flag(normalize, f"Agent.create(normalize={normalize!r})")
         require_energy(energy, "Agent.create")
         require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
+        depths = dict(depth=depth, actor_depth=actor_depth, critic_depth=critic_depth)
+        for name, value in depths.items():
+            if value is not None:
+                check_depth(value, f"Agent.create({name}={value})")
+        if energy is not None:
+            energy.check_size(repr_size, f"Agent.create(repr_size={repr_size})")
         actor_depth = depth if actor_depth is None else actor_depth
         critic_depth = depth if critic_depth is None else critic_depth
         encoder = lambda in_size, out_size, key: Encoder(
@@ -94,11 +101,14 @@ class Agent(eqx.Module):
             case "twin-q":
                 size = state_size + action_size + goal_size
                 made = QFunctions(tuple(encoder(size, 1, key) for key in keys))
+            case "value":
+                made = ValueFunction(encoder(state_size + goal_size, 1, keys[0]))
             case "none":
                 made = None
             case _:
                 raise UserError(
-                    f"`Agent.create(critic={critic!r})` must be 'contrastive', 'twin-q' or 'none'."
+                    f"`Agent.create(critic={critic!r})` must be 'contrastive', 'twin-q', "
+                    f"'value' or 'none'."
                 )
         return cls(
             Actor(state_size, goal_size, action_size, depth=actor_depth, key=actor_key, **network),
@@ -142,6 +152,11 @@ class Agent(eqx.Module):
             return policy.sample(key=key)
         actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))
         critic = self._critic(f"act(candidates={candidates})")
+        if not self.compares_actions:
+            raise UserError(
+                f"`Agent.act(candidates={candidates})` asks the critic, and a "
+                f"{type(critic).__name__} does not tell actions apart."
+            )
         values = critic.of_actions(
             self.normalized_state(state), actions, self.normalized_goal(goal)
         )
@@ -154,6 +169,11 @@ class Agent(eqx.Module):
         `goal`. **Raises:** `UserError` if there is no critic."""
         critic = self._critic("value(...)")
         return critic(self.normalized_state(state), action, self.normalized_goal(goal))
+
+    @property
+    def compares_actions(self) -> bool:
+        """Whether there is a critic that tells a good action from a bad one."""
+        return self.critic is not None and self.critic.compares_actions
 
     def _critic(self, call: str) -> AbstractCritic:
         if self.critic is None:

@@ -1,5 +1,5 @@
 import abc
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import equinox as eqx
 import jax
@@ -16,6 +16,9 @@ from .replay import AbstractData, Batch
 
 class AbstractCritic(eqx.Module):
     """A number f(s, a, g) that grows as the goal gets nearer. Acts on any leading axes."""
+
+    compares_actions: ClassVar[bool] = True
+    """Whether the number depends on the action."""
 
     @abc.abstractmethod
     def __call__(self, state: State, action: Any, goal: Goal) -> Float[Array, "*batch"]:
@@ -72,6 +75,8 @@ class Critic(AbstractCritic):
         require_energy(energy, "Critic.create")
         require_kind(data, AbstractData, "Critic.create(data)", "`Trajectories`, or other data")
         require_key(key, "Critic.create(data, key=...)")
+        if energy is not None:
+            energy.check_size(repr_size, f"Critic.create(repr_size={repr_size})")
         sa_key, g_key = jax.random.split(key)
         batch = example_batch(data)
         size = batch.state.shape[-1] + batch.action.shape[-1]
@@ -133,6 +138,27 @@ class QFunctions(AbstractCritic):
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
         return {f"q_{i}": (network, (state, action, goal)) for i, network in enumerate(self.q)}
+
+
+class ValueFunction(AbstractCritic):
+    """V(s, g), one network with one output: how good it is to be in a state.
+
+    Any module that maps state and goal to one number will do.
+    """
+
+    compares_actions: ClassVar[bool] = False
+
+    v: Any
+
+    @not_forked
+    def __call__(self, state: State, action: Any, goal: Goal) -> Float[Array, "*batch"]:
+        del action
+        return self.v(state, goal)[..., 0]
+
+    def networks(
+        self, state: State, action: Action, goal: Goal
+    ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
+        return {"v": (self.v, (state, goal))}
 
 
 def example_batch(data: AbstractData) -> Batch:

@@ -16,7 +16,6 @@ from ._update import trainable
 from .nn import ResidualMLP
 from .objectives import AbstractObjective
 from .objectives._base import ObjectiveState
-from .replay import Batch
 
 
 VERDICTS = ("nothing found", "collapsing", "vanishing", "exploding")
@@ -74,7 +73,7 @@ def _verdict(norms: list[Array], cosines: list[Scalar], ranks: list[Scalar]) -> 
     return index.astype(jnp.float32)
 
 
-def _residual(agent: Agent, batch: Batch) -> dict[str, tuple[ResidualMLP, Any]]:
+def _residual(agent: Agent, batch: Any) -> dict[str, tuple[ResidualMLP, Any]]:
     """Those networks of an agent that are residual, and what they are given."""
     parts = agent.networks(batch.state, batch.action, batch.future_goal)
     found = {name: (getattr(part, "network", None), given) for name, (part, given) in parts.items()}
@@ -88,7 +87,7 @@ def _representation_rows(name: str, rows: Repr) -> dict[str, Scalar]:
 @not_forked
 def diagnose(
     agent: Agent,
-    batch: Batch,
+    batch: Any,
     *,
     objective: AbstractObjective,
     objective_state: ObjectiveState = None,

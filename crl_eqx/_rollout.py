@@ -121,10 +121,11 @@ def collect(
     *,
     length: int,
     next_states: bool = False,
+    applied: Callable[[Action], Action] = lambda action: action,
     key: PRNGKey,
 ) -> tuple[Episodes, Transition, RolloutCounts]:
     """Plays `length` control steps in every environment; under `next_states` each also says where
-    it led.
+    it led. The environment is given `applied(action)`, and the step keeps `action`.
 
     **Returns:** the episodes under way afterwards, the steps `[length, num_envs, ...]` for a
     [`crl_eqx.TrajectoryBuffer`][], and what happened.
@@ -135,7 +136,7 @@ def collect(
         now = episodes.env_state
         action = act(policy, env, now, action_key)
         number = episodes.number
-        episodes, reached, terminated, counts = _advance(env, episodes, action, reset_key)
+        episodes, reached, terminated, counts = _advance(env, episodes, applied(action), reset_key)
         step = Transition(now.state, action, now.goal, number, terminated)
         if next_states:
             step = dataclasses.replace(step, next_state=reached)

@@ -1,7 +1,7 @@
 """One gradient step of every network, pure."""
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -15,7 +15,6 @@ from ._fork import not_forked
 from ._types import PRNGKey
 from .objectives import AbstractObjective
 from .objectives._base import Metrics, ObjectiveState
-from .replay import Batch
 
 
 Optimizers: TypeAlias = Mapping[str, optax.GradientTransformation]
@@ -75,7 +74,7 @@ def update(
     agent: Agent,
     opt_state: OptState,
     objective_state: ObjectiveState,
-    batch: Batch,
+    batch: Any,
     *,
     objective: AbstractObjective,
     optimizers: Optimizers,

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from ._checks import require_number
 from ._errors import UserError
 from ._types import Repr, Scalar
 
@@ -30,6 +31,11 @@ class AbstractEnergy(eqx.Module):
         self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
     ) -> Float[Array, "n m"]:
         """`logits[i, j]`: the energy of state-action i and goal j."""
+
+    def check_size(self, repr_size: int, call: str) -> None:
+        """**Raises:** `UserError`, which begins with `call`, if it cannot compare representations
+        of that size; any can by default."""
+        del repr_size, call
 
 
 def require_energy(energy: Any, call: str) -> None:
@@ -73,6 +79,9 @@ class NegL2(AbstractEnergy):
     """-√(‖φ - ψ‖² + ε), the default. ε keeps the gradient at distance 0 finite (it is 0 there)."""
 
     epsilon: float = eqx.field(static=True, default=1e-12)
+
+    def __check_init__(self):
+        require_number(self.epsilon, f"NegL2(epsilon={self.epsilon!r})", positive=True)
 
     def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
         return -jnp.sqrt(_squared_norm(sa_repr - g_repr) + self.epsilon)
@@ -124,6 +133,7 @@ class Cosine(AbstractEnergy):
     """An array if learned; otherwise a number, which neither optimiser nor weight decay sees."""
 
     def __init__(self, temperature: float = 0.1, *, learned: bool = True):
+        require_number(temperature, f"Cosine(temperature={temperature!r})", positive=True)
         log = math.log(temperature)
         self.log_temperature = jnp.asarray(log, jnp.float32) if learned else log
 
@@ -148,7 +158,15 @@ class MRN(AbstractEnergy):
 
     epsilon: float = eqx.field(static=True, default=1e-12)
 
+    def __check_init__(self):
+        require_number(self.epsilon, f"MRN(epsilon={self.epsilon!r})", positive=True)
+
+    def check_size(self, repr_size: int, call: str) -> None:
+        if repr_size % 2:
+            raise UserError(f"`{call}` must be even for `MRN`, which reads it in two halves.")
+
     def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
+        self.check_size(sa_repr.shape[-1], f"sa_repr of {sa_repr.shape[-1]} numbers")
         x1, x2 = jnp.split(sa_repr, 2, axis=-1)
         y1, y2 = jnp.split(g_repr, 2, axis=-1)
         asymmetric = jnp.max(jax.nn.relu(x1 - y1), axis=-1)

@@ -22,8 +22,7 @@ from ._physics import (
     PhysicsState as PhysicsState,
 )
 from ._randomize import (
-    check_delay as check_delay,
-    check_factors as check_factors,
+    check_randomization as check_randomization,
     randomize as randomize,
     Randomized as Randomized,
 )

@@ -59,7 +59,14 @@ def randomize(
             f"`MujocoGoalEnv` give, and got a {type(env).__name__}."
         )
     require_count(seed, f"randomize(seed={seed!r})", least=0, most=2**32 - 1)
-    _check(masses, friction, gains, sensor_noise, action_delay, variants)
+    check_randomization(
+        masses=masses,
+        friction=friction,
+        gains=gains,
+        sensor_noise=sensor_noise,
+        action_delay=action_delay,
+        variants=variants,
+    )
     if masses == friction == gains == SAME:
         variants = 0
     else:
@@ -161,7 +168,7 @@ def _with_physics(env: AbstractMujocoEnv, physics: AbstractPhysics) -> AbstractM
 MOST_DELAY = 1000
 
 
-def check_factors(factors: Range, call: str) -> None:
+def _check_factors(factors: Range, call: str) -> None:
     """**Raises** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
     numbers = isinstance(factors, tuple | list) and len(factors) == 2
     numbers = numbers and all(isinstance(x, float | int) and math.isfinite(x) for x in factors)
@@ -170,7 +177,7 @@ def check_factors(factors: Range, call: str) -> None:
         raise UserError(f"`{call}` must be two positive factors, the smaller one first.")
 
 
-def check_delay(delay: tuple[int, int], call: str) -> None:
+def _check_delay(delay: tuple[int, int], call: str) -> None:
     """**Raises** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
     whole = isinstance(delay, tuple | list) and len(delay) == 2
     whole = whole and all(isinstance(steps, int) for steps in delay)
@@ -181,7 +188,8 @@ def check_delay(delay: tuple[int, int], call: str) -> None:
         )
 
 
-def _check(
+def check_randomization(
+    *,
     masses: Range,
     friction: Range,
     gains: Range,
@@ -189,8 +197,9 @@ def _check(
     action_delay: tuple[int, int],
     variants: int,
 ) -> None:
+    """**Raises** `UserError` for arguments that `randomize` does not take."""
     for name, factors in dict(masses=masses, friction=friction, gains=gains).items():
-        check_factors(factors, f"{name}={factors}")
-    check_delay(action_delay, f"action_delay={action_delay}")
+        _check_factors(factors, f"{name}={factors}")
+    _check_delay(action_delay, f"action_delay={action_delay}")
     require_number(sensor_noise, f"randomize(sensor_noise={sensor_noise!r})")
     require_count(variants, f"randomize(variants={variants!r})")

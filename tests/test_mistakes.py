@@ -72,7 +72,7 @@ calls = [
     (lambda: nn.Encoder(3, compute=nn.Compute("fused"), key=key), "kernel='fused'"),
     (lambda: nn.Encoder(3, compute="packed", key=key), "compute='packed'"),
     (lambda: nn.Encoder(3, compute=nn.Compute(unroll=0), key=key), "unroll=0"),
-    (lambda: crl_eqx.objectives.Goals("a"), "future=a"),
+    (lambda: crl_eqx.objectives.Goals("a"), "future='a'"),
     (lambda: crl_eqx.Critic.create(data, energy="neg_l2", key=key), "energy='neg_l2'"),
     (lambda: fit(batch_size=2.5), "batch_size=2.5"),
     (lambda: fit(batch_size=1), "batch_size=1"),

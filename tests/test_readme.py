@@ -66,7 +66,7 @@ def _understand(command: str, *words: str):
         return tyro.cli(kinds[command], args=words)
     assert command in ("train", "resume"), command
     flags = words[1:] if command == "resume" else words
-    config = parse_config(flags, _preset(flags), command)
+    config = parse_config(flags, _preset(flags), command)[0]
     # Kernels for cards that this machine may lack are understood all the same.
     here = Compute() if config.compute.kernel == "triton" else config.compute
     check(dataclasses.replace(config, compute=here))

@@ -53,7 +53,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
     check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(options.run, Compute(options.kernel, options.precision))
-    if options.acting == "best-of" and agent.critic is None:
+    if options.acting == "best-of" and not agent.compares_actions:
         raise UserError(
             f"`--acting best-of` asks a critic, and `{options.run}` learnt none: it was trained by "
             f"`--objective {run.config.objective.objective}`."

@@ -1,36 +1,29 @@
 """`crl-eqx train` and `crl-eqx resume`."""
 
-import contextlib
 import dataclasses
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
 
 from .._errors import UserError
+from ..lab import begin_sweep, load_sweep, resume_sweep, Sweep, train_sweep
 from ..run import (
-    alone,
     check,
     CONFIG,
     Config,
     default_run_dir,
-    keep_files,
     load_config,
     Outcome,
-    prepare_run_dir,
     PRESETS,
-    refuse_link,
-    remember,
     require_trust,
-    resolved,
     resumed_config,
-    save_config,
-    SEEDS,
+    SWEEP,
     train as train_run,
-    with_whole_path,
 )
 from ._flags import parse
 
@@ -49,11 +42,30 @@ ABOUT = {
 }
 
 
-def parse_config(arguments: Sequence[str], default: Config, command: str) -> Config:
-    """Reads the flags on top of `default`."""
-    flags = tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[Config]]
+@dataclasses.dataclass(frozen=True)
+class _Flags(Config):
+    """A configuration as the command line takes it, with several seeds."""
+
+    seed: tuple[int, ...] = (0,)  # pyright: ignore[reportIncompatibleVariableOverride]
+    """Seed of the run; several seeds are run one after the other."""
+
+
+def parse_config(
+    arguments: Sequence[str], default: Config, command: str, seeds: tuple[int, ...] = ()
+) -> tuple[Config, tuple[int, ...]]:
+    """Reads the flags on top of `default`, and all seeds."""
+    flags = tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Flags]]
     about = ABOUT[command.split()[0]]
-    return parse(flags, command, arguments, default=default, description=about)
+    choices: dict[str, Any] = {f.name: getattr(default, f.name) for f in dataclasses.fields(Config)}
+    choices["seed"] = seeds or (default.seed,)
+    like = _Flags(**choices)
+    given = parse(flags, command, arguments, default=like, description=about)
+    seeds = given.seed
+    if not 0 < len(set(seeds)) == len(seeds):
+        raise UserError(f"`--seed {' '.join(map(str, seeds))}` must name distinct seeds.")
+    choices = {f.name: getattr(given, f.name) for f in dataclasses.fields(Config)}
+    choices["seed"] = seeds[0]
+    return Config(**choices), seeds
 
 
 def _value_of(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
@@ -90,19 +102,13 @@ def train(arguments: Sequence[str], console: Console) -> int:
     run, rest = _value_of(arguments, "--resume")
     if run is not None:
         return resume([run, *rest], console)
-    config = parse_config(arguments, _preset(arguments), "train")
+    config, seeds = parse_config(arguments, _preset(arguments), "train")
     check(config)
     run_dir = config.run_dir or default_run_dir(config)
-    if len(config.seed) == 1:
+    if len(seeds) == 1:
         return _finish(train_run(config, run_dir, console), config, console)
-    prepare_run_dir(run_dir)
-    for directory in _seed_dirs(config, run_dir).values():
-        prepare_run_dir(directory, within=run_dir)
-    config = with_whole_path(resolved(config))  # kept for all seeds, wherever they are run
-    save_config(config, run_dir / SEEDS)
-    keep_files(config, run_dir, console.print)
-    remember(config, run_dir)
-    return _train_seeds(config, run_dir, console)
+    sweep = begin_sweep(Sweep(config, {"seed": seeds}), run_dir, console)
+    return _train_sweep(sweep, run_dir, console)
 
 
 def resume(arguments: Sequence[str], console: Console) -> int:
@@ -113,45 +119,48 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         raise UserError("`crl-eqx resume RUN [options]` needs the run's directory first.")
     run_dir, refill = Path(arguments[0]), REFILL in arguments
     arguments = [word for word in arguments if word != REFILL]
-    several = (run_dir / SEEDS).is_file()
-    file = run_dir / (SEEDS if several else CONFIG)
-    old = load_config(file)
-    new = resumed_config(old, parse_config(arguments[1:], old, f"resume {run_dir}"), run_dir)
-    require_trust(new, run_dir)
-    check(new)
-    if not several:
+    command = f"resume {run_dir}"
+    if not (run_dir / SWEEP).is_file():
+        old = load_config(run_dir / CONFIG)
+        new, seeds = parse_config(arguments[1:], old, command)
+        _refuse_other_seeds(run_dir, (old.seed,), seeds)
+        new = resumed_config(old, new, run_dir)
+        require_trust(new, run_dir)
+        check(new)
         outcome = train_run(new, run_dir, console, resume=True, refill_replay=refill)
         return _finish(outcome, new, console)
-    with contextlib.ExitStack() as held:  # if one of them is in use, nothing changes
-        for directory in _seed_dirs(new, run_dir).values():
-            refuse_link(directory)
-            if directory.is_dir():
-                held.enter_context(alone(directory))
-        save_config(new, file)
-    return _train_seeds(new, run_dir, console, refill_replay=refill)
+    sweep = load_sweep(run_dir)
+    old, several = sweep.config, sweep.axes.get("seed", (sweep.config.seed,))
+    new, seeds = parse_config(arguments[1:], old, command, several)
+    _refuse_other_seeds(run_dir, several, seeds)
+    new = resumed_config(old, dataclasses.replace(new, seed=old.seed), run_dir)
+    require_trust(new, run_dir)
+    sweep = dataclasses.replace(sweep, config=new)
+    resume_sweep(sweep, run_dir)
+    return _train_sweep(sweep, run_dir, console, refill_replay=refill)
 
 
-def _seed_dirs(config: Config, run_dir: Path) -> dict[int, Path]:
-    return {seed: run_dir / f"seed_{seed}" for seed in config.seed}
+def _refuse_other_seeds(run_dir: Path, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    if old != new:
+        before, after = (" ".join(map(str, seeds)) for seeds in (old, new))
+        raise UserError(
+            f"`crl-eqx resume {run_dir}` would change the experiment: --seed {before} -> {after}; "
+            f"start a new run for that."
+        )
 
 
-def _train_seeds(
-    config: Config, run_dir: Path, console: Console, *, refill_replay: bool = False
+def _train_sweep(
+    sweep: Sweep, run_dir: Path, console: Console, *, refill_replay: bool = False
 ) -> int:
-    """One after the other; goes on with those that were begun."""
-    seeds = _seed_dirs(config, run_dir)
-    for seed, directory in seeds.items():
-        console.print(f"seed {seed}", highlight=False)
-        alone = dataclasses.replace(config, seed=(seed,))
-        begun = (directory / CONFIG).exists()
-        outcome = train_run(alone, directory, console, resume=begun, refill_replay=refill_replay)
-        code = _finish(outcome, alone, console, whole=run_dir)
-        if code:
-            return code
+    """All runs, and a curve of them together."""
+    finish = lambda outcome, config: _finish(outcome, config, console, whole=run_dir)
+    code = train_sweep(sweep, run_dir, console, refill_replay=refill_replay, finish=finish)
+    if code:
+        return code
     try:
         from ..run import draw_curve  # not before: a run needs no matplotlib
 
-        curve = draw_curve([*seeds.values()], run_dir / "learning_curve.png")
+        curve = draw_curve([run_dir / name for name in sweep.runs], run_dir / "learning_curve.png")
         console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
     except (OSError, UserError, ImportError) as error:
         console.print(f"The curve of all seeds could not be drawn: {error}", soft_wrap=True)

@@ -37,6 +37,20 @@ class TanhNormal(eqx.Module):
         log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
         return jnp.tanh(u), jnp.sum(log_normal - log_slope, axis=-1)
 
+    def sample_unsquashed(self, *, key: PRNGKey) -> Action:
+        """u itself, before the tanh."""
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+    def unsquashed_log_prob(self, u: Action) -> Float[Array, "*batch"]:
+        """The log-density of u itself: where tanh saturates, u cannot be told from tanh(u)."""
+        noise = (u - self.mean) * jnp.exp(-self.log_std)
+        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
+        return jnp.sum(log_normal, axis=-1)
+
+    def unsquashed_entropy(self) -> Float[Array, "*batch"]:
+        """Of u, in nats."""
+        return jnp.sum(self.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
+
     def log_prob(self, action: Action) -> Float[Array, "*batch"]:
         """The log-density of `action`, in the same measure as `sample_and_log_prob` gives it.
 

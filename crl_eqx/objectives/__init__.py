@@ -4,6 +4,7 @@ from ._base import AbstractObjective as AbstractObjective
 from ._c_learning import CLearning as CLearning, Variant as Variant
 from ._crl import CRL as CRL
 from ._gcbc import GCBC as GCBC
-from ._goals import check_shares as check_shares, Goals as Goals
+from ._goals import Goals as Goals
+from ._ppo import PPO as PPO
 from ._sac import SAC as SAC
 from ._td3 import TD3 as TD3

@@ -7,7 +7,6 @@ from jaxtyping import Array, Bool, PyTree
 from .._agent import Agent, CriticKind
 from .._errors import UserError
 from .._types import Count, PRNGKey, Scalar, State
-from ..replay import Batch
 
 
 Metrics: TypeAlias = dict[str, Scalar | Count]
@@ -45,7 +44,7 @@ class AbstractObjective(eqx.Module):
 
     @abc.abstractmethod
     def __call__(
-        self, agent: Any, state: ObjectiveState, batch: Batch, *, key: PRNGKey
+        self, agent: Any, state: ObjectiveState, batch: Any, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
         """The scalar to differentiate with respect to `agent`, and what to report."""
 
@@ -70,7 +69,7 @@ def require_critic(agent: Agent, kind: type, objective: AbstractObjective) -> No
         )
 
 
-def require_next_state(batch: Batch, owner: str) -> tuple[State, Bool[Array, " batch"]]:
+def require_next_state(batch: Any, owner: str) -> tuple[State, Bool[Array, " batch"]]:
     """`next_state` and `terminated`. **Raises:** `UserError` if the data do not have them."""
     if batch.next_state is None or batch.terminated is None:
         raise UserError(

@@ -1,26 +1,15 @@
 """Which goals a policy trains on."""
 
 import math
-from collections.abc import Mapping
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import as_number
+from .._checks import require_share
 from .._errors import UserError
 from .._types import Goal, PRNGKey
 from ..replay import Batch
-
-
-def check_shares(shares: Mapping[str, float], call: str) -> None:
-    """**Raises:** `UserError`, which begins with `call`, unless they are shares of a whole."""
-    for name, share in shares.items():
-        if not 0 <= as_number(share) <= 1:
-            raise UserError(f"{call}: {name} = {share} must lie in [0, 1].")
-    total = math.fsum(shares.values())
-    if not math.isclose(total, 1, abs_tol=1e-6):
-        raise UserError(f"{call}: these shares must add up to 1, and add up to {total:g}.")
 
 
 class Goals(eqx.Module):
@@ -45,8 +34,12 @@ class Goals(eqx.Module):
 
     def __check_init__(self):
         shares = dict(future=self.future, random=self.random, commanded=self.commanded)
-        words = ", ".join(f"{name}={share}" for name, share in shares.items())
-        check_shares(shares, f"`Goals({words})`")
+        for name, share in shares.items():
+            require_share(share, f"Goals({name}={share!r})")
+        total = math.fsum(shares.values())
+        if not math.isclose(total, 1, abs_tol=1e-6):
+            words = ", ".join(f"{name}={share}" for name, share in shares.items())
+            raise UserError(f"`Goals({words})` must add up to 1, and add up to {total:g}.")
 
     def draw(self, batch: Batch, *, key: PRNGKey) -> Goal:
         """A goal for every step of `batch`."""

@@ -23,9 +23,17 @@ from ._config import (
     Compute as Compute,
     CONFIG as CONFIG,
     Config as Config,
-    SEEDS as SEEDS,
+    file_name as file_name,
+    replaced as replaced,
+    SWEEP as SWEEP,
 )
-from ._config_file import load_config as load_config, save_config as save_config
+from ._config_file import (
+    as_config as as_config,
+    load_config as load_config,
+    read_config as read_config,
+    save_config as save_config,
+    write_config as write_config,
+)
 from ._directory import (
     alone as alone,
     default_run_dir as default_run_dir,

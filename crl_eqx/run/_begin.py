@@ -14,7 +14,7 @@ from .._train_state import TrainState
 from ..nn import audit
 from ..store._files import refuse_link
 from ._build import resolved
-from ._check import check_compute
+from ._check import check_parts
 from ._config import Compute, CONFIG, Config, differences, experiment_checksum
 from ._config_file import load_config, save_config
 from ._directory import keep_files
@@ -134,7 +134,7 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)
-    check_compute(config)
+    check_parts(config)
     run, skipped = Run(config, run_dir), []
     check_configuration(run.store.metadata() or {}, run_dir, config)
     agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)

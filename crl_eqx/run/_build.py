@@ -11,9 +11,12 @@ from .._acting import Acting, best_of, deterministic, noisy, partly_deterministi
 from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
+from .._on_policy import OnPolicyStep
+from .._step import AbstractTrainStep
 from .._train import TrainStep
 from .._types import PRNGKey
 from ..energy import AbstractEnergy
+from ..objectives import PPO
 from ._config import ActingName, Config, Gymnasium, Learning, Randomization
 from ._objective import discount, KINDS, make_objective, with_objective
 from ._optimizers import make_optimizers
@@ -168,12 +171,24 @@ def make_collecting(config: Config) -> Acting:
     return make_acting(data.collect_acting, data.candidates)
 
 
-def make_train_step(config: Config, env: AbstractGoalEnv) -> TrainStep:
+def make_train_step(config: Config, env: AbstractGoalEnv) -> AbstractTrainStep:
     data, learning = config.data, config.learning
+    objective, optimizers = make_objective(config, env), make_optimizers(learning)
+    if isinstance(objective, PPO):
+        return OnPolicyStep(
+            env,
+            objective,
+            optimizers,
+            num_envs=data.num_envs,
+            unroll_length=data.unroll_length,
+            batch_size=learning.batch_size,
+            epochs=config.objective.epochs,
+            policy_average=learning.policy_average,
+        )
     return TrainStep(
         env,
-        make_objective(config, env),
-        make_optimizers(learning),
+        objective,
+        optimizers,
         num_envs=data.num_envs,
         unroll_length=data.unroll_length,
         prefill_length=data.prefill_length,

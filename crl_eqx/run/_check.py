@@ -1,4 +1,9 @@
-"""Finds mistakes in the choices before anything is compiled."""
+"""Finds mistakes in the choices before anything is compiled.
+
+Every part of a run checks its own arguments. Here the parts are built without their arrays, and
+what one of them refuses is told in the words of the command line; only what a run alone knows has
+its rule here.
+"""
 
 import dataclasses
 import importlib.util
@@ -10,13 +15,14 @@ import jax
 
 from .. import envs
 from .._checks import fits_float32, LARGEST, SMALLEST
+from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
-from .._types import PRNGKey
-from ..nn import check_depth, ResidualBlock, Stacked
-from ..objectives import check_shares
-from ._config import Config, flag, flat, Learning, Network, Randomization
+from .._types import Flag, Goal, PRNGKey, State
+from ._build import make_acting, make_agent, make_train_step
+from ._config import Config, flag, flat, Learning, Randomization
 from ._objective import check_objective
 from ._optimizers import check_optimizer
+from ._words import in_flags
 
 
 def check(config: Config) -> None:
@@ -24,56 +30,69 @@ def check(config: Config) -> None:
 
     **Raises:** `UserError`, one sentence in the words of the command line.
     """
-    _check_depths(config.network)
     _check_numbers(config)
     check_objective(config)
-    _check_goals(config.learning)
+    _check_discount(config.learning)
     check_optimizer(config.learning)
-    _check_randomization(config.randomization)
     _check_gymnasium(config)
-    check_compute(config)
     if config.logging.wandb and importlib.util.find_spec("wandb") is None:
         raise UserError("`--wandb` needs Weights & Biases: pip install wandb.")
     if config.logging.tensorboard and importlib.util.find_spec("tensorboardX") is None:
         raise UserError("`--tensorboard` needs tensorboardX: pip install it, or --no-tensorboard.")
-    if config.learning.energy == "mrn" and config.network.repr_size % 2:
-        raise UserError(
-            f"`--repr-size {config.network.repr_size}` must be even under `--energy mrn`: the "
-            f"energy reads it in two halves."
-        )
     data = config.data
     if data.deterministic_share and data.collect_acting != "stochastic":
         raise UserError(
             f"`--deterministic-share {data.deterministic_share:g}` goes with `--collect-acting "
             f"stochastic`, not with `{data.collect_acting}`."
         )
-    prefill = _prefill_env_steps(config)
-    if config.total_env_steps <= prefill:
+    check_parts(config)
+
+
+def check_parts(config: Config) -> None:
+    """**Raises:** `UserError` if a part of the run refuses its arguments, in the words of the
+    command line."""
+    # Any task will do: none of its numbers is a choice.
+    env = _AnyTask(control_dt=config.learning.horizon or 1.0)
+    try:
+        _check_randomization(config.randomization)
+        make_acting(config.evaluation.eval_acting, config.data.candidates)
+        make = lambda key: make_agent(config, env, key=key)
+        eqx.filter_eval_shape(make, jax.random.key(0))
+        step = make_train_step(config, env)
+    except UserError as error:
+        raise UserError(in_flags(str(error))) from error
+    if config.total_env_steps <= step.prefill_env_steps:
         raise UserError(
             f"`--total-env-steps {config.total_env_steps}` leaves nothing to train on: the prefill "
-            f"alone takes {prefill} environment steps; raise it, or lower `--prefill-length "
-            f"{config.data.prefill_length}` or `--num-envs {config.data.num_envs}`."
-        )
-    stored = min(prefill, config.data.replay_capacity * config.data.num_envs)
-    if not 2 <= config.learning.batch_size <= stored:
-        raise UserError(
-            f"`--batch-size {config.learning.batch_size}` must lie between 2 and the {stored} "
-            f"steps that are stored before the first update: lower it, or raise `--prefill-length "
-            f"{config.data.prefill_length}` or `--num-envs {config.data.num_envs}`."
-        )
-    distinct = 0 < len(set(config.seed)) == len(config.seed)
-    if not distinct or not all(0 <= seed < 2**32 for seed in config.seed):
-        raise UserError(
-            f"`--seed {' '.join(map(str, config.seed))}` must name distinct seeds, each from 0 to "
-            f"{2**32 - 1}."
+            f"alone takes {step.prefill_env_steps} environment steps; raise it, or lower "
+            f"`--prefill-length {config.data.prefill_length}` or `--num-envs "
+            f"{config.data.num_envs}`."
         )
 
 
-def _check_goals(learning: Learning) -> None:
-    names = ("p_future", "p_random", "p_commanded")
-    shares = {name: getattr(learning, name) for name in names}
-    words = " ".join(f"{flag(name)} {share:g}" for name, share in shares.items())
-    check_shares({flag(name): share for name, share in shares.items()}, f"`{words}`")
+class _AnyTask(AbstractGoalEnv):
+    control_dt: float = eqx.field(static=True)
+    state_size: int = 2
+    action_size: int = 1
+    goal_size: int = 1
+    episode_length: int = 1000
+
+    def reset(self, *, key: PRNGKey) -> EnvState:
+        del key
+        return EnvState(None, jax.numpy.zeros(2), jax.numpy.zeros(1))
+
+    def step(self, env_state: EnvState, action) -> EnvState:
+        del action
+        return env_state
+
+    def achieved_goal(self, state: State) -> Goal:
+        return state[..., :1]
+
+    def success(self, state: State, goal: Goal) -> Flag:
+        return self.distance(state, goal) < 1
+
+
+def _check_discount(learning: Learning) -> None:
     if learning.discount is not None and learning.horizon is not None:
         raise UserError(
             f"`--horizon {learning.horizon:g}` and `--discount {learning.discount:g}` say the same "
@@ -84,10 +103,14 @@ def _check_goals(learning: Learning) -> None:
 
 
 def _check_randomization(chosen: Randomization) -> None:
-    words = lambda name: f"{flag(name)} {' '.join(map(str, getattr(chosen, name)))}"
-    for name in ("randomize_masses", "randomize_friction", "randomize_gains"):
-        envs.check_factors(getattr(chosen, name), words(name))
-    envs.check_delay(chosen.action_delay, words("action_delay"))
+    envs.check_randomization(
+        masses=chosen.randomize_masses,
+        friction=chosen.randomize_friction,
+        gains=chosen.randomize_gains,
+        sensor_noise=chosen.sensor_noise,
+        action_delay=chosen.action_delay,
+        variants=chosen.variants,
+    )
 
 
 def _check_gymnasium(config: Config) -> None:
@@ -118,18 +141,6 @@ def _check_gymnasium(config: Config) -> None:
             )
 
 
-def _prefill_env_steps(config: Config) -> int:
-    data = config.data
-    return -(-data.prefill_length // data.unroll_length) * data.unroll_length * data.num_envs
-
-
-def _check_depths(network: Network) -> None:
-    for name in ("depth", "actor_depth", "critic_depth"):
-        depth = getattr(network, name)
-        if depth is not None:
-            check_depth(depth, f"--{name.replace('_', '-')} {depth}")
-
-
 MOST = 100_000
 """Episodes at once, and samples that best-of chooses from: no memory holds more."""
 
@@ -145,47 +156,43 @@ _POSITIVE = _Demand("be positive", lambda x: x > 0)
 _NOT_NEGATIVE = _Demand("not be negative", lambda x: x >= 0)
 _SHARE = _Demand("lie in [0, 1]", lambda x: 0 <= x <= 1)
 _COUNT = _Demand("lie in 0 to 1e9", lambda x: 0 <= x <= 1e9)
-_ANY = _Demand("be a number", lambda x: True)
+_MANY = _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST)
+_SEED = _Demand(f"lie in 0 to {2**32 - 1}", lambda x: 0 <= x < 2**32)
 
 _DEMANDS = {
-    "discount": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
-    "logsumexp_penalty": _ANY,
-    "target_entropy_per_action": _ANY,
-    "initial_alpha": _NOT_NEGATIVE,
-    "polyak_rate": _SHARE,
-    "exploration_noise": _NOT_NEGATIVE,
-    "target_noise": _NOT_NEGATIVE,
-    "noise_clip": _NOT_NEGATIVE,
-    "p_future": _SHARE,
-    "p_random": _SHARE,
-    "p_commanded": _SHARE,
-    "deterministic_share": _SHARE,
-    "schedule_end": _SHARE,
-    "alpha_learning_rate": _NOT_NEGATIVE,
-    "weight_decay": _NOT_NEGATIVE,
-    "policy_average": _COUNT,
-    "warmup_updates": _COUNT,
-    "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
-    "hold_out_seed": _Demand("lie in 0 to 2^32 - 1", lambda x: 0 <= x < 2**32),
-    "sensor_noise": _NOT_NEGATIVE,
-    "prefill_length": _NOT_NEGATIVE,
-    "updates_per_env_step": _Demand(
-        "be 0 or lie in 1e-5 to 1000", lambda x: x == 0 or 1e-5 <= x <= 1000
-    ),
-    "variants": _Demand("lie in 1 to 10,000", lambda x: 1 <= x <= 10_000),
-    "eval_episodes": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
-    "stop_at_success": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
-    "candidates": _Demand(f"lie in 1 to {MOST:,}", lambda x: 1 <= x <= MOST),
     # The counters of steps are 32-bit numbers, and a run may collect one unroll more.
     "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),
+    "seed": _SEED,
+    "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
+    "hold_out_seed": _SEED,
+    "horizon": _POSITIVE,
+    "actor_learning_rate": _POSITIVE,
+    "critic_learning_rate": _POSITIVE,
+    "alpha_learning_rate": _NOT_NEGATIVE,
+    "schedule_updates": _POSITIVE,
+    "schedule_end": _SHARE,
+    "warmup_updates": _COUNT,
+    "weight_decay": _NOT_NEGATIVE,
+    "max_grad_norm": _POSITIVE,
+    "exploration_noise": _NOT_NEGATIVE,
+    "candidates": _MANY,
+    "eval_every": _POSITIVE,
+    "eval_episodes": _MANY,
+    "stop_at_success": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
+    "log_every": _POSITIVE,
+    "checkpoint_every": _POSITIVE,
+    "keep_checkpoints": _POSITIVE,
+    "variants": _Demand("lie in 1 to 10,000", lambda x: 1 <= x <= 10_000),
+    "goal_threshold": _POSITIVE,
+    "episode_length": _POSITIVE,
 }
-"""Every other number must be positive."""
+"""What only a run knows."""
 
 
 def _check_numbers(config: Config) -> None:
     for _, name, value in flat(config):
-        demand = _DEMANDS.get(name, _POSITIVE)
-        if isinstance(value, int | float) and not isinstance(value, bool) and not demand.met(value):
+        demand = _DEMANDS.get(name)
+        if demand and isinstance(value, int | float) and not demand.met(value):
             raise UserError(f"`{flag(name)} {value}` must {demand.words}.")
         numbers = value if isinstance(value, tuple) else (value,)
         if any(isinstance(x, float) and not fits_float32(x) for x in numbers):
@@ -197,32 +204,10 @@ def _check_numbers(config: Config) -> None:
 
 def check_call(*, seed: int = 0, **counts: int) -> None:
     """**Raises:** `UserError` for an impossible seed or count, named as its flag."""
-    if not 0 <= seed < 2**32:
-        raise UserError(f"`--seed {seed}` must lie in 0 to {2**32 - 1}.")
+    if not _SEED.met(seed):
+        raise UserError(f"`--seed {seed}` must {_SEED.words}.")
     for name, value in counts.items():
         if value < 1:
             raise UserError(f"`{flag(name)} {value}` must {_POSITIVE.words}.")
         if value > MOST:
             raise UserError(f"`{flag(name)} {value}` must be at most {MOST:,}.")
-
-
-def check_compute(config: Config) -> None:
-    """**Raises:** `UserError` if the networks cannot be computed as asked, or not here."""
-    network = config.network
-
-    def stack(key: PRNGKey) -> Stacked:
-        block = lambda key: ResidualBlock(
-            network.width,
-            residual=network.residual,
-            layer_norm=network.layer_norm,
-            activation=network.activation,
-            key=key,
-        )
-        return Stacked(block, 1, compute=config.compute, key=key)
-
-    try:
-        eqx.filter_eval_shape(stack, jax.random.key(0))
-    except UserError as error:
-        compute = dataclasses.asdict(config.compute)
-        chosen = " ".join(f"{flag(n)} {v}" for n, v in compute.items() if v not in ("auto", 1))
-        raise UserError(f"`{chosen}`: {error}") from error

@@ -1,15 +1,17 @@
 """Every choice of a run, in groups; the defaults are the paper's hyper-parameters."""
 
 import dataclasses
+import difflib
 import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 import tyro
 
+from .._errors import UserError
 from ..nn import Compute
 from ..objectives import Variant
 
@@ -27,7 +29,7 @@ LossName: TypeAlias = Literal[
     "forward_backward",
 ]
 ActingName: TypeAlias = Literal["stochastic", "deterministic", "best-of"]
-ObjectiveName: TypeAlias = Literal["crl", "gcbc", "c-learning", "sac", "td3"]
+ObjectiveName: TypeAlias = Literal["crl", "gcbc", "c-learning", "sac", "td3", "ppo"]
 PresetName: TypeAlias = Literal["paper", "laptop", "cpu-demo"]
 
 
@@ -61,8 +63,8 @@ class Objective:
 
     objective: ObjectiveName = "crl"
     """Contrastive RL (crl), behaviour cloning of hindsight goals (gcbc), a classifier that looks
-    one step ahead (c-learning), or actor-critic on sparse rewards with hindsight goals (sac,
-    td3)."""
+    one step ahead (c-learning), actor-critic on sparse rewards with hindsight goals (sac, td3), or
+    the same without a replay and hindsight (ppo)."""
     polyak_rate: float = 0.005
     """How far the slow copies of the networks follow at every gradient step (c-learning, sac,
     td3)."""
@@ -78,6 +80,14 @@ class Objective:
     """Limit of that noise (td3)."""
     policy_delay: int = 2
     """Gradient steps of the critics for one of the policy (td3)."""
+    epochs: int = 4
+    """How often the steps of an unroll are gone through (ppo)."""
+    gae_lambda: float = 0.95
+    """How far advantages look ahead: 0 one step, 1 to the end (ppo)."""
+    clip_range: float = 0.2
+    """How far a probability may move for which it is paid (ppo)."""
+    entropy_weight: float = 0.003
+    """Weight of the policy's entropy (ppo)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,8 +276,8 @@ class Config:
     `warp`); auto is native on CPUs and beside a GPU with enough cores, else mjx."""
     total_env_steps: int = 100_000_000
     """Environment steps to take at least, prefill included."""
-    seed: tuple[int, ...] = (0,)
-    """Seed of the run; several seeds are run one after the other."""
+    seed: int = 0
+    """Seed of the run."""
     run_dir: Path | None = None
     """Output directory; default runs/ENV_depthDEPTH, with seeds below it."""
     preset: PresetName = "paper"
@@ -292,8 +302,8 @@ The rest defines the experiment."""
 CONFIG = "config.json"
 """The configuration of a run, in its directory."""
 
-SEEDS = "seeds.json"
-"""The configuration of several seeds, in the directory above theirs."""
+SWEEP = "sweep.json"
+"""What several runs have in common and in what they differ, in the directory above theirs."""
 
 
 def flat(config: Config) -> Iterator[tuple[str, str, object]]:
@@ -305,6 +315,28 @@ def flat(config: Config) -> Iterator[tuple[str, str, object]]:
                 yield field.name, inner.name, getattr(value, inner.name)
         else:
             yield field.name, field.name, value
+
+
+def replaced(config: Config, **choices: Any) -> Config:
+    """`config` with other choices, named without their groups.
+
+    **Raises:** `UserError` if there is no such choice.
+    """
+    groups = {name: group for group, name, _ in flat(config)}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in choices.items():
+        if name not in groups:
+            near = difflib.get_close_matches(name, groups, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "."
+            raise UserError(f"A configuration has no choice `{name}`{hint}")
+        inner.setdefault(groups[name], {})[name] = value
+    new = {
+        group: dataclasses.replace(getattr(config, group), **values)
+        if dataclasses.is_dataclass(getattr(config, group))
+        else values[group]
+        for group, values in inner.items()
+    }
+    return dataclasses.replace(config, **new)
 
 
 def flag(name: str) -> str:

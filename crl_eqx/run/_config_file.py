@@ -9,27 +9,45 @@ import msgspec
 
 from .._errors import UserError
 from ..store._files import read_regular, replace_file
-from ._config import Config, SEEDS
+from ._config import Config, SWEEP
 
 
 def save_config(config: Config, path: Path) -> None:
     """Writes JSON that `load_config` reads back."""
-    replace_file(path, msgspec.json.format(msgspec.json.encode(config, enc_hook=str), indent=2))
+    write_config(config, path)
+
+
+def write_config(value: Any, path: Path) -> None:
+    """As JSON, in place of what was there."""
+    replace_file(path, msgspec.json.format(msgspec.json.encode(value, enc_hook=str), indent=2))
 
 
 def load_config(path: Path) -> Config:
     """**Raises:** `UserError` when the file is missing or is not a configuration."""
-    if (path.parent / SEEDS).is_file() and path.name != SEEDS:
+    if (path.parent / SWEEP).is_file():
         raise UserError(
-            f"`{path.parent}` holds several seeds: name one of them, such as "
-            f"{min(path.parent.glob('seed_*'), default=path.parent / 'seed_0')}."
+            f"`{path.parent}` holds several runs: name one of them, such as "
+            f"{min(path.parent.glob('*/config.json'), default=path).parent}."
         )
     if not path.is_file():
         raise UserError(f"`{path.parent}` is not a run directory: it has no {path.name}.")
+    written = read_config(path, dict[str, Any])
+    return as_config(written, path)
+
+
+def read_config(path: Path, kind: Any) -> Any:
+    """JSON of that kind. **Raises:** `UserError` if it is none."""
     try:
-        written = msgspec.json.decode(read_regular(path))
-        config = msgspec.convert(written, Config, dec_hook=lambda kind, value: kind(value))
+        return msgspec.json.decode(read_regular(path), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"`{path}` is not a readable configuration: {error}.") from error
+
+
+def as_config(written: dict[str, Any], path: Path) -> Config:
+    """What `path` holds, as a configuration. **Raises:** `UserError` if it is none."""
+    try:
+        config = msgspec.convert(written, Config, dec_hook=lambda kind, value: kind(value))
+    except (msgspec.ValidationError, RecursionError) as error:
         raise UserError(f"`{path}` is not a readable configuration: {error}.") from error
     if unknown := [*_unknown(written, config)]:
         raise UserError(

@@ -10,7 +10,7 @@ import filelock
 from .._errors import UserError
 from ..store._files import make_writable, refuse_link
 from ._build import make_task
-from ._config import CONFIG, Config, file_name, SEEDS
+from ._config import CONFIG, Config, file_name, SWEEP
 from ._task_files import keep_task
 
 
@@ -26,7 +26,7 @@ def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
     if within is not None:
         refuse_link(run_dir)
     try:
-        if any((run_dir / name).exists() for name in (CONFIG, SEEDS)):
+        if any((run_dir / name).exists() for name in (CONFIG, SWEEP)):
             raise UserError(
                 f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume "
                 f"{run_dir}`, or name another directory."

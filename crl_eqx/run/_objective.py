@@ -7,11 +7,12 @@ from typing import assert_never
 from .. import losses
 from .._env import AbstractGoalEnv
 from .._errors import UserError
-from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, SAC, TD3
+from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, PPO, SAC, TD3
 from ._config import Config, flag, flat, Learning, ObjectiveName
 from ._presets import PRESETS
 
 
+_OFF_POLICY = ("crl", "gcbc", "c-learning", "sac", "td3")
 _ALL_BUT_GCBC = ("crl", "c-learning", "sac", "td3")
 _ENTROPIC = ("crl", "c-learning", "sac")
 
@@ -32,10 +33,23 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
     **dict.fromkeys(
         ("target_entropy_per_action", "initial_alpha", "alpha_learning_rate"), _ENTROPIC
     ),
-    **dict.fromkeys(("critic_depth", "critic_learning_rate"), _ALL_BUT_GCBC),
+    **dict.fromkeys(("critic_depth", "critic_learning_rate"), (*_ALL_BUT_GCBC, "ppo")),
     "polyak_rate": ("c-learning", "sac", "td3"),
     "variant": ("c-learning",),
     "max_weight": ("c-learning",),
+    **dict.fromkeys(("epochs", "gae_lambda", "clip_range", "entropy_weight"), ("ppo",)),
+    **dict.fromkeys(
+        (
+            "prefill_length",
+            "updates_per_env_step",
+            "replay_capacity",
+            "absorbing",
+            "collect_acting",
+            "deterministic_share",
+            "save_replay",
+        ),
+        _OFF_POLICY,
+    ),
     **dict.fromkeys(("exploration_noise", "target_noise", "noise_clip", "policy_delay"), ("td3",)),
 }
 """Which objectives these choices belong to; all others are common."""
@@ -46,6 +60,7 @@ KINDS: dict[ObjectiveName, type[AbstractObjective]] = {
     "c-learning": CLearning,
     "sac": SAC,
     "td3": TD3,
+    "ppo": PPO,
 }
 
 _OWN_GOALS: dict[ObjectiveName, Goals] = {
@@ -128,6 +143,14 @@ def make_objective(config: Config, env: AbstractGoalEnv) -> AbstractObjective:
                 **backup,
                 goals=goals,
             )
+        case "ppo":
+            return PPO(
+                env.success,
+                discount=backup["discount"],
+                gae_lambda=chosen.gae_lambda,
+                clip_range=chosen.clip_range,
+                entropy_weight=chosen.entropy_weight,
+            )
         case _:
             assert_never(chosen.objective)
 
@@ -145,8 +168,8 @@ def check_objective(config: Config) -> None:
             f"`{chosen}` does not use it."
         )
     acting = config.data.collect_acting, config.evaluation.eval_acting
-    if chosen == "gcbc" and "best-of" in acting:
+    if KINDS[chosen].critic in ("none", "value") and "best-of" in acting:
         raise UserError(
-            "`--objective gcbc` learns no critic, and `best-of` asks one: choose another way to "
-            "act."
+            f"`--objective {chosen}` learns no critic of actions, and `best-of` asks one: choose "
+            f"another way to act."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from .._errors import UserError
-from .._train import TrainStep
+from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from ..nn import audit
 from ._config import Config
@@ -45,7 +45,7 @@ def _bytes(tree) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in arrays)
 
 
-def estimate(config: Config, step: TrainStep, state: TrainState) -> Needs:
+def estimate(config: Config, step: AbstractTrainStep, state: TrainState) -> Needs:
     """`state` may be abstract (`eqx.filter_eval_shape`): nothing is allocated."""
     replay = _bytes(state.buffer)
     parameters = _bytes((state.agent, state.opt_state))
@@ -75,7 +75,7 @@ def _taken(run_dir: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def check_resources(config: Config, step: TrainStep, needs: Needs, run_dir: Path) -> None:
+def check_resources(config: Config, step: AbstractTrainStep, needs: Needs, run_dir: Path) -> None:
     """**Raises:** `UserError` when memory or disk cannot hold the run; it says what would fit."""
     memory, disk = _free_memory(), shutil.disk_usage(run_dir).free + _taken(run_dir)
     if needs.memory > memory:

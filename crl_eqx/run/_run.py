@@ -17,7 +17,7 @@ from .._diagnose import diagnose, VERDICTS
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
 from .._evaluate import begin, go_on, UnderWay
-from .._train import TrainStep
+from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
 from ..store import CheckpointStore
@@ -37,7 +37,7 @@ def run_key(seed: int, purpose: str):
 
 
 # The state is donated, and so updated in place; the step, which holds the environment, is not.
-_collect = eqx.filter_jit(TrainStep.collect, donate="all-except-first")
+_collect = eqx.filter_jit(AbstractTrainStep.collect, donate="all-except-first")
 _begin_episodes = eqx.filter_jit(begin)
 
 
@@ -52,10 +52,9 @@ def _summary(under_way: UnderWay):
 
 
 @eqx.filter_jit
-def _diagnose(step: TrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
+def _diagnose(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
     batch_key, loss_key = jax.random.split(key)
-    size = (min(step.batch_size, 256),)
-    batch = step.buffer.stored(state.buffer).sample(size, key=batch_key)
+    batch = step.sample(state, min(step.batch_size, 256), key=batch_key)
     return diagnose(
         state.agent,
         batch,
@@ -103,7 +102,7 @@ class Run:
     def __init__(self, config: Config, run_dir: Path):
         check(config)
         self.config, self.run_dir = config, run_dir
-        self.seed = config.seed[0]
+        self.seed = config.seed
         self.task = dataclasses.replace(config, env=kept_task(config.env, run_dir))
         """The configuration by which tasks are made: where the run has a copy of the task's files,
         it names that."""
@@ -174,7 +173,7 @@ class Run:
 
     def _require_futures(self, state: TrainState) -> None:
         """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""
-        if not self._has_futures and not bool(self.step.buffer.can_sample(state.buffer)):
+        if not self._has_futures and not bool(self.step.can_learn(state)):
             raise TrainingError(
                 f"None of the {int(state.env_steps):,} steps collected has a later one in its own "
                 f"episode: every episode of {self.config.env} ends after one step, and there is "

@@ -18,7 +18,7 @@ from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from ..store._files import read_regular, replace_file
-from ._config import SEEDS
+from ._config import SWEEP
 
 
 FOLDER = "task"
@@ -40,8 +40,8 @@ def task_file(name: str) -> Path | None:
 
 
 def kept_list(run_dir: Path) -> Path | None:
-    """The list of what the run, or the set of seeds it belongs to, has kept."""
-    several = [run_dir.parent] if (run_dir.parent / SEEDS).is_file() else []
+    """The list of what the run, or the sweep that it belongs to, has kept."""
+    several = [run_dir.parent] if (run_dir.parent / SWEEP).is_file() else []
     lists = [directory / FOLDER / LIST for directory in (run_dir, *several)]
     return next((path for path in lists if path.is_file()), None)
 

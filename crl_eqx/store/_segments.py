@@ -150,8 +150,9 @@ def _read_segment(path: Path, skip: int, capacity: int, like: BufferState) -> Tr
     return jax.tree.unflatten(jax.tree.structure(like.steps), leaves)
 
 
-@functools.partial(jax.jit, donate_argnums=1)
-def _insert(buffer: TrajectoryBuffer, state: BufferState, steps: Transition) -> BufferState:
+@eqx.filter_jit(donate="all-except-first")
+def _insert(new: tuple[TrajectoryBuffer, Transition], state: BufferState) -> BufferState:
+    buffer, steps = new
     return buffer.insert(state, steps)
 
 
@@ -177,5 +178,5 @@ def read_replay(
         segment.file.check(directory, most_bytes(_rows_of(like.steps, segment)))
         skip = max(oldest - segment.start, 0)
         path = directory / segment.file.name
-        state = _insert(buffer, state, _read_segment(path, skip, replay.capacity, like))
+        state = _insert((buffer, _read_segment(path, skip, replay.capacity, like)), state)
     return state

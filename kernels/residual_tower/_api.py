@@ -96,14 +96,14 @@ def _misfit(entry: _Entry, compute: Compute, width: int | None) -> tuple[str, st
     if entry.hopper and not on_hopper():
         return "this GPU", "a Hopper GPU (H100 or H200)"
     if compute.remat not in entry.remats:
-        return f"remat={compute.remat!r}", _one_of(entry.remats)
+        return f"`remat={compute.remat!r}`", _one_of(entry.remats)
     if entry.widths and compute.precision not in entry.widths:
-        return f"precision={compute.precision!r}", _one_of(list(entry.widths))
+        return f"`precision={compute.precision!r}`", _one_of(list(entry.widths))
     if compute.unroll != 1 and not entry.loops:
-        return f"unroll={compute.unroll}", "1, as it has no loop that XLA sees"
+        return f"`unroll={compute.unroll}`", "1, as it has no loop that XLA sees"
     if entry.widths and width is not None and width not in entry.widths[compute.precision]:
         fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in entry.widths.items())
-        return f"a width of {width} at precision={compute.precision!r}", fitting
+        return f"a width of {width} at `precision={compute.precision!r}`", fitting
     if entry.hopper and jax.__version_info__ < (0, 11):
         return f"JAX {jax.__version__}", "0.11 or newer (Python 3.12 or newer)"
     return None

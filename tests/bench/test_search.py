@@ -26,7 +26,7 @@ def test_every_experiment_is_a_run_that_can_be_started(file, search):
     assert len({job.run_dir for job in jobs}) == len(jobs) > 0
     for job in jobs:
         words = shlex.split(job.flags)
-        check(parse_config(words, _preset(words), "train"))
+        check(parse_config(words, _preset(words), "train")[0])
 
 
 def file_of(tmp_path, text):

@@ -69,11 +69,12 @@ def trained(tmp_path_factory):
             "render --env point_u_maze --env-option episode_length=0",
             "episodes of 0 steps; they must take from 1 to 10,000,000",
         ),
-        ("train --policy-average 9999999999999999", "must lie in 0 to 1e9"),
+        ("train --policy-average 9999999999999999", "must be at most 2,147,483,647"),
         ("train --warmup-updates 9999999999999999", "must lie in 0 to 1e9"),
         ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
-        ("train --seed -5", "`--seed -5` must name distinct seeds"),
+        ("train --seed -5", "`--seed -5` must lie in 0 to"),
+        ("train --seed 1 1", "`--seed 1 1` must name distinct seeds"),
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
         ("train --hold-out 1", "`--hold-out 1.0` must be at least 0 and less than 1"),
         ("train --env ant_u_maze_single_eval --hold-out 0.5", "There is a single goal"),
@@ -85,7 +86,7 @@ def trained(tmp_path_factory):
         ("evaluate somewhere --seed -1", "`--seed -1` must lie in 0 to 4294967295"),
         ("render somewhere --seed 99999999999", "`--seed 99999999999` must lie in 0 to"),
         ("evaluate somewhere --episodes 9999999", "`--episodes 9999999` must be at most 100,000"),
-        ("train --updates-per-env-step 1e30", "must be 0 or lie in 1e-5 to 1000"),
+        ("train --updates-per-env-step 1e30", "must be 0, or lie in 1e-5 to 1000"),
         ("train --action-delay 0 99999999999", "from 0 to 1000, the smaller one first"),
         ("train --variants 99999999 --randomize-masses 0.5 2", "must lie in 1 to 10,000"),
         ("train --env ant --env-option episode_length=99999999999", "from 1 to 10,000,000"),
@@ -125,11 +126,11 @@ def trained(tmp_path_factory):
         ),
         (
             "train --p-future 0.5",
-            "`--p-future 0.5 --p-random 0 --p-commanded 0`: these shares must",
+            "`--p-future 0.5 --p-random 0.0 --p-commanded 0.0` must add up",
         ),
         ("train --p-future 0.5 --p-random 0.6", "must add up to 1, and add up to 1.1."),
         ("train --p-random 1.5 --p-future -0.5", "`--p-future -0.5` must lie in [0, 1]"),
-        ("train --initial-alpha -1", "`--initial-alpha -1.0` must not be negative"),
+        ("train --initial-alpha -1", "`--initial-alpha -1.0` must be 0 or positive"),
         ("trian", "no such command"),
     ],
 )
@@ -179,7 +180,7 @@ def test_presets_set_defaults_that_flags_change(trained):
 
 def chosen(words):
     words = words.split()
-    return parse_config(words, _preset(words), "train")
+    return parse_config(words, _preset(words), "train")[0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -259,7 +260,12 @@ def test_a_run_goes_on_with_another_kernel(trained, capsys):
     assert cli.run(["resume", str(trained), *words]) == 0
     assert "after 720 environment steps" in " ".join(capsys.readouterr().out.split())
     told = json.loads((trained / "config.json").read_text())
-    assert told["compute"] == {"kernel": "packed", "precision": "bf16", "remat": "auto"}
+    assert told["compute"] == {
+        "kernel": "packed",
+        "precision": "bf16",
+        "remat": "auto",
+        "unroll": 1,
+    }
 
 
 def test_evaluate_takes_a_kernel_of_its_own(trained, capsys):
@@ -327,7 +333,7 @@ def test_several_seeds_are_runs_below_one_directory(tmp_path, capsys):
     capsys.readouterr()
 
     assert cli.run(["info", str(tmp_path / "runs")]) == 2
-    assert "holds several seeds" in capsys.readouterr().err
+    assert "holds several runs" in capsys.readouterr().err
     assert cli.run(["resume", str(tmp_path / "runs"), "--total-env-steps", "480"]) == 0
     for seed in (1, 2):
         rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")

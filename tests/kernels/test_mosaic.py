@@ -96,8 +96,8 @@ def on(name):
     [
         (None, 128, "bf16", "a CPU: it needs a GPU"),
         (on("NVIDIA A100"), 128, "bf16", r"this GPU: it needs a Hopper GPU"),
-        (GPU, 128, "auto", "precision='auto': it needs 'bf16'"),
-        (GPU, 512, "bf16", "a width of 512 at precision='bf16': it needs 128 or 256 at 'bf16'"),
+        (GPU, 128, "auto", "precision='auto'`: it needs 'bf16'"),
+        (GPU, 512, "bf16", "a width of 512 at `precision='bf16'`: it needs 128 or 256 at 'bf16'"),
     ],
 )
 def test_what_it_cannot_do(mesh, width, precision, message):

@@ -96,8 +96,8 @@ def test_the_largest_are_lowered_for_a_gpu(name):
 @pytest.mark.parametrize(
     "width, options, message",
     [
-        (96, {}, r"a width of 96 at precision='auto'.*128 or 256 at 'auto'.*512 at 'bf16'"),
-        (512, {}, r"a width of 512 at precision='auto'.*512 at 'bf16'"),
+        (96, {}, r"a width of 96 at `precision='auto'.*128 or 256 at 'auto'.*512 at 'bf16'"),
+        (512, {}, r"a width of 512 at `precision='auto'.*512 at 'bf16'"),
         (128, {"precision": "f32"}, r"precision='f32'.*'auto' or 'tf32' or 'bf16'"),
         (128, {"remat": "block"}, r"remat='block'.*'auto' or 'dots'"),
         (128, {"unroll": 2}, r"unroll=2.*needs 1"),

@@ -28,6 +28,9 @@ def tiny(**changes) -> Config:
         "tensorboard": False,
         "pictures": False,
     }
+    if changes.get("objective") == "ppo":  # which has no replay to make small
+        for name in ("prefill_length", "updates_per_env_step", "replay_capacity"):
+            del small[name]
     if {"discount", "horizon"} & changes.keys():  # as on the command line, only what is named
         small |= {"discount": None, "horizon": None}
     config, choices = PRESETS["cpu-demo"], small | changes

@@ -14,7 +14,7 @@ from .conftest import tiny
 from .test_loop import state_of
 
 
-RIVALS = ["gcbc", "c-learning", "sac", "td3"]
+RIVALS = ["gcbc", "c-learning", "sac", "td3", "ppo"]
 
 
 @pytest.mark.parametrize("objective", RIVALS)
@@ -29,15 +29,20 @@ def test_a_run_that_was_stopped_and_resumed_ends_bit_identical(objective, tmp_pa
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_agent_without_a_critic_is_evaluated_and_drawn(tmp_path, console, capsys):
-    train(tiny(objective="gcbc", total_env_steps=400, diagnostics=True), tmp_path / "run", console)
+@pytest.mark.parametrize("objective", ["gcbc", "ppo"])
+def test_an_agent_without_a_critic_of_actions_is_evaluated_and_drawn(
+    objective, tmp_path, console, capsys
+):
+    train(
+        tiny(objective=objective, total_env_steps=400, diagnostics=True), tmp_path / "run", console
+    )
     run, agent = load_run(tmp_path / "run")
-    assert agent.critic is None
+    assert not agent.compares_actions
     words = ["evaluate", str(tmp_path / "run"), "--episodes", "2"]
     assert cli.run(words) == 0 and cli.run([*words, "--acting", "best-of"]) == 2
     assert "`--acting best-of` asks a critic" in capsys.readouterr().err
     key, path = jax.random.key(0), tmp_path / "trajectories.png"
-    assert trajectories(run.env, agent, path, num_episodes=2, key=key, title="gcbc").is_file()
+    assert trajectories(run.env, agent, path, num_episodes=2, key=key, title=objective).is_file()
 
 
 @pytest.mark.parametrize("objective", ["crl", *RIVALS])

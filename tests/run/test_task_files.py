@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from crl_eqx import envs, UserError
-from crl_eqx.run import keep_files, load_run, Run, save_config, train, trusting
+from crl_eqx.run import keep_files, load_run, Run, train, trusting
 from crl_eqx.run._task_files import has_changed
 
 from .conftest import tiny
@@ -204,11 +204,11 @@ def test_a_task_that_needs_its_place_is_not_copied_and_has_another_identity_when
 def test_several_seeds_share_the_task_that_they_began_with(project, tmp_path):
     several = tmp_path / "runs"
     (several / "seed_1").mkdir(parents=True)
-    config = choices(project, seed=(0, 1))
-    save_config(config, several / "seeds.json")
+    config = choices(project)
+    (several / "sweep.json").write_text("{}")
     keep_files(config, several, print)
     (project / "tasks/own.py").write_text("raise SystemExit('the original was run')")
-    run = Run(choices(project, seed=(1,)), several / "seed_1")
+    run = Run(choices(project, seed=1), several / "seed_1")
     assert run.task.env == f"{several}/task/tasks/own.py:slide"
     keep_files(run.task, run.run_dir, print)
     copies = (several / "task", run.run_dir / "task")

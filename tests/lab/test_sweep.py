@@ -1,0 +1,63 @@
+"""Runs that differ in some choices: which they are, that they are made once, and go on."""
+
+import dataclasses
+
+import pytest
+
+from crl_eqx import UserError
+from crl_eqx.lab import begin_sweep, load_sweep, resume_sweep, Sweep, train_sweep
+from crl_eqx.run import read_metrics, replaced
+
+from ..run.conftest import console as console, tiny
+
+
+def test_every_combination_is_a_run_of_its_own():
+    sweep = Sweep(tiny(), {"depth": (4, 8), "discount": (0.9,), "seed": (0, 3)})
+    names = [f"depth_{d}_discount_0.9_seed_{s}" for d in (4, 8) for s in (0, 3)]
+    assert list(sweep.runs) == names
+    last = sweep.runs[names[-1]]
+    assert (last.network.depth, last.learning.discount, last.seed) == (8, 0.9, 3)
+    assert replaced(last, depth=4, discount=tiny().learning.discount, seed=0) == tiny()
+
+
+@pytest.mark.parametrize(
+    ("axes", "sentence"),
+    [
+        ({"depht": (4,)}, "no choice `depht`; did you mean depth"),
+        ({"seed": (1, 1)}, r"`Sweep\(axes=\{'seed': \(1, 1\)\}\)` must name distinct values"),
+        ({"depth": ()}, "at least one"),
+    ],
+)
+def test_axes_that_are_none_are_told(axes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        Sweep(tiny(), axes)
+
+
+def test_a_choice_that_does_not_fit_is_found_before_the_first_run(tmp_path, console):
+    with pytest.raises(UserError, match="`--depth 6`"):
+        begin_sweep(Sweep(tiny(), {"depth": (4, 6)}), tmp_path / "runs", console)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_goes_on_where_it_was_and_repeats_nothing(tmp_path, console):
+    sweep = Sweep(tiny(total_env_steps=400), {"seed": (0, 1)})
+    sweep = begin_sweep(sweep, tmp_path / "runs", console)
+    ended = []
+
+    def stop_after_the_first(outcome, config):
+        ended.append(config.seed)
+        return 130
+
+    assert train_sweep(sweep, tmp_path / "runs", console, finish=stop_after_the_first) == 130
+    assert ended == [0] and not (tmp_path / "runs" / "seed_1" / "metrics.jsonl").exists()
+    first = (tmp_path / "runs" / "seed_0" / "metrics.jsonl").read_bytes()
+    again = load_sweep(tmp_path / "runs")
+    assert again == sweep
+    assert train_sweep(again, tmp_path / "runs", console) == 0
+    assert (tmp_path / "runs" / "seed_0" / "metrics.jsonl").read_bytes() == first
+    more = dataclasses.replace(again, config=replaced(again.config, total_env_steps=560))
+    resume_sweep(more, tmp_path / "runs")
+    assert train_sweep(load_sweep(tmp_path / "runs"), tmp_path / "runs", console) == 0
+    for seed in (0, 1):
+        rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")
+        assert rows[-1]["env_steps"] >= 560
