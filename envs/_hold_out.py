@@ -40,7 +40,7 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
 
     Only commands are held out. An agent may still pass through such a place and learn from it.
 
-    **Raises** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task or has only one
+    **Raises:** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task or has only one
     goal.
     """
     if not isinstance(env, AbstractMujocoEnv):
@@ -91,7 +91,7 @@ class HoldOut(Wrapped):
         """The same, or another task of the same goal space, with the `"seen"` goals, which are not
         held out, or the `"unseen"` ones.
 
-        **Raises** `UserError` if the task has no such goal.
+        **Raises:** `UserError` if the task has no such goal.
         """
         new = HoldOut(env or self.env, self.anchors, self.held, self.share, commands)
         admitted = np.mean(new._admits(jnp.asarray(_some_goals(new.env))))

@@ -121,7 +121,7 @@ class Maze:
     ) -> "Maze":
         """The layout of that name in `MAZES`, without goals in those cells.
 
-        **Raises** `UserError` if one of them is not a goal, or `random_starts` not a share.
+        **Raises:** `UserError` if one of them is not a goal, or `random_starts` not a share.
         """
         if not 0 <= random_starts <= 1:
             raise UserError(f"`random_starts={random_starts}` must lie in [0, 1].")
@@ -170,7 +170,7 @@ class Maze:
 
     def path(self) -> tuple[Cell, ...]:
         """All free cells from the start cell on, if they form one path.
-        **Raises** `UserError` otherwise.
+        **Raises:** `UserError` otherwise.
         """
         free, path = set(self.cells("RG.")), list(self.cells("R"))
         while ahead := [cell for cell in _beside(path[-1]) if cell in free - set(path)]:

@@ -197,7 +197,7 @@ def never(state: State) -> Bool[Array, "*batch"]:
 
 
 def substeps(spec: MjSpec, control_dt: float) -> int:
-    """Physics steps in a control step. **Raises** `UserError` unless it is a whole number."""
+    """Physics steps in a control step. **Raises:** `UserError` unless it is a whole number."""
     timestep = spec.option.timestep
     steps = round(control_dt / timestep) if 0 < control_dt < 1e6 else 0
     if steps < 1 or not np.isclose(steps * timestep, control_dt):

@@ -15,23 +15,23 @@ _LENGTHS = {
 
 
 def qpos_indices(model: MjModel, *joints: str) -> np.ndarray:
-    """Where in qpos the joints are, in the order of the names. **Raises** `KeyError`."""
+    """Where in qpos the joints are, in the order of the names. **Raises:** `KeyError`."""
     return np.concatenate([_piece(model, joint, 0) for joint in joints])
 
 
 def qvel_indices(model: MjModel, *joints: str) -> np.ndarray:
-    """Where in qvel the joints are, in the order of the names. **Raises** `KeyError`."""
+    """Where in qvel the joints are, in the order of the names. **Raises:** `KeyError`."""
     return np.concatenate([_piece(model, joint, 1) for joint in joints])
 
 
 def sensor_indices(model: MjModel, *sensors: str) -> np.ndarray:
-    """Where in sensordata the sensors are, in the order of the names. **Raises** `KeyError`."""
+    """Where in sensordata the sensors are, in the order of the names. **Raises:** `KeyError`."""
     starts = [(model.sensor(name).adr[0], model.sensor(name).dim[0]) for name in sensors]
     return np.concatenate([np.arange(start, start + size) for start, size in starts])
 
 
 def actuator_indices(model: MjModel, *actuators: str) -> np.ndarray:
-    """Where in ctrl the actuators are, in the order of the names. **Raises** `KeyError`."""
+    """Where in ctrl the actuators are, in the order of the names. **Raises:** `KeyError`."""
     return np.array([model.actuator(name).id for name in actuators])
 
 

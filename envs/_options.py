@@ -51,7 +51,7 @@ def _signature(function: Callable[..., Any]) -> dict[str, Parameter]:
 
 
 def require_known(builder: Callable[..., Any], option: str, call: str) -> None:
-    """**Raises** `UserError`, which begins with `call`, if there is no such option."""
+    """**Raises:** `UserError`, which begins with `call`, if there is no such option."""
     known = options_of(builder)
     if option in known or takes_any(builder):
         return
@@ -66,7 +66,7 @@ def read_options(
     """The options of task `name` that are written as `KEY=VALUE`, converted to what the
     constructor's annotations say; values are JSON, or else text.
 
-    **Raises** `UserError` in the words of `flag`.
+    **Raises:** `UserError` in the words of `flag`.
     """
     options: dict[str, Any] = {}
     for word in words:

@@ -44,7 +44,7 @@ def is_own(name: str) -> bool:
 def own_builder(name: str) -> Callable[..., Any]:
     """The function that `FILE.py:FUNCTION` names.
 
-    **Raises** `UserError` if there is no such file or function, or the file cannot be run.
+    **Raises:** `UserError` if there is no such file or function, or the file cannot be run.
     """
     file, _, function = name.rpartition(":")
     path = Path(file)

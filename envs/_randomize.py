@@ -50,7 +50,7 @@ def randomize(
     - `variants`: models with other masses, friction and gains, made here; each episode draws one.
     - `seed`: of these models. What an episode draws follows from the key of its `reset`.
 
-    **Raises** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
+    **Raises:** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
     not a MuJoCo task or is already randomized.
     """
     if isinstance(env, Randomized) or not isinstance(env, AbstractMujocoEnv):
@@ -169,7 +169,7 @@ MOST_DELAY = 1000
 
 
 def _check_factors(factors: Range, call: str) -> None:
-    """**Raises** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
+    """**Raises:** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
     numbers = isinstance(factors, tuple | list) and len(factors) == 2
     numbers = numbers and all(isinstance(x, float | int) and math.isfinite(x) for x in factors)
     good = numbers and 0 < factors[0] <= factors[1]
@@ -178,7 +178,7 @@ def _check_factors(factors: Range, call: str) -> None:
 
 
 def _check_delay(delay: tuple[int, int], call: str) -> None:
-    """**Raises** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
+    """**Raises:** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
     whole = isinstance(delay, tuple | list) and len(delay) == 2
     whole = whole and all(isinstance(steps, int) for steps in delay)
     if not whole or not 0 <= delay[0] <= delay[1] <= MOST_DELAY:
@@ -197,7 +197,7 @@ def check_randomization(
     action_delay: tuple[int, int],
     variants: int,
 ) -> None:
-    """**Raises** `UserError` for arguments that `randomize` does not take."""
+    """**Raises:** `UserError` for arguments that `randomize` does not take."""
     for name, factors in dict(masses=masses, friction=friction, gains=gains).items():
         _check_factors(factors, f"{name}={factors}")
     _check_delay(action_delay, f"action_delay={action_delay}")

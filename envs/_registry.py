@@ -134,7 +134,7 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
     - `options`: the task's own, such as `episode_length`; `task_options(name)` lists them, each
         task's class documents them, and `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
 
-    **Raises** `UserError` if there is no such task, physics or option.
+    **Raises:** `UserError` if there is no such task, physics or option.
     """
     if not isinstance(name, str):
         raise UserError(f"`make({name!r})` needs the name of a task, such as 'ant'.")
@@ -162,7 +162,7 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
 def task_options(name: str) -> Mapping[str, inspect.Parameter]:
     """What `make(name, ...)` takes besides `physics`, with types and defaults.
 
-    **Raises** `UserError` if there is no such task.
+    **Raises:** `UserError` if there is no such task.
     """
     return options_of(_any_builder(name))
 
@@ -172,7 +172,7 @@ def options_from_words(
 ) -> dict[str, Any]:
     """Options for `make(name, ...)` from words such as `torque=gym` or `without_goals=[[2, 5]]`.
 
-    **Raises** `UserError`, in the words of `flag`, if the task has no such option or the value is
+    **Raises:** `UserError`, in the words of `flag`, if the task has no such option or the value is
     not of its type.
     """
     return read_options(_any_builder(name), words, flag, name)
@@ -203,7 +203,7 @@ def _gymnasium_builder(name: str) -> Callable[..., AbstractGoalEnv]:
 def task(name: str, env: AbstractGoalEnv | None = None) -> Task:
     """One task with its sizes; `env` is what `make` gave, if it is there already.
 
-    **Raises** `UserError` as `make` does.
+    **Raises:** `UserError` as `make` does.
     """
     return _task(name, make(name) if env is None else env)
 

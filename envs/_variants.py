@@ -28,7 +28,7 @@ def make_variants(
     factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, and only
     so the factor is that of every contact.
 
-    **Raises** `UserError` for scaling gains that are not plain numbers (a muscle's).
+    **Raises:** `UserError` for scaling gains that are not plain numbers (a muscle's).
     """
     if gains != SAME:
         _require_scalable_gains(model)

@@ -11,19 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import LARGEST, require_count, require_number, whole_numbers
+from .._checks import require_count, require_number, whole_numbers
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Flag, PRNGKey, State
+from ._custom_model import compiled_model, joint_indices, SENSOR, start_of
 from ._layout import Part
-from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
+from ._mj import MjModel, MjSpec
 from ._mujoco import AbstractMujocoEnv, Draw, LONGEST, never, Rules
-from ._names import qpos_indices, sensor_indices
-from ._own import is_file, model_file, note_spec
+from ._names import sensor_indices
 from ._physics import AbstractPhysics, PhysicsState, select_physics
-
-
-SENSOR = "crl_eqx_achieved_goal"
 
 
 class JointsState(NamedTuple):
@@ -110,7 +107,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         - `levels`: further thresholds, such as `[("easy", 0.2)]`.
         - `physics`: as in `make`.
 
-        **Raises** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
+        **Raises:** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
         size is wrong, or not one of `joints`, `body` and `goal_indices` is given.
         """
         require_number(threshold, f"MujocoGoalEnv(threshold={threshold!r})", positive=True)
@@ -126,7 +123,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
             raise UserError(
                 "`MujocoGoalEnv` needs one of `joints=[...]`, `body=...` and `goal_indices=[...]`."
             )
-        compiled = _compiled(model, body)
+        compiled = compiled_model(model, body)
         self.physics = select_physics(physics, compiled, substeps)
         moving = compiled.nq + compiled.nv
         qpos = Part(0, compiled.nq, "m, rad", "MuJoCo's positions")
@@ -135,7 +132,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         act = Part(moving, seen, "", "of actuators that have one, in MuJoCo's order")
         if body is None:
             layout = JointsState(qpos, qvel, act)
-            goal_indices = goal_indices or _joint_indices(compiled, joints)
+            goal_indices = goal_indices or joint_indices(compiled, joints)
             _check_indices(goal_indices, moving)
         else:
             place = Part(seen, seen + 3, "m", f"x, y, z of {body}")
@@ -143,7 +140,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         self.rules = Rules(layout, goal_indices, threshold, episode_length, tuple(levels))
         self._ends, self._draw_goal = ends, draw_goal
         if draw_start is None:
-            draw_start = _start(compiled, start)
+            draw_start = start_of(compiled, start)
         elif start is not None:
             raise UserError(f"`start={start!r}` and `draw_start` both say how episodes begin.")
         self._draw_start = draw_start
@@ -194,106 +191,6 @@ class MujocoGoalEnv(AbstractMujocoEnv):
                 raise UserError(f"{said} that is not finite: {np.asarray(array)}.")
 
 
-def _compiled(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel:
-    """The model, with a sensor of the body that the goal is about."""
-    call = f"MujocoGoalEnv({str(model)!r})" if isinstance(model, str | Path) else "MujocoGoalEnv"
-    if not isinstance(model, str | Path | MjSpec | MjModel):
-        raise UserError(
-            f"`MujocoGoalEnv({model!r})` needs a model: the path of a file, an `MjSpec` or an "
-            f"`MjModel`."
-        )
-    compiled: Any = model
-    if isinstance(model, MjModel):
-        if body is not None:
-            raise UserError(
-                f"`{call}(MjModel, body={body!r})` needs a sensor of that body, and a compiled "
-                f"model takes none: give the file, or an `MjSpec`."
-            )
-    else:
-        if isinstance(model, MjSpec):
-            note_spec(model)
-        elif not is_file(model := model_file(model)):
-            raise UserError(f"`{call}`: there is no such file.")
-        try:
-            spec: Any = model if isinstance(model, MjSpec) else MjSpec.from_file(str(model))
-            compiled = spec.compile() if body is None else _with_sensor(spec, body).compile()
-        except UserError:
-            raise
-        except Exception as error:  # MuJoCo's own, of several kinds
-            reason = " ".join(str(error).split()).rstrip(".")
-            raise UserError(f"`{call}`: MuJoCo cannot make a model of it: {reason}.") from error
-    if compiled.nv == 0:
-        raise UserError(f"`{call}`: the model has no joints, and so nothing that could move.")
-    if compiled.nu == 0:
-        raise UserError(f"`{call}`: the model has no actuators, and so nothing to act with.")
-    _check_numbers_of(compiled, call)
-    return compiled
-
-
-def _check_numbers_of(model: MjModel, call: str) -> None:
-    """**Raises:** `UserError` for what MuJoCo accepts but cannot compute with."""
-    for part, names in ((model, dir(model)), (model.opt, dir(model.opt))):
-        for name in names:
-            value = getattr(part, name) if not name.startswith("_") else None
-            numbers = np.asarray(value) if isinstance(value, np.ndarray | float) else np.zeros(0)
-            if numbers.dtype.kind == "f" and not (np.abs(numbers) <= LARGEST).all():
-                raise UserError(f"`{call}`: the model's `{name}` is not finite everywhere.")
-    if model.opt.timestep <= 0:
-        raise UserError(f"`{call}`: the timestep of {model.opt.timestep} s must be positive.")
-
-
-def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
-    bodies = [b.name for b in spec.bodies]
-    if body not in bodies:
-        raise UserError(f"`body={body!r}`: the model has no such body, only {', '.join(bodies)}.")
-    if SENSOR in [sensor.name for sensor in spec.sensors]:
-        raise UserError(f"The model has a sensor {SENSOR!r}: that name is kept for the goal's.")
-    spec = spec.copy()
-    spec.add_sensor(
-        name=SENSOR,
-        type=mjtSensor.mjSENS_FRAMEPOS,
-        objtype=mjtObj.mjOBJ_XBODY,
-        objname=body,
-    )
-    return spec
-
-
-def _start(
-    model: MjModel, keyframe: str | None
-) -> Callable[[PRNGKey], tuple[Float[Array, " nq"], Float[Array, " nv"]]]:
-    """Always the same qpos and qvel."""
-    if keyframe is None:
-        return _Always.of(model.qpos0, np.zeros(model.nv))
-    names = [name for i in range(model.nkey) if (name := model.key(i).name)]
-    if keyframe not in names:
-        known = ", ".join(names) or "none with a name"
-        raise UserError(f"`start={keyframe!r}`: the model has no such keyframe, only {known}.")
-    key = model.key(keyframe)
-    mocap = model.body_mocapid >= 0
-    places = (key.mpos, model.body_pos[mocap]), (key.mquat, model.body_quat[mocap])
-    if np.any(key.act) or any(not np.allclose(x.ravel(), y.ravel()) for x, y in places):
-        raise UserError(
-            f"`start={keyframe!r}`: the keyframe sets activations or mocap bodies, and episodes "
-            f"begin with its pose and velocity alone. Say those in the model itself, or leave them."
-        )
-    return _Always.of(key.qpos, key.qvel)
-
-
-class _Always(NamedTuple):
-    """Every episode begins alike. Compared by its numbers, and can be pickled."""
-
-    qpos: tuple[float, ...]
-    qvel: tuple[float, ...]
-
-    @classmethod
-    def of(cls, qpos: np.ndarray, qvel: np.ndarray) -> "_Always":
-        return cls(tuple(qpos.tolist()), tuple(qvel.tolist()))
-
-    def __call__(self, key: PRNGKey) -> tuple[Float[Array, " nq"], Float[Array, " nv"]]:
-        del key
-        return jnp.array(self.qpos, jnp.float32), jnp.array(self.qvel, jnp.float32)
-
-
 def _check_levels(levels: Any) -> None:
     try:
         names = [name for name, _ in levels]
@@ -315,11 +212,3 @@ def _check_indices(indices: Sequence[int], size: int) -> None:
             f"`goal_indices={[*indices]}` must lie between 0 and {size - 1}: the state has {size} "
             f"numbers, qpos and qvel."
         )
-
-
-def _joint_indices(model: MjModel, joints: Sequence[str]) -> tuple[int, ...]:
-    known = [model.joint(i).name for i in range(model.njnt)]
-    for joint in joints:
-        if joint not in known:
-            raise UserError(f"`joints`: the model has no joint {joint!r}, only {', '.join(known)}.")
-    return tuple(int(i) for i in qpos_indices(model, *joints))

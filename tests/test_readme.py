@@ -22,7 +22,8 @@ from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
 from crl_eqx.cli._train import _preset, parse_config
 from crl_eqx.run import check, Compute, Config, PRESETS, Run
-from crl_eqx.run._config import EnergyName, flag, flat, LossName
+from crl_eqx.run._choices import flag, flat
+from crl_eqx.run._config import EnergyName, LossName
 
 
 ROOT = Path(__file__).parent.parent

@@ -18,13 +18,12 @@ from ._build import (
     sizes as sizes,
 )
 from ._check import check as check, check_call as check_call
+from ._choices import file_name as file_name, replaced as replaced
 from ._config import (
     ActingName as ActingName,
     Compute as Compute,
     CONFIG as CONFIG,
     Config as Config,
-    file_name as file_name,
-    replaced as replaced,
     SWEEP as SWEEP,
 )
 from ._config_file import (

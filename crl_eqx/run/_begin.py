@@ -15,7 +15,8 @@ from ..nn import audit
 from ..store._files import refuse_link
 from ._build import resolved
 from ._check import check_parts
-from ._config import Compute, CONFIG, Config, differences, experiment_checksum
+from ._choices import differences, experiment_checksum
+from ._config import Compute, CONFIG, Config
 from ._config_file import load_config, save_config
 from ._directory import keep_files
 from ._provenance import record_provenance

@@ -19,7 +19,8 @@ from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
 from ._build import make_acting, make_agent, make_train_step
-from ._config import Config, flag, flat, Learning, Randomization
+from ._choices import flag, flat
+from ._config import Config, Learning, Randomization
 from ._objective import check_objective
 from ._optimizers import check_optimizer
 from ._words import in_flags

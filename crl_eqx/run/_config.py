@@ -1,17 +1,11 @@
 """Every choice of a run, in groups; the defaults are the paper's hyper-parameters."""
 
 import dataclasses
-import difflib
-import re
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
-import msgspec
 import tyro
 
-from .._errors import UserError
 from ..nn import Compute
 from ..objectives import Variant
 
@@ -295,76 +289,8 @@ class Config:
     gymnasium: Gymnasium = Gymnasium()
 
 
-CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging", "compute"})
-"""What a resumed run may change: its budget, what is measured and written, and how it is computed.
-The rest defines the experiment."""
-
 CONFIG = "config.json"
 """The configuration of a run, in its directory."""
 
 SWEEP = "sweep.json"
 """What several runs have in common and in what they differ, in the directory above theirs."""
-
-
-def flat(config: Config) -> Iterator[tuple[str, str, object]]:
-    """Every choice as (group, name, value); a top-level choice is its own group."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            for inner in dataclasses.fields(value):
-                yield field.name, inner.name, getattr(value, inner.name)
-        else:
-            yield field.name, field.name, value
-
-
-def replaced(config: Config, **choices: Any) -> Config:
-    """`config` with other choices, named without their groups.
-
-    **Raises:** `UserError` if there is no such choice.
-    """
-    groups = {name: group for group, name, _ in flat(config)}
-    inner: dict[str, dict[str, Any]] = {}
-    for name, value in choices.items():
-        if name not in groups:
-            near = difflib.get_close_matches(name, groups, n=1)
-            hint = f"; did you mean {near[0]}?" if near else "."
-            raise UserError(f"A configuration has no choice `{name}`{hint}")
-        inner.setdefault(groups[name], {})[name] = value
-    new = {
-        group: dataclasses.replace(getattr(config, group), **values)
-        if dataclasses.is_dataclass(getattr(config, group))
-        else values[group]
-        for group, values in inner.items()
-    }
-    return dataclasses.replace(config, **new)
-
-
-def flag(name: str) -> str:
-    """A field's name as the command line spells it."""
-    return "--" + name.replace("_", "-")
-
-
-def file_name(env: str) -> str:
-    """A task's name as part of a path."""
-    return re.sub(r"[^\w.-]", "_", env)
-
-
-def differences(old: Config, new: Config) -> list[str]:
-    """What makes `new` a different experiment from `old`, as `--depth 4 -> 8`."""
-    pairs = zip(flat(old), flat(new), strict=True)
-    return [
-        f"{flag(name)} {before} -> {after}"
-        for (group, name, before), (_, _, after) in pairs
-        if before != after and group not in CHANGEABLE
-    ]
-
-
-def experiment_checksum(config: Config) -> int:
-    """Of all that `differences` compares: what a run may not change."""
-    # What stands at its default is left out, so that a new choice does not change old runs.
-    fixed = [
-        (group, name, value)
-        for (group, name, value), (_, _, default) in zip(flat(config), flat(Config()), strict=True)
-        if group not in CHANGEABLE and name != "run_dir" and value != default  # run_dir may move
-    ]
-    return zlib.crc32(msgspec.json.encode(fixed, enc_hook=str, order="deterministic"))

@@ -10,7 +10,8 @@ import filelock
 from .._errors import UserError
 from ..store._files import make_writable, refuse_link
 from ._build import make_task
-from ._config import CONFIG, Config, file_name, SWEEP
+from ._choices import file_name
+from ._config import CONFIG, Config, SWEEP
 from ._task_files import keep_task
 
 

@@ -8,7 +8,8 @@ from .. import losses
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, PPO, SAC, TD3
-from ._config import Config, flag, flat, Learning, ObjectiveName
+from ._choices import flag, flat
+from ._config import Config, Learning, ObjectiveName
 from ._presets import PRESETS
 
 

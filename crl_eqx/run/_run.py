@@ -23,7 +23,8 @@ from .._types import PRNGKey
 from ..store import CheckpointStore
 from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes
 from ._check import check
-from ._config import Config, experiment_checksum
+from ._choices import experiment_checksum
+from ._config import Config
 from ._task_files import kept_task
 from ._trust import (
     fingerprint,

@@ -2,7 +2,8 @@
 
 import re
 
-from ._config import Config, flag, flat
+from ._choices import flag, flat
+from ._config import Config
 
 
 _NAMES = {

@@ -3,8 +3,5 @@
 Needs neither MuJoCo nor anything that draws.
 """
 
-from ._checkpoint import (
-    CheckpointStore as CheckpointStore,
-    load_agent as load_agent,
-    save_agent as save_agent,
-)
+from ._agent_file import load_agent as load_agent, save_agent as save_agent
+from ._checkpoint import CheckpointStore as CheckpointStore

@@ -4,16 +4,13 @@
 checkpoints/
     step_000001015808/
         manifest.json          sizes and checksums of all files, metadata, format version
-        agent.safetensors      the networks, just as `save_agent` writes them
+        agent.safetensors      the networks, just as `_agent_file.py` writes them
         state.safetensors      optimisers, environments, key, counters
     replay/                    segments of the replay, shared by the checkpoints that need them
 ```
 """
 
 import contextlib
-import os
-import uuid
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,11 +20,10 @@ import msgspec
 
 from .._agent import Agent
 from .._errors import UserError
-from .._fork import not_forked
 from .._train_state import TrainState, with_actor
 from ..replay import TrajectoryBuffer
-from ._arrays import most_bytes, named, read_tree, write_tree
-from ._files import BadFile, refuse_other_than_file, sync_directory, write_synced
+from ._arrays import most_bytes, read_tree, write_tree
+from ._files import BadFile, write_synced
 from ._manifest import check_metadata, Manifest, NAME, read_manifest
 from ._saved import SavedCheckpoints
 from ._segments import empty_buffer, read_replay, Replay, write_replay
@@ -236,7 +232,7 @@ class CheckpointStore:
         sentence on why others were skipped."""
         for path in reversed(self._saved.entries()):
             try:
-                return _agent_of(path, like)
+                return agent_of(path, like)
             except (BadFile, OSError) as error:
                 report(f"The checkpoint `{path}` cannot be used: {error}.")
         return None
@@ -256,63 +252,6 @@ def _what_is_lost(path: Path, why: str, steps: int) -> str:
     )
 
 
-def _agent_of(checkpoint: Path, like: Agent) -> Agent:
+def agent_of(checkpoint: Path, like: Agent) -> Agent:
     read_manifest(checkpoint).agent.check(checkpoint, most_bytes(like))
     return read_tree(checkpoint / _AGENT, like, "agent")
-
-
-@not_forked
-def save_agent(path: Path | str, agent: Agent) -> None:
-    """Writes an agent's weights as one safetensors file; [`crl_eqx.store.load_agent`][] reads them.
-
-    **Raises:** `UserError` if it cannot be written.
-    """
-    if not isinstance(agent, eqx.Module) or not named(agent):
-        raise UserError(f"`save_agent(path, {agent!r})` needs an agent: it holds no weights.")
-    path = _path(path, "save_agent")
-    if not path.name:
-        raise UserError(f"`save_agent({str(path)!r})` needs the name of a file.")
-    temporary = path.with_name(f".saving-{uuid.uuid4().hex}")
-    try:
-        refuse_other_than_file(path)
-        write_tree(temporary, agent, "agent")
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"`save_agent({str(path)!r})` failed: {error.strerror}.") from error
-
-
-def _path(path: Any, call: str) -> Path:
-    if not isinstance(path, str | os.PathLike) or "\0" in os.fspath(path):
-        raise UserError(f"`{call}({path!r})` needs the path of a file.")
-    return Path(path)
-
-
-@not_forked
-def load_agent(path: Path | str, like: Agent) -> Agent:
-    """`like` with saved weights.
-
-    **Arguments:**
-
-    - `path`: what `save_agent` wrote, a checkpoint, or a run's directory: its newest checkpoint.
-    - `like`: an agent of the same architecture, or only its shapes (`eqx.filter_eval_shape`).
-
-    **Raises:** `UserError` if there are no good weights, or not for such an agent.
-    """
-    path = _path(path, "load_agent")
-    try:
-        if path.is_file():
-            return read_tree(path, like, "agent")
-        if (path / NAME).exists():
-            return _agent_of(path, like)
-    except BadFile as error:
-        raise UserError(f"`load_agent({str(path)!r})`: {error}.") from error
-    warn = lambda sentence: warnings.warn(sentence, stacklevel=4)
-    agent = CheckpointStore(path / "checkpoints").newest_agent(like, report=warn)
-    if agent is None:
-        raise UserError(
-            f"`load_agent({str(path)!r})` found no good weights: it takes a `.safetensors` file, a "
-            f"checkpoint, or a run's directory."
-        )
-    return agent

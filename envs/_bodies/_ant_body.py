@@ -195,7 +195,7 @@ def ant_robot(
     - `ends`: what ends an episode early; default the robot's own, `"flipped"` of `"d4rl"` and
         `"height"` of the others.
 
-    **Raises** `UserError` for any other value.
+    **Raises:** `UserError` for any other value.
     """
     robot = _robot(torque)
     ends = robot.ends if ends is None else ends

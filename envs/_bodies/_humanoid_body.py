@@ -240,7 +240,7 @@ def humanoid_robot(
     - `control_dt`: seconds, a multiple of 0.005.
     - `ends`: what ends an episode early.
 
-    **Raises** `UserError` for any other value.
+    **Raises:** `UserError` for any other value.
     """
     for name, value, known in (
         ("torque", torque, get_args(HumanoidTorque)),

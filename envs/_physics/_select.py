@@ -34,7 +34,7 @@ def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
 def select_physics(physics: str | None, model: MjModel, substeps: int | float) -> AbstractPhysics:
     """The engine of that name, or the default one.
 
-    **Raises** `UserError` if there is no such engine, it cannot run here, or `substeps` is not a
+    **Raises:** `UserError` if there is no such engine, it cannot run here, or `substeps` is not a
     whole number.
     """
     require_count(substeps, f"substeps={substeps!r}")
@@ -61,7 +61,7 @@ def has_mjx() -> bool:
 
 
 def require_mjx() -> None:
-    """**Raises** `UserError` where MJX is not installed, or is for another MuJoCo."""
+    """**Raises:** `UserError` where MJX is not installed, or is for another MuJoCo."""
     if not has_mjx():
         raise UserError(
             "`physics='mjx'` needs MJX, which comes with the extra `mjx` (from a checkout: pip "
@@ -77,7 +77,7 @@ def require_mjx() -> None:
 
 
 def require_warp() -> None:
-    """**Raises** `UserError` if Warp is not installed, or does not run where JAX computes."""
+    """**Raises:** `UserError` if Warp is not installed, or does not run where JAX computes."""
     require_mjx()
     if importlib.util.find_spec("warp") is None:
         raise UserError(

@@ -1,7 +1,7 @@
 """Gymnasium's environments as tasks."""
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import gymnasium
@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._checks import require_count, require_number, whole_numbers
+from ..._checks import require_count, require_number
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import first_line, keeping, UserError
 from ..._fork import not_forked
@@ -19,11 +19,8 @@ from ..._types import Action, Flag, Goal, PRNGKey, State
 from .._mujoco import LONGEST
 from ._host import Host
 from ._look import Look, look_at, places_of
+from ._pick import Pick, picker, with_achieved
 from ._source import Source, source
-
-
-Pick: TypeAlias = Sequence[int] | Callable[[Array], Array]
-"""Indices of an array's last axis, or a JAX function of it that acts on any leading axes."""
 
 
 class GymnasiumGoalEnv(AbstractGoalEnv):
@@ -104,7 +101,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
             an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
         - `options`: of the environment, for `gymnasium.make`.
 
-        **Raises** `UserError` if there is no such environment, if its actions or observations are
+        **Raises:** `UserError` if there is no such environment, if its actions or observations are
         not numbers in a `Box`, or if the arguments do not fit it.
         """
         self._made = _Call(
@@ -127,13 +124,13 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
                 found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal
             )
             self._desired = lambda row: row[..., look.observed + look.goal :]
-            self._state, self._achieved, twins = _with_achieved(look, state)
+            self._state, self._achieved, twins = with_achieved(look, state)
         else:
             if achieved_goal is None or (draw_goal is None) == (desired_goal is None):
                 raise UserError(_what_is_missing(found, look))
-            self._desired = None if desired_goal is None else _picker(desired_goal, "desired_goal")
-            self._state, twins = _picker(state, "state"), None
-            self._achieved = _picker(achieved_goal, "achieved_goal")
+            self._desired = None if desired_goal is None else picker(desired_goal, "desired_goal")
+            self._state, twins = picker(state, "state"), None
+            self._achieved = picker(achieved_goal, "achieved_goal")
         self._draw_goal = draw_goal
         self._low, self._high = look.low, look.high
         self.action_size = len(look.low)
@@ -227,47 +224,6 @@ def _seed(key: PRNGKey) -> Int[Array, ""]:
 def _after(token: Int[Array, "3"]) -> Int[Array, "3"]:
     """The token of the next call."""
     return token + jnp.array([0, 0, 1], token.dtype)
-
-
-def _picker(pick: Pick | None, name: str) -> Callable[[Array], Array]:
-    """**Raises:** `UserError`, in the words of the argument `name`."""
-    if pick is None:
-        return lambda x: x
-    if callable(pick):
-        return pick
-    indices = whole_numbers(pick, f"GymnasiumGoalEnv({name}={pick!r})")
-    return lambda x: x[..., np.array(indices, int)]
-
-
-def _with_achieved(look: Look, pick: Pick | None):
-    """What makes a state of a goal environment's row, what finds the achieved goal in it, and,
-    where that is a part of the observation, the places in the row of both."""
-    observed, goal = look.observed, look.goal
-    state, place = _picker(pick, "state"), slice(observed, observed + goal)
-    if not callable(pick):
-        kept = np.arange(observed) if pick is None else _places(pick, observed)
-        firsts = places_of(look.rows[:, place], look.rows[:, kept])
-        if len(firsts) == 1:  # of several, which look alike so far, none can be trusted
-            found = slice(firsts[0], firsts[0] + goal)
-            twins = kept[found], np.arange(observed, observed + goal)
-            return (lambda row: state(row[..., :observed])), (lambda x: x[..., found]), twins
-
-    def both(row):
-        parts = state(row[..., :observed]), row[..., place]
-        return jnp.concatenate(parts, axis=-1)
-
-    return both, (lambda x: x[..., -goal:]), None
-
-
-def _places(pick: Sequence[int], size: int) -> Int[np.ndarray, " n"]:
-    """**Raises:** `UserError` unless all are among `size` numbers."""
-    places = np.array(whole_numbers(pick, f"GymnasiumGoalEnv(state={pick!r})"), int)
-    if not ((-size <= places) & (places < size)).all():
-        raise UserError(
-            f"`GymnasiumGoalEnv(state={[*pick]})` must lie between 0 and {size - 1}: so many "
-            f"numbers are observed."
-        )
-    return places
 
 
 def _needed(found: Source, name: str, given: Any, own: Any) -> Any:

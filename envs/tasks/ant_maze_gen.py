@@ -32,7 +32,7 @@ class AntMazeGen(AbstractAntTask):
     def __init__(self, layout: str, distances: Sequence[int], **robot: Any):
         """`layout` is a key of `MAZES` whose free cells form one path; `distances` count its cells.
 
-        **Raises** `UserError` for other layouts, and for distances that the path does not have.
+        **Raises:** `UserError` for other layouts, and for distances that the path does not have.
         """
         maze = Maze.named(layout, SCALE)
         longest = len(maze.path()) - 1

@@ -12,7 +12,7 @@ from crl_eqx.cli._train import parse_config
 from crl_eqx.objectives import Goals
 from crl_eqx.run import check, Config, load_config, PRESETS, Run, save_config
 from crl_eqx.run._build import make_agent, make_env, make_train_step
-from crl_eqx.run._config import differences
+from crl_eqx.run._choices import differences
 from crl_eqx.run._optimizers import make_optimizers
 
 from ..probes import Box
