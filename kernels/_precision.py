@@ -22,7 +22,7 @@ _LAX = {"auto": None, "f32": jax.lax.Precision.HIGHEST, "tf32": "TF32_TF32_F32"}
 
 
 def check_precision(precision: str, platform: str) -> None:
-    """Raises `UserError` for an unknown one, or one that `platform` does not support."""
+    """**Raises:** `UserError` for an unknown one, or one that `platform` does not support."""
     if precision not in get_args(Precision):
         raise UserError(f"`precision={precision!r}` must be one of {get_args(Precision)}.")
     if precision == "tf32" and platform != "gpu":

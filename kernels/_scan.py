@@ -15,7 +15,7 @@ Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
 
 
 def check_remat(remat: str) -> None:
-    """Raises `UserError` for an unknown one."""
+    """**Raises:** `UserError` for an unknown one."""
     if remat not in get_args(Remat):
         raise UserError(f"`remat={remat!r}` must be one of {get_args(Remat)}.")
 

@@ -4,8 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs._bodies._ant_body import LAYOUT, TOUCHES_WALLS
 from crl_eqx.envs._names import qpos_indices
 

@@ -2,8 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs.tasks.ant_maze_gen import AntMazeGen
 
 

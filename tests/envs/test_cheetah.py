@@ -3,8 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs.tasks.cheetah import LAYOUT
 
 

@@ -10,8 +10,8 @@ import pytest
 
 import crl_eqx
 from crl_eqx import envs
+from crl_eqx.envs import AbstractMujocoEnv
 from crl_eqx.envs._layout import parts as layout_parts
-from crl_eqx.envs._mujoco import AbstractMujocoEnv
 from crl_eqx.envs.tasks.ant_maze_gen import AntMazeGen
 from crl_eqx.envs.tasks.ant_push import AntPush
 from crl_eqx.envs.tasks.cheetah import Cheetah

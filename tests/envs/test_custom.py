@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crl_eqx._errors import UserError
+from crl_eqx import UserError
 from crl_eqx.envs import make, MujocoGoalEnv
 from crl_eqx.envs._mj import MjSpec
 

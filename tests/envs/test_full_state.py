@@ -6,7 +6,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from crl_eqx._errors import UserError
+from crl_eqx import UserError
 from crl_eqx.envs import MujocoGoalEnv
 from crl_eqx.envs._physics import select_physics
 

@@ -7,8 +7,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs._bodies._humanoid_body import ARM, BODIES, LAYOUT, TOUCHES_WALLS
 
 

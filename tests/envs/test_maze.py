@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from crl_eqx._errors import UserError
+from crl_eqx import UserError
 from crl_eqx.envs import make, Maze
 from crl_eqx.envs._maze import MAZES
 from crl_eqx.envs.tasks import ant_maze, humanoid_maze

@@ -6,8 +6,7 @@ import math
 import jax
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs import options_from_words as read, task_options
 
 

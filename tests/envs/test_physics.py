@@ -16,8 +16,7 @@ import numpy as np
 import pytest
 
 import crl_eqx
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 from crl_eqx.envs._mj import MjSpec
 from crl_eqx.envs._physics import select_physics
 

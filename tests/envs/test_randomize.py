@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import crl_eqx as crl
-from crl_eqx import envs
+from crl_eqx import collect, envs, start_episodes
 from crl_eqx._check_env import check_env
-from crl_eqx._rollout import collect, start_episodes
 from crl_eqx.envs import randomize
 from crl_eqx.envs._mj import MjSpec
 from crl_eqx.envs._variants import make_variants, SAME

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crl_eqx import envs
-from crl_eqx._errors import UserError
+from crl_eqx import envs, UserError
 
 
 LEVELS = [

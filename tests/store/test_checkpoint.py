@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from crl_eqx import AbstractGoalEnv, Agent, EnvState, TrainStep
-from crl_eqx._errors import UserError
+from crl_eqx import AbstractGoalEnv, Agent, EnvState, TrainStep, UserError
 from crl_eqx.store import _segments, CheckpointStore, load_agent, save_agent
 from crl_eqx.store._arrays import read_tree, write_tree
 
