@@ -1,3 +1,5 @@
+"""A policy and its critic."""
+
 from typing import Any, Literal, TypeAlias, Unpack
 
 import equinox as eqx
@@ -17,8 +19,7 @@ from .nn import Actor, check_depth, Encoder, NetworkOptions, Normalizer
 
 CriticKind: TypeAlias = Literal["contrastive", "twin-q", "value", "none"]
 """What teaches the policy: `"contrastive"`, a [`crl_eqx.Critic`][]; `"twin-q"`,
-[`crl_eqx.QFunctions`][], two of them; `"value"`, a [`crl_eqx.ValueFunction`][]; `"none"`, the data
-alone."""
+[`crl_eqx.QFunctions`][], two of them; `"value"`, a [`crl_eqx.ValueFunction`][]; `"none"`, no critic."""
 
 
 class Agent(eqx.Module):
@@ -119,11 +120,11 @@ class Agent(eqx.Module):
         )
 
     def normalized_state(self, state: State) -> State:
-        """As the networks are given it."""
+        """`state` as the networks see it."""
         return state if self.state_normalizer is None else self.state_normalizer(state)
 
     def normalized_goal(self, goal: Goal) -> Goal:
-        """As the networks are given it."""
+        """`goal` as the networks see it."""
         return goal if self.goal_normalizer is None else self.goal_normalizer(goal)
 
     @not_forked
@@ -188,7 +189,7 @@ class Agent(eqx.Module):
         return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)
 
     def groups(self) -> dict[str, PyTree]:
-        """All that learns, by what moves it."""
+        """The trainable parts, by optimiser group."""
         return {"actor": self.actor, "critic": self.critic, "alpha": self.log_alpha}
 
     def with_groups(self, groups: dict[str, PyTree]) -> "Agent":
@@ -200,6 +201,6 @@ class Agent(eqx.Module):
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by name, and its input for these three, for diagnostics."""
+        """Every network by name, and its inputs for this state, action and goal, for diagnostics."""
         critics = {} if self.critic is None else self.critic.networks(state, action, goal)
         return {"actor": (self.actor, (state, goal)), **critics}

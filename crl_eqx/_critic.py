@@ -1,3 +1,5 @@
+"""What teaches a policy: critics of several kinds."""
+
 import abc
 from typing import Any, ClassVar, Unpack
 
@@ -27,14 +29,14 @@ class AbstractCritic(eqx.Module):
     def of_actions(
         self, state: State, actions: Float[Array, "n *batch action"], goal: Goal
     ) -> Float[Array, "n *batch"]:
-        """The same of several actions in one `state`."""
+        """Its value of several actions in the same `state`."""
         return jax.vmap(lambda action: self(state, action, goal))(actions)
 
     @abc.abstractmethod
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by name, and its input for these three, for diagnostics."""
+        """Every network by name, and its inputs for this state, action and goal, for diagnostics."""
 
 
 class Critic(AbstractCritic):
@@ -118,7 +120,7 @@ class Critic(AbstractCritic):
 
 
 class QFunctions(AbstractCritic):
-    """Some critics Q(s, a, g), each one network with one output; the least of them counts.
+    """Some critics Q(s, a, g), each one network with one output; their minimum is used.
 
     Any modules that map the same inputs will do.
     """

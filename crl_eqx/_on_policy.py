@@ -27,8 +27,8 @@ from .replay import TrajectoryBuffer, Transition
 
 
 class OnPolicyStep(AbstractTrainStep):
-    """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then `epochs` times
-    all of it in shuffled batches.
+    """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then `epochs`
+    passes over it in shuffled batches.
 
     ```python
     step = crl_eqx.OnPolicyStep(env, crl_eqx.objectives.PPO(env.success), num_envs=64)
@@ -47,8 +47,8 @@ class OnPolicyStep(AbstractTrainStep):
     **Other arguments:**
 
     - `num_envs`, `unroll_length`: environments, and control steps of each between updates.
-    - `batch_size`: steps per update. What an unroll has beyond whole batches is left out, another
-        part in every epoch.
+    - `batch_size`: steps per update. Steps that do not fill a batch are dropped, different ones in
+        every epoch.
     - `epochs`: how often the steps of an unroll are gone through.
     - `policy_average`: as in [`crl_eqx.TrainStep`][].
 
@@ -122,7 +122,7 @@ class OnPolicyStep(AbstractTrainStep):
         return jnp.tanh(action)
 
     def can_learn(self, state: TrainState) -> Bool[Array, ""]:
-        del state  # every unroll is
+        del state  # any unroll can be learnt from
         return jnp.ones((), bool)
 
     def sample(self, state: TrainState, size: int, *, key: PRNGKey) -> RolloutBatch:

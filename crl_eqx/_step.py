@@ -26,7 +26,7 @@ from .replay import TrajectoryBuffer, Transition
 
 
 def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:
-    """The gradient step at which a metric was first not finite, or -1; `before` were made."""
+    """The gradient step at which a metric was first not finite, or -1; `before` counts earlier ones."""
     bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
 
@@ -50,7 +50,7 @@ class AbstractTrainStep(eqx.Module):
         """One unroll, then its updates."""
 
     def applied(self, action: Action) -> Action:
-        """What of the policy's action the environment is given: all of it."""
+        """The action passed to the environment; by default the policy's, unchanged."""
         return action
 
     @abc.abstractmethod
@@ -59,7 +59,7 @@ class AbstractTrainStep(eqx.Module):
 
     @abc.abstractmethod
     def sample(self, state: TrainState, size: int, *, key: PRNGKey) -> Any:
-        """A batch as an update would get it."""
+        """For diagnostics: a batch such as an update gets."""
 
     @property
     def env_steps_per_unroll(self) -> int:
@@ -72,7 +72,7 @@ class AbstractTrainStep(eqx.Module):
     @not_forked
     def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:
         """A run that has not begun: fresh episodes and an empty buffer."""
-        require_key(key, "TrainStep.init(agent, key=...)")
+        require_key(key, f"{type(self).__name__}.init(agent, key=...)")
         self._check_agent(agent)
         start_key, key = jax.random.split(key)
         episodes = start_episodes(self.env, self.num_envs, key=start_key)
@@ -168,7 +168,7 @@ class AbstractTrainStep(eqx.Module):
         return eqx.combine(arrays, static)
 
     def averaged(self, state: TrainState, due: Int[Array, ""]) -> TrainState:
-        """Moves the averaged policy as far as `due` updates count."""
+        """Moves the averaged policy by `due` updates' worth."""
         if state.average is None:
             return state
         step = -jnp.expm1(-due.astype(jnp.float32) / self.policy_average)
@@ -185,7 +185,7 @@ class AbstractTrainStep(eqx.Module):
         due: Int[Array, ""] | None = None,
         key: PRNGKey,
     ) -> tuple[TrainState, Metrics]:
-        """Scans over updates on the batches `batch_of(x)`, x along the first axis of `xs`; if `due`
+        """Scans over updates on the batches `batch_of(x)`, for each x in `xs`; if `due`
         is given, only over the first `due` of them."""
         learnt = state.agent, state.opt_state, state.objective_state
         arrays, static = eqx.partition(learnt, eqx.is_array)
@@ -239,7 +239,7 @@ class AbstractTrainStep(eqx.Module):
         except (TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{call} needs an agent for this task: {first_line(error)}") from error
         if action.shape != (1, env.action_size):
-            raise UserError(f"{call} needs an agent that acts with {env.action_size} numbers.")
+            raise UserError(f"{call} needs an agent whose actions have {env.action_size} numbers.")
 
 
 # The state is donated, but never the step, which holds the environment's arrays.

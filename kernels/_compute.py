@@ -8,7 +8,7 @@ from ._scan import Remat
 
 
 Kernel: TypeAlias = Literal["auto", "xla", "checkpoint", "packed", "triton", "mosaic"]
-"""Who computes a stack of residual blocks. All compute the same from the same parameters;
+"""Which implementation computes a stack of residual blocks. All compute the same from the same parameters;
 `docs/kernels.md` says what each needs and when it wins."""
 
 
@@ -30,4 +30,4 @@ class Compute:
 
 
 AUTO = Compute()
-"""What a call computes with unless it says otherwise."""
+"""The default."""

@@ -20,7 +20,7 @@ from crl_eqx.cli._evaluate import Evaluate
 from crl_eqx.cli._export import Export
 from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
-from crl_eqx.cli._train import _preset, parse_config
+from crl_eqx.cli._train import parse_config, preset_of
 from crl_eqx.run import check, Compute, Config, PRESETS, Run
 from crl_eqx.run._choices import flag, flat
 from crl_eqx.run._config import EnergyName, LossName
@@ -67,7 +67,7 @@ def _understand(command: str, *words: str):
         return tyro.cli(kinds[command], args=words)
     assert command in ("train", "resume"), command
     flags = words[1:] if command == "resume" else words
-    config = parse_config(flags, _preset(flags), command)[0]
+    config = parse_config(flags, preset_of(flags), command)[0]
     # Kernels for cards that this machine may lack are understood all the same.
     here = Compute() if config.compute.kernel == "triton" else config.compute
     check(dataclasses.replace(config, compute=here))

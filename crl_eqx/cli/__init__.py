@@ -27,6 +27,8 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "train": Command("_train", "train an agent (or go on with one: --resume RUN)"),
     "resume": Command("_train", "go on with a run from its newest checkpoint"),
+    "sweep": Command("_sweep", "train every combination of some choices: --over depth=4,16"),
+    "ladder": Command("_sweep", "train several depths, with several seeds each"),
     "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),
     "render": Command("_render", "draw a trained agent, or a task played at random: --env NAME"),
     "export": Command("_export", "write a trained policy as a file that JAX alone can run"),

@@ -4,7 +4,10 @@ import contextlib
 import difflib
 import io
 import re
+import shutil
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -50,3 +53,11 @@ def _nearest_choice(wrong: str) -> str:
         return ""
     near = difflib.get_close_matches(found[1], re.findall(r"'([^']*)'", found[2]), n=1)
     return f" Did you mean {near[0]}?" if near else ""
+
+
+def program() -> str:
+    """What to type before a command, as this program was called."""
+    if shutil.which("crl-eqx"):
+        return "crl-eqx"
+    called = sys.argv[0]
+    return called if Path(called).name == "crl-eqx" else "python -m crl_eqx"

@@ -1,8 +1,6 @@
 """`crl-eqx train` and `crl-eqx resume`."""
 
 import dataclasses
-import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..lab import begin_sweep, load_sweep, resume_sweep, Sweep, train_sweep
+from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
 from ..run import (
     check,
     CONFIG,
@@ -25,7 +23,7 @@ from ..run import (
     SWEEP,
     train as train_run,
 )
-from ._flags import parse
+from ._flags import parse, program
 
 
 REFILL = "--refill-replay"
@@ -68,7 +66,7 @@ def parse_config(
     return Config(**choices), seeds
 
 
-def _value_of(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
+def take_value(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
     """Takes `name VALUE` or `name=VALUE` out of the arguments."""
     rest, value = list(arguments), None
     for i, word in enumerate(rest):
@@ -80,8 +78,8 @@ def _value_of(arguments: Sequence[str], name: str) -> tuple[str | None, list[str
     return value, rest
 
 
-def _preset(arguments: Sequence[str]) -> Config:
-    name, _ = _value_of(arguments, "--preset")
+def preset_of(arguments: Sequence[str]) -> Config:
+    name, _ = take_value(arguments, "--preset")
     name = "paper" if name is None else name
     if name not in PRESETS:
         raise UserError(f"`--preset {name}`: no such preset; there are {', '.join(PRESETS)}.")
@@ -91,7 +89,7 @@ def _preset(arguments: Sequence[str]) -> Config:
 def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
     """Keeps only the one of discount and horizon that the arguments name: both set the same
     thing, and the preset's would contradict."""
-    given = [name for name in ("discount", "horizon") if _value_of(arguments, f"--{name}")[0]]
+    given = [name for name in ("discount", "horizon") if take_value(arguments, f"--{name}")[0]]
     if not given:
         return preset
     neither = dataclasses.replace(preset.learning, discount=None, horizon=None)
@@ -99,14 +97,14 @@ def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
 
 
 def train(arguments: Sequence[str], console: Console) -> int:
-    run, rest = _value_of(arguments, "--resume")
+    run, rest = take_value(arguments, "--resume")
     if run is not None:
         return resume([run, *rest], console)
-    config, seeds = parse_config(arguments, _preset(arguments), "train")
+    config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
     run_dir = config.run_dir or default_run_dir(config)
     if len(seeds) == 1:
-        return _finish(train_run(config, run_dir, console), config, console)
+        return finish_run(train_run(config, run_dir, console), config, console)
     sweep = begin_sweep(Sweep(config, {"seed": seeds}), run_dir, console)
     return _train_sweep(sweep, run_dir, console)
 
@@ -128,7 +126,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         require_trust(new, run_dir)
         check(new)
         outcome = train_run(new, run_dir, console, resume=True, refill_replay=refill)
-        return _finish(outcome, new, console)
+        return finish_run(outcome, new, console)
     sweep = load_sweep(run_dir)
     old, several = sweep.config, sweep.axes.get("seed", (sweep.config.seed,))
     new, seeds = parse_config(arguments[1:], old, command, several)
@@ -136,7 +134,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     new = resumed_config(old, dataclasses.replace(new, seed=old.seed), run_dir)
     require_trust(new, run_dir)
     sweep = dataclasses.replace(sweep, config=new)
-    resume_sweep(sweep, run_dir)
+    update_sweep(sweep, run_dir)
     return _train_sweep(sweep, run_dir, console, refill_replay=refill)
 
 
@@ -153,7 +151,7 @@ def _train_sweep(
     sweep: Sweep, run_dir: Path, console: Console, *, refill_replay: bool = False
 ) -> int:
     """All runs, and a curve of them together."""
-    finish = lambda outcome, config: _finish(outcome, config, console, whole=run_dir)
+    finish = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
     code = train_sweep(sweep, run_dir, console, refill_replay=refill_replay, finish=finish)
     if code:
         return code
@@ -167,15 +165,7 @@ def _train_sweep(
     return 0
 
 
-def program() -> str:
-    """What to type before a command, as this program was called."""
-    if shutil.which("crl-eqx"):
-        return "crl-eqx"
-    called = sys.argv[0]
-    return called if Path(called).name == "crl-eqx" else "python -m crl_eqx"
-
-
-def _finish(
+def finish_run(
     outcome: Outcome, config: Config, console: Console, *, whole: Path | None = None
 ) -> int:
     """Says what was reached, draws it, and says where to look and how to go on: with `whole`

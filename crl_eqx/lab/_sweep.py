@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from .._checks import require_count
 from .._errors import UserError
 from ..run import (
     alone,
@@ -47,7 +50,7 @@ class Sweep:
     train_sweep(sweep, Path("runs/ant"), console)    # and again, to go on after a stop
     ```
 
-    **Raises:** `UserError` if an axis names no choice, or no or equal values.
+    **Raises:** `UserError` if an axis is not a choice, or its values are missing or repeated.
     """
 
     config: Config
@@ -112,8 +115,8 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
     return sweep
 
 
-def resume_sweep(sweep: Sweep, run_dir: Path) -> None:
-    """Writes down a changed budget or logging for all runs. **Raises:** `UserError`, before
+def update_sweep(sweep: Sweep, run_dir: Path) -> None:
+    """Writes down what may change on resuming (budget, evaluation, logging, compute) for all runs. **Raises:** `UserError`, before
     anything changes, if one of them is in use."""
     for config in sweep.runs.values():
         check(config)
@@ -130,18 +133,66 @@ def train_sweep(
     run_dir: Path,
     console: Console,
     *,
+    jobs: int = 1,
     refill_replay: bool = False,
     finish: Finish = lambda outcome, config: outcome.exit_code,
 ) -> int:
-    """Makes the runs one after the other, and goes on with those that were begun.
+    """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those already
+    begun; what is done is not repeated.
 
-    **Returns:** 0, or the exit code of the run that was stopped.
+    **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """
+    require_count(jobs, f"train_sweep(jobs={jobs!r})")
+    if jobs > 1:
+        return _in_processes(sweep, run_dir, console, jobs)
     for name, config in sweep.runs.items():
         console.print(name.replace("_", " "), highlight=False)
-        directory = run_dir / name
-        begun = (directory / CONFIG).exists()
-        outcome = train(config, directory, console, resume=begun, refill_replay=refill_replay)
-        if code := finish(outcome, config):
+        if code := finish(_train(config, run_dir / name, console, refill_replay), config):
             return code
     return 0
+
+
+def train_one(run_dir: Path, name: str, console: Console) -> int:
+    """One run of the sweep in `run_dir`, begun or gone on with. What `python -m crl_eqx.lab RUN_DIR
+    NAME` does, on any machine that sees the directory.
+
+    **Raises:** `UserError` if the sweep has no such run.
+    """
+    runs = load_sweep(run_dir).runs
+    if name not in runs:
+        raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(runs)}.")
+    return _train(runs[name], run_dir / name, console).exit_code
+
+
+def _train(
+    config: Config, directory: Path, console: Console, refill_replay: bool = False
+) -> Outcome:
+    begun = (directory / CONFIG).exists()
+    return train(config, directory, console, resume=begun, refill_replay=refill_replay)
+
+
+def _in_processes(sweep: Sweep, run_dir: Path, console: Console, jobs: int) -> int:
+    """A stop of this process reaches its children, too: each saves and ends."""
+    waiting, running, worst = list(sweep.runs), {}, 0
+    while waiting or running:
+        while waiting and len(running) < jobs and not worst:
+            name = waiting.pop(0)
+            with open(run_dir / name / "console.log", "ab") as log:
+                command = [sys.executable, "-m", "crl_eqx.lab", str(run_dir), name]
+                running[name] = subprocess.Popen(command, stdout=log, stderr=log)
+            console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
+        if not running:
+            break
+        for name, process in list(running.items()):
+            try:
+                code = process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                continue
+            except KeyboardInterrupt:
+                waiting.clear()
+                continue
+            del running[name]
+            said = "done" if code == 0 else f"ended with exit code {code}, see {name}/console.log"
+            console.print(f"{name.replace('_', ' ')}: {said}", highlight=False)
+            worst = worst or (code if code >= 0 else 128 - code)
+    return worst

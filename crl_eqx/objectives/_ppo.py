@@ -1,3 +1,5 @@
+"""PPO: on-policy, without a replay."""
+
 from typing import Any, ClassVar, final
 
 import equinox as eqx
@@ -47,8 +49,8 @@ def generalized_advantage(
 ) -> Float[Array, "time envs"]:
     """A_t = δ_t + γ λ A_{t+1}, δ_t = r_t + γ V(s_{t+1}) - V(s_t), cut where an episode `ends`.
 
-    Where the environment itself ended it, V(s_{t+1}) counts as 0; where the time limit or the end
-    of the rollout did, not. `next_value` is of the state that was reached, not of a fresh start.
+    Where the environment itself ended it, V(s_{t+1}) counts as 0, but not where the time limit or
+    the end of the rollout did. `next_value` is of the state that was reached, not of a fresh start.
 
     ??? cite
         [High-Dimensional Continuous Control Using Generalized Advantage Estimation](https://arxiv.org/abs/1506.02438)
@@ -81,7 +83,7 @@ class PPO(AbstractObjective):
     - `success`: the task's rule, `env.success`.
     - `discount`: γ.
     - `gae_lambda`: λ of the advantage; 0 looks one step ahead, 1 to the end.
-    - `clip_range`: how far a probability may move for which it is paid.
+    - `clip_range`: clip range of the probability ratio.
     - `entropy_weight`: in nats.
 
     ??? cite
@@ -108,8 +110,8 @@ class PPO(AbstractObjective):
         require_critic(agent, ValueFunction, self)
 
     def judged(self, agent: Agent, steps: Transition) -> tuple[RolloutBatch, Metrics]:
-        """Steps `[time, envs]` that follow one another, and what each was worth to `agent`, who
-        made them."""
+        """Steps `[time, envs]` that follow one another, and what each was worth to `agent`, which
+        took them."""
         assert steps.next_state is not None and steps.terminated is not None
         reward = self.success(steps.next_state, steps.goal).astype(jnp.float32)
         value = agent.value(steps.state, steps.action, steps.goal)

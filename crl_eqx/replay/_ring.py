@@ -1,4 +1,4 @@
-"""The replay buffer: a ring of whole trajectories that draws futures in O(batch)."""
+"""The replay buffer: a ring that knows its episodes and draws futures in O(batch)."""
 
 from typing import TypeAlias
 
@@ -110,8 +110,8 @@ class TrajectoryBuffer(eqx.Module):
         return jnp.minimum(state.inserted, self.capacity)
 
     def num_samples(self, state: BufferState) -> Count:
-        """Stored steps that have a stored future: all but the last of every stored episode; all
-        where next states are stored."""
+        """Stored steps that have a stored future: all but the last of every stored episode; or all
+        steps, if next states are stored."""
         size = self.size(state)
         if state.steps.next_state is not None:
             return size * self.num_envs
@@ -198,5 +198,5 @@ class StoredSteps(AbstractData):
 
 
 def _ahead(state: BufferState) -> int:
-    """How far the last state of an episode lies after its last step: next states reach one on."""
+    """How far the last state of an episode lies after its last step: 1 if next states are stored, else 0."""
     return int(state.steps.next_state is not None)

@@ -1,8 +1,7 @@
 """Finds mistakes in the choices before anything is compiled.
 
 Every part of a run checks its own arguments. Here the parts are built without their arrays, and
-what one of them refuses is told in the words of the command line; only what a run alone knows has
-its rule here.
+their errors are reworded as flags; only checks that no part can make are here.
 """
 
 import dataclasses
@@ -50,9 +49,9 @@ def check(config: Config) -> None:
 
 
 def check_parts(config: Config) -> None:
-    """**Raises:** `UserError` if a part of the run refuses its arguments, in the words of the
-    command line."""
-    # Any task will do: none of its numbers is a choice.
+    """**Raises:** `UserError`, in flags, if a part of the run refuses its arguments, or the prefill
+    takes the whole budget."""
+    # A stand-in: these checks do not depend on the task.
     env = _AnyTask(control_dt=config.learning.horizon or 1.0)
     try:
         _check_randomization(config.randomization)
@@ -121,7 +120,7 @@ def _check_gymnasium(config: Config) -> None:
             if value not in ((), None):
                 raise UserError(
                     f"`{flag(name)}` is for environments of Gymnasium, `--env gym:NAME`, and "
-                    f"`--env {config.env}` is none."
+                    f"`--env {config.env}` is not one."
                 )
         return
     if config.physics != "auto":
@@ -131,8 +130,8 @@ def _check_gymnasium(config: Config) -> None:
     sizes = [len(part) for part in (choices.goal_indices, choices.goal_low, choices.goal_high)]
     if len(set(sizes)) > 1:
         raise UserError(
-            f"`--goal-indices`, `--goal-low` and `--goal-high` must be equally many numbers, and "
-            f"are {sizes[0]}, {sizes[1]} and {sizes[2]}."
+            f"`--goal-indices`, `--goal-low` and `--goal-high` must have the same length; they "
+            f"have {sizes[0]}, {sizes[1]} and {sizes[2]}."
         )
     for low, high in zip(choices.goal_low, choices.goal_high, strict=True):
         if not (low <= high and fits_float32(high - low)):
@@ -187,7 +186,7 @@ _DEMANDS = {
     "goal_threshold": _POSITIVE,
     "episode_length": _POSITIVE,
 }
-"""What only a run knows."""
+"""Limits of choices that no class of the library checks itself."""
 
 
 def _check_numbers(config: Config) -> None:

@@ -79,7 +79,7 @@ class Objective:
     gae_lambda: float = 0.95
     """How far advantages look ahead: 0 one step, 1 to the end (ppo)."""
     clip_range: float = 0.2
-    """How far a probability may move for which it is paid (ppo)."""
+    """Clip range of the probability ratio (ppo)."""
     entropy_weight: float = 0.003
     """Weight of the policy's entropy (ppo)."""
 

@@ -14,7 +14,7 @@ from ._presets import PRESETS
 
 
 _OFF_POLICY = ("crl", "gcbc", "c-learning", "sac", "td3")
-_ALL_BUT_GCBC = ("crl", "c-learning", "sac", "td3")
+_JUDGE_ACTIONS = ("crl", "c-learning", "sac", "td3")
 _ENTROPIC = ("crl", "c-learning", "sac")
 
 OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
@@ -30,11 +30,11 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
         ),
         ("crl",),
     ),
-    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _ALL_BUT_GCBC),
+    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _JUDGE_ACTIONS),
     **dict.fromkeys(
         ("target_entropy_per_action", "initial_alpha", "alpha_learning_rate"), _ENTROPIC
     ),
-    **dict.fromkeys(("critic_depth", "critic_learning_rate"), (*_ALL_BUT_GCBC, "ppo")),
+    **dict.fromkeys(("critic_depth", "critic_learning_rate"), (*_JUDGE_ACTIONS, "ppo")),
     "polyak_rate": ("c-learning", "sac", "td3"),
     "variant": ("c-learning",),
     "max_weight": ("c-learning",),

@@ -1,4 +1,4 @@
-"""What a part of the library says of its arguments, in the words of the command line."""
+"""Rewords the library's error messages as flags."""
 
 import re
 
@@ -26,7 +26,7 @@ def in_flags(sentence: str) -> str:
     # `--batch-size 1` must be at least 2: raise `--num-envs 8`.
     ```
 
-    What names no choice of a configuration stays as it is.
+    Names that are not choices of a configuration are left unchanged.
     """
     known = {name for _, name, _ in flat(Config())}
 

@@ -15,7 +15,7 @@ import pytest
 
 from crl_eqx import cli, envs
 from crl_eqx.cli._info import progress
-from crl_eqx.cli._train import _preset, parse_config
+from crl_eqx.cli._train import parse_config, preset_of
 from crl_eqx.run import load_run, PRESETS, read_metrics
 from crl_eqx.run._config import Task
 
@@ -180,7 +180,7 @@ def test_presets_set_defaults_that_flags_change(trained):
 
 def chosen(words):
     words = words.split()
-    return parse_config(words, _preset(words), "train")[0]
+    return parse_config(words, preset_of(words), "train")[0]
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.lab import begin_sweep, load_sweep, resume_sweep, Sweep, train_sweep
+from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
 from crl_eqx.run import read_metrics, replaced
 
 from ..run.conftest import console as console, tiny
@@ -56,7 +56,7 @@ def test_a_sweep_goes_on_where_it_was_and_repeats_nothing(tmp_path, console):
     assert train_sweep(again, tmp_path / "runs", console) == 0
     assert (tmp_path / "runs" / "seed_0" / "metrics.jsonl").read_bytes() == first
     more = dataclasses.replace(again, config=replaced(again.config, total_env_steps=560))
-    resume_sweep(more, tmp_path / "runs")
+    update_sweep(more, tmp_path / "runs")
     assert train_sweep(load_sweep(tmp_path / "runs"), tmp_path / "runs", console) == 0
     for seed in (0, 1):
         rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")

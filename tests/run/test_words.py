@@ -9,7 +9,10 @@ from crl_eqx.run._words import in_flags
     ("sentence", "told"),
     [
         ("`TrainStep(batch_size=1)` must be 2.", "`--batch-size 1` must be 2."),
-        ("lower `batch_size` or raise `num_envs=8`", "lower `--batch-size` or raise `--num-envs 8`"),
+        (
+            "lower `batch_size` or raise `num_envs=8`",
+            "lower `--batch-size` or raise `--num-envs 8`",
+        ),
         ("`Goals(future=0.5, random=0.2)` must", "`--p-future 0.5 --p-random 0.2` must"),
         ("`masses=(1.2, 0.8)` must", "`--randomize-masses 1.2 0.8` must"),
         ("`kernel='triton'` does not", "`--kernel triton` does not"),

@@ -1,0 +1,144 @@
+"""`crl-eqx sweep` and `crl-eqx ladder`."""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from .._errors import UserError
+from ..lab import begin_sweep, load_sweep, Sweep, train_sweep
+from ..run import Config, file_name, SWEEP
+from ._flags import program
+from ._train import finish_run, parse_config, preset_of, take_value
+
+
+_COMMON = """
+  --seeds     seeds of each, 0 to N - 1 (default 1)
+  -j          runs at a time, each in a process of its own (default 1)
+  --run-dir   where to (default runs/ENV_{command})
+
+The same command again goes on where it was stopped, and repeats nothing. All other options are those
+of `crl-eqx train`. `crl-eqx report RUN-DIR` says what came out."""
+
+HELP = {
+    "sweep": """usage: crl-eqx sweep --over NAME=VALUE,VALUE ... [--seeds N] [-j N] [options]
+
+Trains every combination of some choices.
+
+  --over      choices, named as their flags: depth=4,16 discount=0.97,0.99"""
+    + _COMMON.format(command="sweep"),
+    "ladder": """usage: crl-eqx ladder --depths D,D ... [--seeds N] [-j N] [options]
+
+Trains several depths.
+
+  --depths    Dense layers of every network, multiples of 4, such as 4,16,64"""
+    + _COMMON.format(command="ladder"),
+}
+
+
+def sweep(arguments: Sequence[str], console: Console) -> int:
+    words, rest = _words_after(arguments, "--over")
+    return _run(arguments, rest, _axes(words), "sweep", console)
+
+
+def ladder(arguments: Sequence[str], console: Console) -> int:
+    words, rest = _words_after(arguments, "--depths")
+    over = [f"depth={','.join(words)}"] if words else []
+    return _run(arguments, rest, _axes(over), "ladder", console)
+
+
+def _run(
+    arguments: Sequence[str],
+    rest: Sequence[str],
+    axes: dict[str, tuple[Any, ...]],
+    command: str,
+    console: Console,
+) -> int:
+    if set(arguments) & {"-h", "--help"}:
+        print(HELP[command])
+        return 0
+    if not axes:
+        needs = "--depths 4,16" if command == "ladder" else "--over depth=4,16"
+        raise UserError(f"`crl-eqx {command}` needs to know what differs, such as `{needs}`.")
+    seeds, rest = _count(rest, "--seeds")
+    jobs, rest = _count(rest, "-j")
+    config, given = parse_config(rest, preset_of(rest), "train")
+    if given != (config.seed,) or config.seed:
+        raise UserError(
+            f"`crl-eqx {command}` counts seeds itself: `--seeds 3` in place of `--seed`."
+        )
+    planned = Sweep(config, axes | {"seed": tuple(range(seeds))})
+    run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
+    if (run_dir / SWEEP).is_file():
+        found = load_sweep(run_dir)
+        _refuse_another(found, planned, run_dir)
+        planned = found
+    else:
+        planned = begin_sweep(planned, run_dir, console)
+    say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
+    code = train_sweep(planned, run_dir, console, jobs=jobs, finish=say)
+    end = "Stopped. Go on with the same command" if code else "What came out"
+    console.print(f"{end}: {program()} report {run_dir}" if not code else f"{end}.", soft_wrap=True)
+    return code
+
+
+def _words_after(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
+    """Takes `flag WORD WORD ...`, up to the next flag, out of the arguments."""
+    if flag not in arguments:
+        return [], list(arguments)
+    start = arguments.index(flag) + 1
+    stop = next((i for i in range(start, len(arguments)) if arguments[i].startswith("-")), None)
+    words = list(arguments[start:stop])
+    if flag == "--depths":
+        words = [part for word in words for part in word.split(",") if part]
+    return words, [*arguments[: start - 1], *([] if stop is None else arguments[stop:])]
+
+
+def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+    """From `depth=4,16`, values as the choice's type has them."""
+    kinds = {
+        field.name: hint
+        for group in dataclasses.fields(Config)
+        for kind in (type(getattr(Config(), group.name)),)
+        if dataclasses.is_dataclass(kind)
+        for field in dataclasses.fields(kind)
+        for hint in (typing.get_type_hints(kind)[field.name],)
+    } | {"env": str}
+    axes = {}
+    for word in words:
+        flag, equals, values = word.partition("=")
+        name = flag.replace("-", "_")
+        if not equals or not values:
+            raise UserError(f"`--over {word}` must be a choice and its values: depth=4,16.")
+        if name not in kinds:
+            raise UserError(f"`--over {word}`: `crl-eqx train` has no choice `{flag}`.")
+        try:
+            axes[name] = tuple(
+                msgspec.convert(v, kinds[name], strict=False) for v in values.split(",")
+            )
+        except msgspec.ValidationError as error:
+            raise UserError(f"`--over {word}`: {str(error)[0].lower()}{str(error)[1:]}.") from error
+    return axes
+
+
+def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:
+    value, rest = take_value(arguments, flag)
+    if value is None:
+        return 1, rest
+    if not value.isdecimal() or not 1 <= int(value) <= 10_000:
+        raise UserError(f"`{flag} {value}` must be a number from 1 to 10,000.")
+    return int(value), rest
+
+
+def _refuse_another(found: Sweep, planned: Sweep, run_dir: Path) -> None:
+    """**Raises:** `UserError` if the directory holds a sweep of other runs."""
+    ours, theirs = set(planned.runs), set(found.runs)
+    if ours != theirs:
+        raise UserError(
+            f"`--run-dir {run_dir}` holds a sweep of {len(theirs)} other runs, such as "
+            f"{sorted(theirs)[0]}: name another directory."
+        )
