@@ -1,7 +1,7 @@
 """Deep contrastive reinforcement learning in JAX and Equinox.
 
-`crl_eqx.envs` (MuJoCo tasks), `crl_eqx.kernels`, `crl_eqx.lab` (several runs), `crl_eqx.store` (weights and checkpoints on disk),
-`crl_eqx.pictures` and `crl_eqx.run` (the loop behind the command line) are imported by their own
+`crl_eqx.envs` (MuJoCo tasks), `crl_eqx.kernels`, `crl_eqx.lab` (several runs), `crl_eqx.store`
+(weights and checkpoints on disk), `crl_eqx.pictures` and `crl_eqx.run` (the loop behind the command line) are imported by their own
 names, so that `import crl_eqx` stays light.
 """
 

@@ -19,7 +19,8 @@ from .nn import Actor, check_depth, Encoder, NetworkOptions, Normalizer
 
 CriticKind: TypeAlias = Literal["contrastive", "twin-q", "value", "none"]
 """What teaches the policy: `"contrastive"`, a [`crl_eqx.Critic`][]; `"twin-q"`,
-[`crl_eqx.QFunctions`][], two of them; `"value"`, a [`crl_eqx.ValueFunction`][]; `"none"`, no critic."""
+[`crl_eqx.QFunctions`][], two of them; `"value"`, a [`crl_eqx.ValueFunction`][]; `"none"`, no
+critic."""
 
 
 class Agent(eqx.Module):
@@ -201,6 +202,6 @@ class Agent(eqx.Module):
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by name, and its inputs for this state, action and goal, for diagnostics."""
+        """Every network by name, and its inputs for these three arrays, for diagnostics."""
         critics = {} if self.critic is None else self.critic.networks(state, action, goal)
         return {"actor": (self.actor, (state, goal)), **critics}

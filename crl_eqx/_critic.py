@@ -36,7 +36,7 @@ class AbstractCritic(eqx.Module):
     def networks(
         self, state: State, action: Action, goal: Goal
     ) -> dict[str, tuple[Any, tuple[Float[Array, "*batch _"], ...]]]:
-        """Every network by name, and its inputs for this state, action and goal, for diagnostics."""
+        """Every network by name, and its inputs for these three arrays, for diagnostics."""
 
 
 class Critic(AbstractCritic):

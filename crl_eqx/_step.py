@@ -26,7 +26,8 @@ from .replay import TrajectoryBuffer, Transition
 
 
 def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:
-    """The gradient step at which a metric was first not finite, or -1; `before` counts earlier ones."""
+    """The gradient step at which a metric was first not finite, or -1; `before` counts earlier
+    steps."""
     bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
 

@@ -21,8 +21,8 @@ _COMMON = """
   -j          runs at a time, each in a process of its own (default 1)
   --run-dir   where to (default runs/ENV_{command})
 
-The same command again goes on where it was stopped, and repeats nothing. All other options are those
-of `crl-eqx train`. `crl-eqx report RUN-DIR` says what came out."""
+The same command again goes on where it was stopped, and repeats nothing. All other options are
+those of `crl-eqx train`. `crl-eqx report RUN-DIR` says what came out."""
 
 HELP = {
     "sweep": """usage: crl-eqx sweep --over NAME=VALUE,VALUE ... [--seeds N] [-j N] [options]

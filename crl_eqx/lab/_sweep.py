@@ -116,8 +116,10 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
 
 
 def update_sweep(sweep: Sweep, run_dir: Path) -> None:
-    """Writes down what may change on resuming (budget, evaluation, logging, compute) for all runs. **Raises:** `UserError`, before
-    anything changes, if one of them is in use."""
+    """Writes down what may change on resuming (budget, evaluation, logging, compute) for all runs.
+
+    **Raises:** `UserError`, before anything changes, if one of them is in use.
+    """
     for config in sweep.runs.values():
         check(config)
     with contextlib.ExitStack() as held:
@@ -137,8 +139,8 @@ def train_sweep(
     refill_replay: bool = False,
     finish: Finish = lambda outcome, config: outcome.exit_code,
 ) -> int:
-    """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those already
-    begun; what is done is not repeated.
+    """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those
+    already begun; what is done is not repeated.
 
     **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """

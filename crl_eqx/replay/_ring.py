@@ -198,5 +198,6 @@ class StoredSteps(AbstractData):
 
 
 def _ahead(state: BufferState) -> int:
-    """How far the last state of an episode lies after its last step: 1 if next states are stored, else 0."""
+    """How far the last state of an episode lies after its last step: 1 if next states are stored,
+    else 0."""
     return int(state.steps.next_state is not None)

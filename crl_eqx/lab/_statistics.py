@@ -1,0 +1,69 @@
+"""Few runs, honestly summarised: robust means, intervals, and a test that assumes nothing."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+
+RESAMPLES = 10_000
+EXACT = 20_000  # permutations that are all gone through; more are drawn at random
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(values: Float[np.ndarray, " n"]) -> float:
+    """The mean of the middle half: the lowest and the highest quarter, rounded down, are left
+    out.
+
+    ??? cite
+        [Deep RL at the Edge of the Statistical Precipice](https://arxiv.org/abs/2108.13264)
+    """
+    ordered, cut = np.sort(values), len(values) // 4
+    return float(ordered[cut : len(ordered) - cut].mean())
+
+
+def interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
+    """The interquartile mean with a percentile bootstrap over runs; of one run there is no
+    interval, and both ends are infinite."""
+    middle = interquartile_mean(values)
+    if len(values) < 2:
+        return Interval(middle, -math.inf, math.inf)
+    draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
+    cut = len(values) // 4
+    means = np.sort(draws, axis=1)[:, cut : len(values) - cut].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(middle, float(low), float(high))
+
+
+def probability_of_improvement(
+    new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"]
+) -> float:
+    """How often a run of `new` beats one of `old`; ties count half."""
+    difference = new[:, None] - old[None, :]
+    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
+
+
+def permutation_test(
+    new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"], *, seed: int = 0
+) -> float:
+    """The p-value of "`new` is no better": how often runs that are dealt to the two sides at random
+    differ in their means by at least as much. All ways of dealing, if there are at most `EXACT`."""
+    pooled, size = np.concatenate([new, old]), len(new)
+    observed = new.mean() - old.mean()
+    if math.comb(len(pooled), size) <= EXACT:
+        chosen = np.array(list(itertools.combinations(range(len(pooled)), size)))
+    else:
+        generator = np.random.default_rng(seed)
+        chosen = np.stack([generator.permutation(len(pooled))[:size] for _ in range(EXACT)])
+    sums = pooled[chosen].sum(axis=1)
+    means = sums / size - (pooled.sum() - sums) / (len(pooled) - size)
+    return float(np.mean(means >= observed - 1e-12))
