@@ -1,8 +1,8 @@
 """Deep contrastive reinforcement learning in JAX and Equinox.
 
 `crl_eqx.envs` (MuJoCo tasks), `crl_eqx.kernels`, `crl_eqx.lab` (several runs), `crl_eqx.store`
-(weights and checkpoints on disk), `crl_eqx.pictures` and `crl_eqx.run` (the loop behind the command line) are imported by their own
-names, so that `import crl_eqx` stays light.
+(weights and checkpoints on disk), `crl_eqx.pictures` and `crl_eqx.run` (the loop behind the command
+line) are imported by their own names, so that `import crl_eqx` stays light.
 """
 
 from . import energy as energy, losses as losses, nn as nn, objectives as objectives

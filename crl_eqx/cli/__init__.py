@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "resume": Command("_train", "go on with a run from its newest checkpoint"),
     "sweep": Command("_sweep", "train every combination of some choices: --over depth=4,16"),
     "ladder": Command("_sweep", "train several depths, with several seeds each"),
+    "report": Command("_report", "what the runs of a sweep or a ladder say"),
     "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),
     "render": Command("_render", "draw a trained agent, or a task played at random: --env NAME"),
     "export": Command("_export", "write a trained policy as a file that JAX alone can run"),

@@ -1,5 +1,14 @@
 """Several runs that differ in a choice or two: seeds, depths, whatever else."""
 
+from ._report import report as report
+from ._results import Group as Group, read_results as read_results, Result as Result
+from ._statistics import (
+    interquartile_mean as interquartile_mean,
+    Interval as Interval,
+    interval as interval,
+    permutation_test as permutation_test,
+    probability_of_improvement as probability_of_improvement,
+)
 from ._sweep import (
     begin_sweep as begin_sweep,
     load_sweep as load_sweep,

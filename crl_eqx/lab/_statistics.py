@@ -44,9 +44,7 @@ def interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
     return Interval(middle, float(low), float(high))
 
 
-def probability_of_improvement(
-    new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"]
-) -> float:
+def probability_of_improvement(new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"]) -> float:
     """How often a run of `new` beats one of `old`; ties count half."""
     difference = new[:, None] - old[None, :]
     return float(np.mean((difference > 0) + 0.5 * (difference == 0)))

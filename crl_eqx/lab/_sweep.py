@@ -80,6 +80,8 @@ class Sweep:
 def load_sweep(run_dir: Path) -> Sweep:
     """What `begin_sweep` wrote. **Raises:** `UserError` if it is not there, or not readable."""
     path = run_dir / SWEEP
+    if not path.is_file():
+        raise UserError(f"`{run_dir}` is no sweep: it has no {SWEEP}.")
     written = read_config(path, _Written)
     return Sweep(as_config(written.config, path), written.axes)
 

@@ -18,7 +18,13 @@ from ._build import (
     sizes as sizes,
 )
 from ._check import check as check, check_call as check_call
-from ._choices import file_name as file_name, replaced as replaced
+from ._choices import (
+    choice_of as choice_of,
+    differences as differences,
+    experiment_flags as experiment_flags,
+    file_name as file_name,
+    replaced as replaced,
+)
 from ._config import (
     ActingName as ActingName,
     Compute as Compute,

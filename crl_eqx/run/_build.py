@@ -1,4 +1,4 @@
-"""From choices to objects: here and in `_objective.py` the command line's words become functions."""
+"""From choices to objects: here and in `_objective.py` words become functions."""
 
 import dataclasses
 from typing import Any, assert_never, Literal

@@ -80,3 +80,29 @@ def experiment_checksum(config: Config) -> int:
         if group not in CHANGEABLE and name != "run_dir" and value != default  # run_dir may move
     ]
     return zlib.crc32(msgspec.json.encode(fixed, enc_hook=str, order="deterministic"))
+
+
+def choice_of(config: Config, name: str) -> Any:
+    """A choice by its name, whatever its group. **Raises:** `UserError` if there is none."""
+    for _, known, value in flat(config):
+        if known == name:
+            return value
+    raise UserError(f"A configuration has no choice `{name}`.")
+
+
+def experiment_flags(config: Config) -> list[str]:
+    """The flags that make this configuration out of the defaults, `--preset` apart."""
+    words: list[str] = []
+    for (_, name, value), (_, _, default) in zip(flat(config), flat(Config()), strict=True):
+        if value == default or name in ("preset", "run_dir"):
+            continue
+        if name.endswith("env_option"):
+            for option in value if isinstance(value, tuple) else ():
+                words += [flag(name), option]
+        elif isinstance(value, bool):
+            words.append(flag(name) if value else f"--no-{name.replace('_', '-')}")
+        elif isinstance(value, tuple):
+            words += [flag(name), *map(str, value)]
+        else:
+            words += [flag(name), str(value)]
+    return words

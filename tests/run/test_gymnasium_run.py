@@ -43,7 +43,7 @@ def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
         (dict(env="gym:FetchReach-v4", physics="mjx"), "`--physics mjx`: .* its own physics"),
         (
             dict(env="gym:Pendulum-v1", goal_indices=(0, 1)),
-            "must have the same length; they have 2, 0",
+            "the same length; they have 2, 0",
         ),
         (
             dict(env="gym:X", goal_indices=(0,), goal_low=(1.0,), goal_high=(0.0,)),

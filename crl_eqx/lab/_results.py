@@ -1,0 +1,105 @@
+"""What a sweep's runs have reached so far."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from .._errors import UserError
+from ..run import choice_of, CONFIG, Config, load_config, read_metrics
+from ._sweep import load_sweep, Sweep
+
+
+METRIC = "eval/success_rate"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One run: its configuration and its rows of metrics."""
+
+    name: str
+    config: Config
+    rows: tuple[Mapping[str, Any], ...]
+
+    def curve(self, metric: str) -> Float[np.ndarray, "evaluations 2"]:
+        """Environment steps and value, of every row that has the metric."""
+        points = [(row["env_steps"], row[metric]) for row in self.rows if metric in row]
+        return np.array(points, float).reshape(-1, 2)
+
+    @property
+    def env_steps(self) -> int:
+        return int(self.rows[-1]["env_steps"]) if self.rows else 0
+
+    @property
+    def gradient_steps(self) -> int:
+        return int(self.rows[-1]["gradient_steps"]) if self.rows else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether it has used up its budget, or reached what was enough."""
+        enough = self.config.evaluation.stop_at_success
+        last = self.curve(METRIC)[-2:, 1]
+        satisfied = enough is not None and len(last) == 2 and bool((last >= enough).all())
+        return self.env_steps >= self.config.total_env_steps or satisfied
+
+    def hours(self) -> float:
+        """Of training and measuring, from the pace that every row tells."""
+        seconds, before = 0.0, 0
+        for row in self.rows:
+            pace = row.get("time/env_steps_per_second") or 0.0
+            seconds += (row["env_steps"] - before) / pace if pace else 0.0
+            before = row["env_steps"]
+        return seconds / 3600
+
+    def verdicts(self) -> dict[str, int]:
+        """How many rows got which verdict."""
+        found: dict[str, int] = {}
+        for row in self.rows:
+            if verdict := row.get("health/verdict"):
+                found[verdict] = found.get(verdict, 0) + 1
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The runs that differ in nothing but their seed."""
+
+    choices: Mapping[str, Any]
+    results: tuple[Result, ...]
+
+    @property
+    def label(self) -> str:
+        words = (f"{name.replace('_', ' ')} {value}" for name, value in self.choices.items())
+        return ", ".join(words) or "all runs"
+
+    def scores(self, metric: str) -> Float[np.ndarray, " runs"]:
+        """The last value of every run that has one."""
+        curves = (result.curve(metric) for result in self.results)
+        return np.array([curve[-1, 1] for curve in curves if len(curve)])
+
+
+def read_results(run_dir: Path) -> tuple[Sweep, tuple[Group, ...]]:
+    """A sweep and its runs by all that they differ in but the seed.
+
+    **Raises:** `UserError` if the directory holds no sweep, or none of its runs was begun.
+    """
+    sweep = load_sweep(run_dir)
+    axes = [name for name in sweep.axes if name != "seed"]
+    groups: dict[str, tuple[dict[str, Any], list[Result]]] = {}
+    for name, planned in sweep.runs.items():
+        directory = run_dir / name
+        if not (directory / CONFIG).is_file():
+            continue
+        metrics = directory / "metrics.jsonl"
+        rows = tuple(read_metrics(metrics)) if metrics.is_file() else ()
+        choices = {axis: choice_of(planned, axis) for axis in axes}
+        key = json.dumps(choices, default=str)
+        found = groups.setdefault(key, (choices, []))
+        found[1].append(Result(name, load_config(directory / CONFIG), rows))
+    if not groups:
+        raise UserError(f"`{run_dir}`: none of its {len(sweep.runs)} runs was begun yet.")
+    return sweep, tuple(Group(choices, tuple(results)) for choices, results in groups.values())

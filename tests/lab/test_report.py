@@ -1,0 +1,150 @@
+"""A report says what the runs say, and no more."""
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from crl_eqx import cli, UserError
+from crl_eqx.lab import begin_sweep, read_results, report, Sweep
+from crl_eqx.run import save_config
+
+from ..run.conftest import console as console, tiny
+
+
+def written(tmp_path, console, scores, *, verdict="nothing found", axes=None, steps=1200):
+    """A sweep whose runs ended with the given success rates, by depth."""
+    axes = axes or {"depth": tuple(scores), "seed": tuple(range(len(next(iter(scores.values())))))}
+    run_dir = tmp_path / "runs"
+    sweep = begin_sweep(Sweep(tiny(), axes), run_dir, console)
+    for name, config in sweep.runs.items():
+        score = scores[config.network.depth][config.seed]
+        if score is None:
+            continue
+        save_config(config, run_dir / name / "config.json")
+        rows = [
+            {
+                "env_steps": at,
+                "gradient_steps": at // 10,
+                "time/env_steps_per_second": 400.0,
+                "eval/success_rate": value,
+                "health/verdict": verdict,
+                "health/sa_encoder_block_grad_norms": [0.1] * (config.network.depth // 4),
+            }
+            for at, value in ((0, 0.0), (steps // 2, score / 2), (steps, score))
+        ]
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (run_dir / name / "metrics.jsonl").write_text(lines)
+    return run_dir
+
+
+def test_a_jump_is_found_and_named(tmp_path, console):
+    scores = {4: (0.1, 0.2, 0.15, 0.1), 8: (0.1, 0.3, 0.2, 0.1), 16: (0.8, 0.9, 0.85, 0.95)}
+    run_dir = written(tmp_path, console, scores)
+    page = report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "12 of 12 runs are complete" in text
+    assert "**depth 16** is better than depth 4" in text
+    assert "**depth 8** is not shown to be better than depth 4" in text
+    assert "significantly better than depth 4 is **depth 16**" in text
+    assert "at most 1,200 environment steps" in text
+    row = next(line for line in text.splitlines() if line.startswith("| depth 16"))
+    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.00 | nothing found |" in row
+    assert "depth_16_seed_0: --depth 4 -> 16" in text
+    assert page == run_dir / "report.html"
+
+
+def test_a_flat_ladder_and_few_seeds_are_not_talked_up(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.5, 0.6), 8: (0.55, 0.5)}, verdict="vanishing")
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "**Not enough data to conclude**: 2 runs in the smallest group" in text
+    assert "**depth 4 is enough, as far as this shows**" in text
+    assert "vanishing in 6 of 6 rows" in text
+
+
+class Page(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.open, self.pictures, self.links = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "img":
+            self.pictures.append(attrs)
+        elif tag not in ("meta",):
+            self.open.append(tag)
+        self.links += [v for k, v in attrs.items() if k in ("src", "href")]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_that_it_needs(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6)})
+    page = Page()
+    page.feed(report(run_dir).read_text())
+    assert page.open == [] and len(page.pictures) == 4
+    assert all(link.startswith("data:image/png;base64,") for link in page.links)
+    assert all(picture["alt"] for picture in page.pictures)
+    assert not re.search(r"https?://", (run_dir / "report.html").read_text())
+
+
+def test_what_is_not_there_yet_is_told(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, None, 0.3), 8: (None, None, None)})
+    _, groups = read_results(run_dir)
+    assert [group.label for group in groups] == ["depth 4"]
+    report(run_dir)
+    assert "2 of 6 runs are complete, 2 were begun" in (run_dir / "report.md").read_text()
+    with pytest.raises(UserError, match="no run has measured `eval/wings` yet"):
+        report(run_dir, metric="eval/wings")
+    with pytest.raises(UserError, match=r"sweep.json"):
+        report(tmp_path)
+    empty = begin_sweep(Sweep(tiny(), {"seed": (0, 1)}), tmp_path / "empty", console)
+    with pytest.raises(UserError, match="none of its 2 runs was begun yet"):
+        report(tmp_path / "empty")
+    assert dataclasses.replace(empty) == empty
+
+
+def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp_path, capsys):
+    run_dir = str(tmp_path / "runs")
+    small = (
+        "--preset cpu-demo --width 16 --batch-size 32 --num-envs 8 --unroll-length 10 "
+        "--prefill-length 20 --replay-capacity 60 --total-env-steps 400 --eval-every 200 "
+        "--eval-episodes 4 --log-every 200 --checkpoint-every 400 --no-eval-split "
+        "--no-tensorboard --no-pictures"
+    ).split()
+    words = ["ladder", "--depths", "4,8", "--seeds", "1", *small, "--run-dir", run_dir]
+    assert cli.run(words) == 0
+    assert "What came out" in " ".join(capsys.readouterr().out.split())
+    before = (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes()
+    assert cli.run(words) == 0  # nothing is repeated
+    assert (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes() == before
+    assert cli.run(["ladder", "--depths", "4,12", *words[3:]]) == 2
+    assert "holds a sweep of 2 other runs" in capsys.readouterr().err
+    assert cli.run(["report", run_dir]) == 0
+    assert "Not enough data to conclude" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("ladder", "needs to know what differs, such as `--depths 4,16`"),
+        ("ladder --depths 4,6", "`--depth 6` must be a positive multiple of 4"),
+        ("ladder --depths four", "`--over depth=four`: expected `int`"),
+        ("sweep --over depth", "`--over depth` must be a choice and its values"),
+        ("sweep --over wings=2", "has no choice `wings`"),
+        ("sweep --over depth=4,4", "must name distinct values"),
+        ("sweep --over depth=4 --seeds 0", "`--seeds 0` must be a number from 1"),
+        ("sweep --over depth=4 --seed 3", "counts seeds itself: `--seeds 3`"),
+        ("sweep --over depth=4 -j x", "`-j x` must be a number from 1"),
+        ("report somewhere", "sweep.json"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(words.split()) == 2
+    told = capsys.readouterr().err.strip()
+    assert sentence in " ".join(told.split()) and "\n" not in told

@@ -1,0 +1,67 @@
+"""Statistics of few runs against values computed by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from scipy import stats
+
+from crl_eqx.lab import (
+    interquartile_mean,
+    interval,
+    permutation_test,
+    probability_of_improvement,
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "middle"),
+    [([3.0], 3.0), ([1.0, 3.0], 2.0), ([0.0, 4.0, 5.0, 100.0], 4.5), ([9, 1, 2, 3, 4.0], 3.0)],
+)
+def test_the_middle_half_is_averaged(values, middle):
+    assert interquartile_mean(np.array(values)) == pytest.approx(middle)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.floats(-100, 100), min_size=4, max_size=40).filter(lambda v: len(v) % 4 == 0))
+def test_it_is_scipys_trimmed_mean(values):
+    expected = stats.trim_mean(values, 0.25)
+    assert interquartile_mean(np.array(values)) == pytest.approx(expected, abs=1e-9)
+
+
+def test_an_interval_covers_the_truth_about_as_often_as_it_says():
+    generator, hits = np.random.default_rng(0), 0
+    for _ in range(100):
+        found = interval(generator.normal(2.0, 1.0, 12))
+        hits += found.low <= 2.0 <= found.high
+    assert 82 <= hits <= 99  # a bootstrap of twelve values is a little too narrow
+
+
+def test_of_one_run_there_is_no_interval():
+    value, low, high = interval(np.array([0.3]))
+    assert (value, low, high) == (0.3, -math.inf, math.inf)
+
+
+def test_pairs_that_win_are_counted():
+    assert probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 3.5 / 4
+    assert probability_of_improvement(np.zeros(3), np.ones(3)) == 0
+
+
+def test_the_permutation_test_is_exact_for_few_runs_and_scipys():
+    # Of the 20 ways to deal six runs to two sides, one is as good as this: p = 1 / 20.
+    assert permutation_test(np.array([4.0, 5, 6]), np.array([1.0, 2, 3])) == pytest.approx(1 / 20)
+    assert permutation_test(np.array([1.0, 2, 3]), np.array([4.0, 5, 6])) == 1.0
+    generator = np.random.default_rng(1)
+    new, old = generator.normal(0.5, 1, 6), generator.normal(0, 1, 5)
+    theirs = stats.permutation_test(
+        (new, old), lambda x, y: np.mean(x) - np.mean(y), alternative="greater", n_resamples=np.inf
+    )
+    assert permutation_test(new, old) == pytest.approx(theirs.pvalue)
+
+
+def test_many_runs_are_dealt_at_random_and_say_nearly_the_same():
+    generator = np.random.default_rng(2)
+    new, old = generator.normal(0.4, 1, 20), generator.normal(0, 1, 20)
+    expected = stats.ttest_ind(new, old, alternative="greater").pvalue
+    assert permutation_test(new, old) == pytest.approx(expected, abs=0.02)
