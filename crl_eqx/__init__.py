@@ -13,7 +13,7 @@ from ._acting import (
     partly_deterministic as partly_deterministic,
     stochastic as stochastic,
 )
-from ._agent import Agent as Agent
+from ._agent import Agent as Agent, CriticKind as CriticKind
 from ._critic import (
     AbstractCritic as AbstractCritic,
     Critic as Critic,
@@ -43,8 +43,10 @@ from ._update import (
 )
 from .relabel import relabel as relabel
 from .replay import (
+    AbstractData as AbstractData,
     Batch as Batch,
     BufferState as BufferState,
+    StoredSteps as StoredSteps,
     Trajectories as Trajectories,
     TrajectoryBuffer as TrajectoryBuffer,
     Transition as Transition,

@@ -20,7 +20,7 @@ SENSOR = "crl_eqx_achieved_goal"
 
 
 def compiled_model(model: str | Path | MjSpec | MjModel, body: str | None) -> MjModel:
-    """The model, with a sensor of the body that the goal is about."""
+    """The model, with a sensor for the body that the goal is about."""
     call = f"MujocoGoalEnv({str(model)!r})" if isinstance(model, str | Path) else "MujocoGoalEnv"
     if not isinstance(model, str | Path | MjSpec | MjModel):
         raise UserError(
@@ -31,7 +31,7 @@ def compiled_model(model: str | Path | MjSpec | MjModel, body: str | None) -> Mj
     if isinstance(model, MjModel):
         if body is not None:
             raise UserError(
-                f"`{call}(MjModel, body={body!r})` needs a sensor of that body, and a compiled "
+                f"`{call}(MjModel, body={body!r})` needs a sensor for that body, and a compiled "
                 f"model takes none: give the file, or an `MjSpec`."
             )
     else:
@@ -48,7 +48,7 @@ def compiled_model(model: str | Path | MjSpec | MjModel, body: str | None) -> Mj
             reason = " ".join(str(error).split()).rstrip(".")
             raise UserError(f"`{call}`: MuJoCo cannot make a model of it: {reason}.") from error
     if compiled.nv == 0:
-        raise UserError(f"`{call}`: the model has no joints, and so nothing that could move.")
+        raise UserError(f"`{call}`: the model has no joints, and so nothing can move.")
     if compiled.nu == 0:
         raise UserError(f"`{call}`: the model has no actuators, and so nothing to act with.")
     _check_numbers_of(compiled, call)
@@ -72,7 +72,7 @@ def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
     if body not in bodies:
         raise UserError(f"`body={body!r}`: the model has no such body, only {', '.join(bodies)}.")
     if SENSOR in [sensor.name for sensor in spec.sensors]:
-        raise UserError(f"The model has a sensor {SENSOR!r}: that name is kept for the goal's.")
+        raise UserError(f"The model has a sensor {SENSOR!r}: that name is reserved for the goal.")
     spec = spec.copy()
     spec.add_sensor(
         name=SENSOR,
@@ -86,7 +86,7 @@ def _with_sensor(spec: MjSpec, body: str) -> MjSpec:
 def start_of(
     model: MjModel, keyframe: str | None
 ) -> Callable[[PRNGKey], tuple[Float[Array, " nq"], Float[Array, " nv"]]]:
-    """Always the same qpos and qvel."""
+    """A function that always gives the same qpos and qvel."""
     if keyframe is None:
         return _Always.of(model.qpos0, np.zeros(model.nv))
     names = [name for i in range(model.nkey) if (name := model.key(i).name)]
@@ -98,14 +98,14 @@ def start_of(
     places = (key.mpos, model.body_pos[mocap]), (key.mquat, model.body_quat[mocap])
     if np.any(key.act) or any(not np.allclose(x.ravel(), y.ravel()) for x, y in places):
         raise UserError(
-            f"`start={keyframe!r}`: the keyframe sets activations or mocap bodies, and episodes "
-            f"begin with its pose and velocity alone. Say those in the model itself, or leave them."
+            f"`start={keyframe!r}`: the keyframe sets activations or mocap bodies, but episodes "
+            f"begin only with its pose and velocity: set those in the model itself, or remove them."
         )
     return _Always.of(key.qpos, key.qvel)
 
 
 class _Always(NamedTuple):
-    """Every episode begins alike. Compared by its numbers, and can be pickled."""
+    """Every episode begins the same way. It is compared by its numbers, and can be pickled."""
 
     qpos: tuple[float, ...]
     qvel: tuple[float, ...]

@@ -16,18 +16,18 @@ def is_gymnasium(name: str) -> bool:
 
 
 def has_gymnasium() -> bool:
-    """Whether it is installed."""
+    """Whether Gymnasium is installed."""
     return importlib.util.find_spec("gymnasium") is not None
 
 
 def without_gymnasium(call: str) -> UserError:
-    """What to say if it is not."""
+    """The error to raise if it is not installed."""
     return UserError(f"`{call}` needs Gymnasium: pip install gymnasium.")
 
 
 def gymnasium_packages(name: str) -> tuple[str, ...]:
-    """The packages that the environment `gym:NAME` comes from, once it was made; none for other
-    tasks, or if it is from no package."""
+    """The packages that the environment `gym:NAME` comes from, once it has been made; none for
+    other tasks, or if it does not come from a package."""
     if not is_gymnasium(name) or not has_gymnasium():
         return ()
     import gymnasium

@@ -21,7 +21,7 @@ Commands = Literal["seen", "unseen"]
 
 REGIONS = 16
 DRAWS = 4096
-RAREST = 0.01  # a smaller share of goals is not looked for by drawing again
+RAREST = 0.01  # a smaller share of goals is not searched for by redrawing
 
 
 @not_forked
@@ -33,10 +33,10 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     unseen = seen.commanding("unseen")         # for evaluation
     ```
 
-    The goals fall into up to 16 regions: with no more goals than that, as in most mazes,
-    each is a region; else those nearest to one of 16 goals that lie far apart, such as arcs of a
-    circle. `seed` draws the regions that are held out; their share of goals comes as close to
-    `share` as whole regions can, and is `HoldOut.share`.
+    The goals fall into up to 16 regions. If there are no more goals than that, as in most mazes,
+    each goal is a region. Otherwise a region is made of the goals nearest to one of 16 goals that
+    lie far apart; on a circle, the regions are arcs. `seed` draws the regions that are held out.
+    Their share of goals is as close to `share` as whole regions allow, and is `HoldOut.share`.
 
     Only commands are held out. An agent may still pass through such a place and learn from it.
 
@@ -45,7 +45,7 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     """
     if not isinstance(env, AbstractMujocoEnv):
         raise UserError(
-            f"`hold_out` needs a MuJoCo task, such as `make` and `MujocoGoalEnv` give, and got a "
+            f"`hold_out` needs a MuJoCo task, such as `make` and `MujocoGoalEnv` give, but got a "
             f"{type(env).__name__}."
         )
     require_count(seed, f"hold_out(seed={seed!r})", least=0, most=2**32 - 1)
@@ -57,7 +57,7 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
         raise UserError("There is a single goal in this task: none can be held out.")
     weights = np.bincount(_nearest(goals, anchors), minlength=len(anchors)) / len(goals)
     order = np.random.default_rng(seed).permutation(len(anchors))
-    shares = np.cumsum(weights[order])[:-1]  # one region at least stays
+    shares = np.cumsum(weights[order])[:-1]  # at least one region stays
     count = int(np.argmin(np.abs(shares - share))) + 1
     held = np.isin(np.arange(len(anchors)), order[:count])
     return HoldOut(env, jnp.asarray(anchors), jnp.asarray(held), float(shares[count - 1]))
@@ -88,8 +88,8 @@ class HoldOut(Wrapped):
         self.share, self.commands = share, commands
 
     def commanding(self, commands: Commands, env: AbstractMujocoEnv | None = None) -> "HoldOut":
-        """The same, or another task of the same goal space, with the `"seen"` goals, which are not
-        held out, or the `"unseen"` ones.
+        """This task, or another with the same goal space, with only the `"seen"` goals, which are
+        not held out, or only the `"unseen"` ones.
 
         **Raises:** `UserError` if the task has no such goal.
         """
@@ -108,31 +108,31 @@ class HoldOut(Wrapped):
     def reset(self, *, key: PRNGKey) -> EnvState:
         return self.env.reset(key=self._admitted(key))
 
-    def draw(self, key: PRNGKey) -> Draw:
-        return self.env.draw(self._admitted(key))
+    def draw(self, *, key: PRNGKey) -> Draw:
+        return self.env.draw(key=self._admitted(key))
 
     def _admits(self, goal: Goal) -> Bool[Array, "*batch"]:
         unseen = self.unseen(goal)
         return unseen if self.commands == "unseen" else ~unseen
 
     def _admitted(self, key: PRNGKey) -> PRNGKey:
-        """The first key derived from `key` under which the task draws such a goal, so that the
-        task itself still begins its episodes."""
-        admits = lambda key: self._admits(self.env.draw(key).goal)
+        """The first key derived from `key` with which the task draws such a goal. So the task
+        itself still begins its episodes."""
+        admits = lambda key: self._admits(self.env.draw(key=key).goal)
         return jax.lax.while_loop(
             lambda key: ~admits(key), lambda key: jax.random.fold_in(key, 0), key
         )
 
 
 def _some_goals(env: AbstractMujocoEnv) -> Float[np.ndarray, "draws goal"]:
-    """Always on a CPU, so that the same are drawn wherever a run is resumed."""
+    """Goals, always drawn on a CPU, so that they are the same wherever a run is resumed."""
     with jax.default_device(jax.devices("cpu")[0]):
         keys = jax.random.split(jax.random.key(0), DRAWS)
-        return np.asarray(jax.jit(jax.vmap(lambda key: env.draw(key).goal))(keys))
+        return np.asarray(jax.jit(jax.vmap(lambda key: env.draw(key=key).goal))(keys))
 
 
 def _far_apart(goals: Float[np.ndarray, "draws goal"]) -> Float[np.ndarray, "regions goal"]:
-    """Each is the goal farthest from all before it, up to `REGIONS` or to the last."""
+    """Goals, each the farthest from all before it: `REGIONS` of them, or all if there are fewer."""
     distinct = np.unique(np.round(goals, 4), axis=0)
     found = [distinct[0]]
     nearest = np.full(len(distinct), np.inf)

@@ -1,11 +1,11 @@
-"""What the numbers of a state are, written down as data."""
+"""What the numbers of a state are, as data."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 
 class Part(NamedTuple):
-    """One line of a state's layout: the numbers `start` up to, not including, `stop`."""
+    """One line of a state's layout: the numbers from `start` up to, but not including, `stop`."""
 
     start: int
     stop: int
@@ -20,7 +20,7 @@ class Part(NamedTuple):
 
     @property
     def indices(self) -> tuple[int, ...]:
-        """The places in the state."""
+        """The part's indices in the state."""
         return tuple(range(self.start, self.stop))
 
 
@@ -30,13 +30,13 @@ empty."""
 
 
 def parts(layout: Layout) -> dict[str, Part]:
-    """The parts by their names."""
+    """The parts by name."""
     names: tuple[str, ...] = layout._fields  # pyright: ignore[reportAttributeAccessIssue]
     return dict(zip(names, layout, strict=True))
 
 
 class Row(NamedTuple):
-    """One line of a table of a layout, for people."""
+    """One line of a layout's table, for people to read."""
 
     numbers: str
     what: str

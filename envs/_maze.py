@@ -14,7 +14,7 @@ from .._types import PRNGKey
 
 
 # `#` wall, `R` start cell, `G` goal cell, `.` free. The first index (downwards) is world x, the
-# second (rightwards) world y. An `_eval` layout keeps the far goals of the maze it is named after.
+# second (rightwards) world y. An `_eval` layout keeps only the far goals of the maze in its name.
 MAZES: dict[str, tuple[str, ...]] = {
     "u_maze": ("#####", "#RGG#", "###G#", "#GGG#", "#####"),
     "u_maze_eval": ("#####", "#R..#", "###.#", "#GGG#", "#####"),
@@ -103,13 +103,13 @@ class Box(NamedTuple):
 @dataclasses.dataclass(frozen=True)
 class Maze:
     """A layout at a scale. Cell (i, j) is the square of side `scale` around (i·scale, j·scale),
-    which `origin` shifts."""
+    shifted by `origin`."""
 
     rows: tuple[str, ...]
     scale: float
     origin: tuple[float, float] = (0.0, 0.0)
     random_starts: float = 0.0
-    """The share of episodes that begin in any free cell."""
+    """The share of episodes that begin in a random free cell."""
 
     @classmethod
     def named(
@@ -121,7 +121,7 @@ class Maze:
     ) -> "Maze":
         """The layout of that name in `MAZES`, without goals in those cells.
 
-        **Raises:** `UserError` if one of them is not a goal, or `random_starts` not a share.
+        **Raises:** `UserError` if one of them is not a goal, or if `random_starts` is not a share.
         """
         if not 0 <= random_starts <= 1:
             raise UserError(f"`random_starts={random_starts}` must lie in [0, 1].")
@@ -148,12 +148,12 @@ class Maze:
         return self.origin[0] + cell[0] * self.scale, self.origin[1] + cell[1] * self.scale
 
     def cell(self, xy: Float[np.ndarray, "2"]) -> Cell:
-        """The cell that world x, y is in."""
+        """The cell that contains world x, y."""
         i, j = self.nearest_cells(xy)
         return int(i), int(j)
 
     def nearest_cells(self, xy: Float[np.ndarray, "*batch 2"]) -> Int[np.ndarray, "*batch 2"]:
-        """i, j of the cells that world places are in, also beyond the outer walls."""
+        """i, j of the cells that contain world places, also beyond the outer walls."""
         return np.rint((xy - np.asarray(self.origin)) / self.scale).astype(int)
 
     def steps_from(self, *cells: Cell) -> dict[Cell, int]:
@@ -193,12 +193,12 @@ class Maze:
 
     @property
     def walls(self) -> tuple[Box, ...]:
-        """The wall cells merged into few boxes: contact pairs are what costs time."""
+        """The wall cells merged into a few boxes, because it is contact pairs that cost time."""
         return tuple(self._box(block) for block in _blocks(set(self.cells("#"))))
 
-    def draw_start(self, key: PRNGKey) -> Float[Array, "2"]:
-        """World x, y of a start cell, all equally likely; of any free cell in the share
-        `random_starts` of the draws."""
+    def draw_start(self, *, key: PRNGKey) -> Float[Array, "2"]:
+        """World x, y of a start cell, all equally likely; in the share `random_starts` of the
+        draws, of any free cell instead."""
         starts = jnp.asarray(self.starts)
         if self.random_starts == 0:
             return jax.random.choice(key, starts)
@@ -207,7 +207,7 @@ class Maze:
         cell = jax.random.choice(cell_key, jnp.asarray([*map(self.centre, self.cells("RG."))]))
         return jnp.where(anywhere, cell, jax.random.choice(key, starts))
 
-    def draw_goal(self, key: PRNGKey) -> Float[Array, "2"]:
+    def draw_goal(self, *, key: PRNGKey) -> Float[Array, "2"]:
         """World x, y of a goal cell, all equally likely."""
         return jax.random.choice(key, jnp.asarray(self.goals))
 
@@ -228,7 +228,7 @@ def _beside(cell: Cell) -> list[Cell]:
 
 
 def _blocks(cells: set[Cell]) -> list[tuple[Cell, Cell]]:
-    """Covers `cells` by disjoint rectangles (first and last cell), the largest one first."""
+    """Covers `cells` with disjoint rectangles (first and last cell), the largest one first."""
     blocks = []
     while cells:
         largest = max((_grow(cell, cells) for cell in sorted(cells)), key=_area)

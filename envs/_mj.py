@@ -1,4 +1,4 @@
-"""The names of MuJoCo's compiled parts that the tasks use; type checkers cannot see into those."""
+"""The names that the tasks use from MuJoCo's compiled parts, which type checkers cannot read."""
 
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,16 @@ set_mju_user_warning = _mujoco.set_mju_user_warning
 
 
 def xml_dependencies(file: Path) -> list[Path]:
-    """A model's file with its includes, meshes and pictures; the file alone if it is not XML or
-    cannot be read."""
+    """A model's file with its includes, meshes and images; only the file if it is not XML or cannot
+    be read."""
     try:
         return [file, *map(Path, _mujoco.mju_getXMLDependencies(str(file)))]
-    except (AttributeError, _mujoco.FatalError):  # before MuJoCo 3.3; and its own words
+    except (AttributeError, _mujoco.FatalError):  # before MuJoCo 3.3; and its own error
         return [file]
 
 
 def linear_damping(strength: float) -> Any:
-    """A joint's damping as `MjSpec` takes it: newer versions of MuJoCo want a polynomial's three
-    numbers, older ones one."""
+    """A joint's damping as `MjSpec` takes it: newer versions of MuJoCo want the three numbers of a
+    polynomial, older ones a single number."""
     joint = MjSpec().worldbody.add_body().add_joint()
     return strength if isinstance(joint.damping, float) else [strength, 0, 0]

@@ -19,7 +19,7 @@ from ._mj import MjModel, MjSpec
 from ._physics import AbstractPhysics, PhysicsState
 
 
-LONGEST = 10_000_000  # control steps of an episode: each has a key of its own in an evaluation
+LONGEST = 10_000_000  # control steps of an episode: each has its own key in an evaluation
 
 
 class Draw(NamedTuple):
@@ -44,24 +44,24 @@ class Rules(NamedTuple):
     levels: tuple[tuple[str, float], ...] = ()
     """Further thresholds by name."""
     mark_height: float = 0.0
-    """m; where pictures show a goal that has no height."""
+    """m; the height at which pictures show a goal that has none."""
     maze: Maze | None = None
-    """The walls, where there are some."""
+    """The walls, if there are any."""
 
 
 class AbstractMujocoEnv(AbstractGoalEnv):
     """A goal environment on a MuJoCo model.
 
-    Actions are clipped to [-1, 1], numbers that are not finite count as 0, and `controls` makes
-    the actuators' controls of the result. Success is `distance(state, goal) < threshold`.
-    A step whose physics fails keeps the physics from before it, and ends the episode.
+    Actions are clipped to [-1, 1], numbers that are not finite count as 0, and `controls` turns the
+    result into the actuators' controls. Success is `distance(state, goal) < threshold`.
+    A step whose physics fails keeps the physics from before the step, and ends the episode.
     """
 
     physics: eqx.AbstractVar[AbstractPhysics]
     rules: eqx.AbstractVar[Rules]
 
     @abc.abstractmethod
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         """A start and a goal, both fresh."""
 
     @abc.abstractmethod
@@ -122,11 +122,11 @@ class AbstractMujocoEnv(AbstractGoalEnv):
 
     @property
     def model(self) -> MjModel:
-        """The MuJoCo model, which draws the goal as the mocap body `target`."""
+        """The MuJoCo model, which shows the goal as the mocap body `target`."""
         return self.physics.model
 
     def describe_state(self) -> tuple[Row, ...]:
-        """What the numbers of the state are, a line for each part, for tables."""
+        """What the numbers of the state are, with a line for each part, for tables."""
         return rows(self.layout, self.goal_indices)
 
     @property
@@ -140,7 +140,7 @@ class AbstractMujocoEnv(AbstractGoalEnv):
 
     @not_forked
     def reset(self, *, key: PRNGKey) -> EnvState:
-        qpos, qvel, goal = self.draw(key)
+        qpos, qvel, goal = self.draw(key=key)
         physics_state = self.physics.init(qpos, qvel)
         return EnvState(physics_state, self.observe(physics_state), goal)
 
@@ -160,7 +160,7 @@ class AbstractMujocoEnv(AbstractGoalEnv):
         return spread(action, low, high)
 
     def commanded(self, state: State, goal: Goal) -> Goal:
-        """The goal from `state` on. It stays, except in tasks whose goal follows an object."""
+        """The goal from `state` on. It stays the same, unless it follows an object."""
         del state
         return goal
 
@@ -176,8 +176,8 @@ class AbstractMujocoEnv(AbstractGoalEnv):
 
 
 def model_checksum(model: MjModel) -> str:
-    """SHA-256 of what a compiled model computes with: all its numbers and names, included files
-    too, but not their paths."""
+    """SHA-256 of what a compiled model computes with: all its numbers and names, and those of
+    included files, but not their paths."""
     digest = hashlib.sha256()
     for part in (model, model.opt, model.stat):
         for name in dir(part):
@@ -192,12 +192,12 @@ def model_checksum(model: MjModel) -> str:
 
 
 def never(state: State) -> Bool[Array, "*batch"]:
-    """A task in which nothing can fall."""
+    """The rule of a task in which nothing can fall."""
     return jnp.zeros(state.shape[:-1], bool)
 
 
 def substeps(spec: MjSpec, control_dt: float) -> int:
-    """Physics steps in a control step. **Raises:** `UserError` unless it is a whole number."""
+    """Physics steps per control step. **Raises:** `UserError` unless it is a whole number."""
     timestep = spec.option.timestep
     steps = round(control_dt / timestep) if 0 < control_dt < 1e6 else 0
     if steps < 1 or not np.isclose(steps * timestep, control_dt):
@@ -223,5 +223,5 @@ def control_ranges(model: MjModel) -> tuple[Float[Array, " nu"], Float[Array, " 
 def spread(
     action: Float[Array, " n"], low: Float[Array, " n"], high: Float[Array, " n"]
 ) -> Float[Array, " n"]:
-    """From -1 to 1 to `low` to `high`."""
+    """Maps the range from -1 to 1 to that from `low` to `high`."""
     return (low + high) / 2 + action * (high - low) / 2

@@ -1,4 +1,4 @@
-"""A task's options in words, as the command line has them: `torque=gym`."""
+"""A task's options in words, as on the command line: `torque=gym`."""
 
 import difflib
 import functools
@@ -13,8 +13,8 @@ from .._errors import UserError
 
 
 def options_of(builder: Callable[..., Any]) -> Mapping[str, Parameter]:
-    """What a task's constructor takes by name, physics apart, annotations resolved. What a class
-    takes as `**options` are the options of the class that it extends."""
+    """What a task's constructor takes by name, except physics, with annotations resolved. If a
+    class takes `**options`, these are the options of the class that it extends."""
     kinds = Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY
     return {n: p for n, p in _parameters(builder).items() if p.kind in kinds and n != "physics"}
 
@@ -66,7 +66,7 @@ def read_options(
     """The options of task `name` that are written as `KEY=VALUE`, converted to what the
     constructor's annotations say; values are JSON, or else text.
 
-    **Raises:** `UserError` in the words of `flag`.
+    **Raises:** `UserError` that names `flag`.
     """
     options: dict[str, Any] = {}
     for word in words:
@@ -97,7 +97,7 @@ def _converted(text: str, annotation: Any, call: str) -> Any:
             return msgspec.convert(given, annotation, strict=strict)
         except msgspec.ValidationError:
             continue
-        except TypeError:  # an annotation that msgspec does not know: the constructor must judge
+        except TypeError:  # an annotation that msgspec does not know: the constructor must decide
             return value
     raise UserError(f"{call} must be {annotation_in_words(annotation)}.")
 
@@ -127,4 +127,4 @@ def annotation_in_words(annotation: Any) -> str:
     for kind, name in _NAMES.items():
         if annotation is kind:
             return name
-    return "what only Python can give"
+    return "a value that only Python can give"

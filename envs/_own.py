@@ -37,7 +37,7 @@ _used: dict[str, set[Path]] = {}
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is one of a function in a file."""
+    """Whether a name is that of a function in a file."""
     return re.search(r"\.py:", name) is not None
 
 
@@ -56,11 +56,11 @@ def own_builder(name: str) -> Callable[..., Any]:
     takes = inspect.signature(builder).parameters.get("physics")
     if takes is None or takes.kind not in (takes.POSITIONAL_OR_KEYWORD, takes.KEYWORD_ONLY):
         raise UserError(
-            f"`make({name!r})`: `{function}` must take `physics: str | None = None` and hand it on "
+            f"`make({name!r})`: `{function}` must take `physics: str | None = None` and pass it on "
             f"to `MujocoGoalEnv`."
         )
 
-    @functools.wraps(builder)  # with its signature: what it takes are the task's options
+    @functools.wraps(builder)  # keeps its signature: what it takes are the task's options
     def checked(**options: Any) -> AbstractMujocoEnv:
         with _running(name, path):
             env = builder(**options)
@@ -76,20 +76,20 @@ def own_builder(name: str) -> Callable[..., Any]:
 
 def own_files(name: str) -> frozenset[Path]:
     """Absolute paths of what the task `FILE.py:FUNCTION` has read so far: its models with their
-    includes and meshes, and what its code opened in its folder."""
+    includes and meshes, and the files that its code opened in its folder."""
     return frozenset(_used.get(name, ()))
 
 
 def is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except (OSError, ValueError):  # a name that is too long, or holds a NUL
+    except (OSError, ValueError):  # a name that is too long, or contains a NUL
         return False
 
 
 def model_file(path: str | Path) -> Path:
-    """Where a model is. In a task's file, paths count from its own folder, if the model is
-    there."""
+    """Where a model is. In a task's file, a path is relative to that file's folder, if the model
+    is there."""
     task = _building.get()
     if task is None:
         return Path(path)
@@ -111,13 +111,13 @@ def note_spec(spec: MjSpec) -> None:
 
 @contextlib.contextmanager
 def _running(name: str, path: Path) -> Iterator[None]:
-    """While open, notes the files used, and finds modules beside `path` from any folder."""
+    """While it is open, notes the files used, and finds modules beside `path` from any folder."""
     _listen()
     task = _Building(path)
     before = _building.set(task)
     sys.path.insert(0, str(task.folder))
-    # Nothing but what it is made of is to lie beside a task: a compiled file would be run
-    # unlooked at in its place.
+    # Only what a task is made of may lie beside it: a compiled file would be run in its place
+    # without a check.
     here = Path.cwd()
     writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
@@ -131,7 +131,7 @@ def _running(name: str, path: Path) -> Iterator[None]:
             raise
         raise UserError(f"`make({name!r})`: its code raised {type(error).__name__}.") from error
     finally:
-        os.chdir(here)  # paths that its user gives count from there
+        os.chdir(here)  # the user's paths are relative to it
         sys.dont_write_bytecode = writing
         with contextlib.suppress(ValueError):
             sys.path.remove(str(task.folder))
@@ -141,7 +141,7 @@ def _running(name: str, path: Path) -> Iterator[None]:
 
 @functools.cache
 def _listen() -> None:
-    """Once: Python cannot remove such a hook."""
+    """Done only once, because Python cannot remove such a hook."""
 
     def opened(event: str, arguments: tuple[Any, ...]) -> None:
         if event != "open" or (task := _building.get()) is None:
@@ -157,7 +157,7 @@ def _listen() -> None:
 
 
 def _module(name: str, path: Path) -> ModuleType:
-    module_name = f"crl_eqx_own_{path.stem}"  # shadows nobody's
+    module_name = f"crl_eqx_own_{path.stem}"  # shadows no other module
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -179,7 +179,7 @@ def _module(name: str, path: Path) -> ModuleType:
 
 
 def _place(error: Exception, path: Path) -> str:
-    """The file and line, in the task's own code or beside it, where it went wrong."""
+    """The file and line, in the task's own code or beside it, where the error occurred."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     frames = traceback.extract_tb(error.__traceback__)

@@ -40,15 +40,16 @@ def randomize(
 
     **Arguments:**
 
-    - `masses`: lowest and highest factor, drawn per body, on its mass and inertia.
-    - `friction`: of one factor on the sliding friction of everything.
-    - `gains`: of a factor per actuator on its force.
+    - `masses`: lowest and highest factor on a body's mass and inertia, drawn for each body.
+    - `friction`: the same for a single factor on the sliding friction of everything.
+    - `gains`: the same for a factor on an actuator's force, drawn for each actuator.
     - `sensor_noise`: standard deviation of the Gaussian noise on every number of the state, in that
-        number's unit, fresh at every step. Success is judged by the state without it.
-    - `action_delay`: fewest and most control steps until an action acts, drawn per episode; until
-        the first arrives, the action is 0.
-    - `variants`: models with other masses, friction and gains, made here; each episode draws one.
-    - `seed`: of these models. What an episode draws follows from the key of its `reset`.
+        number's unit, fresh at every step. Success is judged by the state without noise.
+    - `action_delay`: fewest and most control steps until an action takes effect, drawn for each
+        episode; until the first one does, the action is 0.
+    - `variants`: how many models with other masses, friction and gains are made; each episode draws
+        one.
+    - `seed`: the seed of these models. What an episode draws follows from the key of its `reset`.
 
     **Raises:** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
     not a MuJoCo task or is already randomized.
@@ -56,7 +57,7 @@ def randomize(
     if isinstance(env, Randomized) or not isinstance(env, AbstractMujocoEnv):
         raise UserError(
             f"`randomize` needs a MuJoCo task that is not randomized, such as `make` and "
-            f"`MujocoGoalEnv` give, and got a {type(env).__name__}."
+            f"`MujocoGoalEnv` give, but got a {type(env).__name__}."
         )
     require_count(seed, f"randomize(seed={seed!r})", least=0, most=2**32 - 1)
     check_randomization(
@@ -76,7 +77,7 @@ def randomize(
 
 
 class Drawn(eqx.Module):
-    """The task's physics, and what an episode has drawn; None where nothing is randomized."""
+    """The task's physics, and what an episode has drawn; None where it is not randomized."""
 
     physics: Any
     state: State | None
@@ -90,12 +91,12 @@ class Drawn(eqx.Module):
 
 
 class Randomized(Wrapped):
-    """A task whose episodes each draw a model, a noise and a delay. Made by `randomize`."""
+    """A task whose episodes each draw a model, noise and a delay. Made by `randomize`."""
 
     env: AbstractMujocoEnv
     """The task itself."""
     variants: int = eqx.field(static=True)
-    """Models to draw from; 0 where there is only the task's own."""
+    """How many models to draw from; 0 if there is only the task's own."""
     sensor_noise: float = eqx.field(static=True)
     action_delay: tuple[int, int] = eqx.field(static=True)
 
@@ -110,7 +111,7 @@ class Randomized(Wrapped):
         self.sensor_noise, self.action_delay = sensor_noise, action_delay
 
     def reset(self, *, key: PRNGKey) -> EnvState:
-        # The task gets the key that it would get alone, and draws the same start and goal.
+        # The task gets the key that it would get by itself, and draws the same start and goal.
         variant_key, delay_key, noise_key = jax.random.split(jax.random.fold_in(key, 1), 3)
         variant = delay = waiting = None
         if self.variants:
@@ -169,7 +170,7 @@ MOST_DELAY = 1000
 
 
 def _check_factors(factors: Range, call: str) -> None:
-    """**Raises:** `UserError` unless `factors`, as its user wrote it in `call`, is a range."""
+    """**Raises:** `UserError` unless `factors`, which the user wrote as `call`, is a range."""
     numbers = isinstance(factors, tuple | list) and len(factors) == 2
     numbers = numbers and all(isinstance(x, float | int) and math.isfinite(x) for x in factors)
     good = numbers and 0 < factors[0] <= factors[1]
@@ -178,13 +179,13 @@ def _check_factors(factors: Range, call: str) -> None:
 
 
 def _check_delay(delay: tuple[int, int], call: str) -> None:
-    """**Raises:** `UserError` unless `delay`, as its user wrote it in `call`, is a range."""
+    """**Raises:** `UserError` unless `delay`, which the user wrote as `call`, is a range."""
     whole = isinstance(delay, tuple | list) and len(delay) == 2
     whole = whole and all(isinstance(steps, int) for steps in delay)
     if not whole or not 0 <= delay[0] <= delay[1] <= MOST_DELAY:
         raise UserError(
-            f"`{call}` must be two numbers of control steps, whole, from 0 to {MOST_DELAY}, the "
-            f"smaller one first."
+            f"`{call}` must be two numbers of control steps, whole numbers from 0 to "
+            f"{MOST_DELAY}, the smaller one first."
         )
 
 
@@ -197,7 +198,7 @@ def check_randomization(
     action_delay: tuple[int, int],
     variants: int,
 ) -> None:
-    """**Raises:** `UserError` for arguments that `randomize` does not take."""
+    """**Raises:** `UserError` for arguments that `randomize` does not accept."""
     for name, factors in dict(masses=masses, friction=friction, gains=gains).items():
         _check_factors(factors, f"{name}={factors}")
     _check_delay(action_delay, f"action_delay={action_delay}")

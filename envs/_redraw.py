@@ -13,7 +13,7 @@ T = TypeVar("T", bound=PyTree[Array])
 
 
 def redraw(key: PRNGKey, draw: Callable[[PRNGKey], T], accept: Callable[[T], Bool[Array, ""]]) -> T:
-    """Draws anew until a draw is accepted, and so from the distribution of accepted ones."""
+    """Draws again until a draw is accepted, and so draws from the distribution of accepted ones."""
 
     def again(carry: tuple[PRNGKey, T]) -> tuple[PRNGKey, T]:
         key, this_key = jax.random.split(carry[0])

@@ -57,7 +57,7 @@ _NEAR = "1f2f3f"
 
 
 def _builder(name: str) -> Callable[..., AbstractMujocoEnv] | None:
-    """Builds the task of that name; every set of distances makes a `_gen_` task."""
+    """What builds the task of that name; every set of distances makes a `_gen_` task."""
     if gen := _GEN.fullmatch(name):
         layout, distances = gen[1].removeprefix("ant_"), gen[2].split("f")[:-1]
         return functools.partial(AntMazeGen, layout, [int(k) for k in distances])
@@ -94,14 +94,14 @@ class Task:
     goal_size: int
     episode_length: int
     control_dt: float | None
-    """Seconds per step, where it is known."""
+    """Seconds per step, if known."""
     threshold: float
     """Success is a distance below this, in the goal's units."""
     eval_split: str | None
 
 
 def names() -> tuple[str, ...]:
-    """All tasks, `_eval` splits included; of the `_gen_` tasks those of the nearest goals."""
+    """All tasks, including `_eval` splits; of the `_gen_` tasks, only those with near goals."""
     near = [f"ant_{maze}_maze_gen_{_NEAR}" for maze in ("u", "u2", "u3", "u4", "u5")]
     last = [*_BUILDERS].index("ant_ball")
     return (*[*_BUILDERS][:last], *near, *[*_BUILDERS][last:])
@@ -125,14 +125,15 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
 
     **Arguments:**
 
-    - `name`: one of `names()`, an `ant_*_maze_gen_*` of other distances, `FILE.py:FUNCTION`, a
-        function in your own file that takes `physics` and gives a `MujocoGoalEnv`, or `gym:` and
-        the name of a Gymnasium environment.
+    - `name`: one of `names()`; an `ant_*_maze_gen_*` with other distances; `FILE.py:FUNCTION`, for
+        a function in your own file that takes `physics` and returns a `MujocoGoalEnv`; or `gym:`
+        and the name of a Gymnasium environment.
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
         (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
         `"mjx"`.
-    - `options`: the task's own, such as `episode_length`; `task_options(name)` lists them, each
-        task's class documents them, and `crl_eqx.envs.gym.GymnasiumGoalEnv` those of Gymnasium's.
+    - `options`: the task's own, such as `episode_length`. `task_options(name)` lists them. Each
+        task's class documents them; `crl_eqx.envs.gym.GymnasiumGoalEnv` documents those of
+        Gymnasium's tasks.
 
     **Raises:** `UserError` if there is no such task, physics or option.
     """
@@ -172,14 +173,14 @@ def options_from_words(
 ) -> dict[str, Any]:
     """Options for `make(name, ...)` from words such as `torque=gym` or `without_goals=[[2, 5]]`.
 
-    **Raises:** `UserError`, in the words of `flag`, if the task has no such option or the value is
-    not of its type.
+    **Raises:** `UserError`, which names `flag`, if the task has no such option or the value has the
+    wrong type.
     """
     return read_options(_any_builder(name), words, flag, name)
 
 
 def _any_builder(name: str) -> Callable[..., AbstractGoalEnv]:
-    """What builds a task of ours, of Gymnasium's or of the user's."""
+    """What builds one of our tasks, one of Gymnasium's or one of the user's."""
     if is_gymnasium(name):
         return _gymnasium_builder(name)
     if is_own(name):
@@ -201,7 +202,7 @@ def _gymnasium_builder(name: str) -> Callable[..., AbstractGoalEnv]:
 
 
 def task(name: str, env: AbstractGoalEnv | None = None) -> Task:
-    """One task with its sizes; `env` is what `make` gave, if it is there already.
+    """One task with its sizes; `env` is what `make` gave, if it was already called.
 
     **Raises:** `UserError` as `make` does.
     """

@@ -1,4 +1,4 @@
-"""Builds MuJoCo models: an asset of ours, a marker for the goal, walls where there is a maze."""
+"""Builds MuJoCo models: one of our assets, a marker for the goal, and walls if there is a maze."""
 
 import importlib.resources
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ._mj import MjSpec, mjtGeom
 
 
 CONTACTS = 16
-"""More than an ant or a humanoid has ever at once: 6 and 5, pushed about between walls."""
+"""More than an ant or a humanoid ever has at once: 6 and 5, when pushed about between walls."""
 
 
 def load_asset(name: str) -> MjSpec:
@@ -20,9 +20,9 @@ def load_asset(name: str) -> MjSpec:
 def add_target(
     spec: MjSpec, radius: float, places: Sequence[tuple[float, float, float]] = ((0.0, 0.0, 0.0),)
 ) -> None:
-    """A body named `target` for pictures of the goal: no mass, no contact, no degree of freedom.
+    """Adds a body named `target` for pictures of the goal: no mass, contacts or degrees of freedom.
 
-    A ball of this radius, or one at each of `places` in the body's frame.
+    It is a ball of this radius, or one at each of `places` in the body's frame.
     """
     target = spec.worldbody.add_body(name="target", mocap=True)
     for number, place in enumerate(places):
@@ -40,11 +40,11 @@ def add_walls(
     friction: float,
     near: int | None = None,
 ) -> None:
-    """One box per wall of `maze`, each of which collides with the geoms `touching` only.
+    """Adds one box per wall of `maze`; each collides only with the geoms `touching`.
 
-    Of the many points that could touch, MJX solves for the `CONTACTS` deepest, and looks for them
-    on the `near` nearest walls only, so that the cost of a step does not grow with the maze: as
-    many as the robot can reach at once. The C engine solves for those that do touch.
+    Of the many points that could touch, MJX solves for the `CONTACTS` deepest. It looks for them
+    only on the `near` nearest walls, as many as the robot can reach at once, so that the cost of a
+    step does not grow with the maze. The C engine solves for the points that do touch.
     """
     if near is not None:
         spec.add_numeric(name="near_walls", data=[near])

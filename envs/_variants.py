@@ -23,12 +23,12 @@ def make_variants(
 ) -> list[MjModel]:
     """`count` variants; variant i is the same for every `count`.
 
-    Each body has its own factor on mass and inertia, each actuator one on its whole force,
-    gain and bias alike, so that a position servo keeps its set point. Sliding friction has one
-    factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, and only
-    so the factor is that of every contact.
+    Each body has its own factor on mass and inertia. Each actuator has its own factor on its whole
+    force, gain and bias alike, so that a position servo keeps its set point. Sliding friction has
+    one factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, so
+    only a common factor is also that of every contact.
 
-    **Raises:** `UserError` for scaling gains that are not plain numbers (a muscle's).
+    **Raises:** `UserError` if gains to scale are not plain numbers (a muscle's).
     """
     if gains != SAME:
         _require_scalable_gains(model)
@@ -66,5 +66,5 @@ def _require_scalable_gains(model: MjModel) -> None:
         if gain not in _SCALABLE_GAINS or bias not in _SCALABLE_BIASES:
             raise UserError(
                 f"`gains`: the force of actuator {model.actuator(i).name!r} is not proportional to "
-                f"its gains, as that of a <motor>, <position> or <velocity> is."
+                f"its gains, unlike that of a <motor>, <position> or <velocity>."
             )

@@ -1,4 +1,4 @@
-"""What wraps a MuJoCo task, and changes some of it."""
+"""A wrapper that changes part of a MuJoCo task."""
 
 import equinox as eqx
 from jaxtyping import Array, Float
@@ -39,8 +39,8 @@ class Wrapped(AbstractMujocoEnv):
     def action_size(self) -> int:
         return self.env.action_size
 
-    def draw(self, key: PRNGKey) -> Draw:
-        return self.env.draw(key)
+    def draw(self, *, key: PRNGKey) -> Draw:
+        return self.env.draw(key=key)
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
         return self.env.observe(physics_state)

@@ -24,7 +24,7 @@ from ._physics import AbstractPhysics, PhysicsState, select_physics
 
 
 class JointsState(NamedTuple):
-    """The layout of the state where the goal is about joints."""
+    """The layout of the state if the goal is about joints."""
 
     qpos: Part
     qvel: Part
@@ -32,7 +32,7 @@ class JointsState(NamedTuple):
 
 
 class BodyState(NamedTuple):
-    """The layout of the state where the goal is about a body."""
+    """The layout of the state if the goal is about a body."""
 
     qpos: Part
     qvel: Part
@@ -43,7 +43,7 @@ class BodyState(NamedTuple):
 class MujocoGoalEnv(AbstractMujocoEnv):
     """Bring some joints, a body, or any numbers of the state of a MuJoCo model to a goal.
 
-    The state is qpos, then qvel, then the actuators' activations, if the model has some (muscles,
+    The state is qpos, then qvel, then the actuators' activations, if the model has any (muscles,
     `<position timeconst>`), then, if the goal is about a body, that body's x, y, z. What a `delay`
     holds back is part of the physics, but not of the state.
     Success is a Euclidean distance below `threshold`.
@@ -88,27 +88,28 @@ class MujocoGoalEnv(AbstractMujocoEnv):
     ):
         """**Main arguments:**
 
-        - `model`: a file (in a task of `FILE.py:FUNCTION` its path counts from that file, if it is
-            there), a specification to compile, or, if the goal is not about a body, a
+        - `model`: a file (in a task `FILE.py:FUNCTION`, its path is relative to that file's folder,
+            if it is there), a specification to compile, or, if the goal is not about a body, a
             compiled model.
-        - `joints`, `body` or `goal_indices`: the names of the joints whose qpos, the name of the
-            body whose x, y, z, or the numbers of the state (qpos, then qvel) that are the achieved
-            goal; one of the three.
-        - `draw_goal`: from a random key to a goal.
-        - `threshold`, `episode_length`: distance of success, and control steps.
+        - `joints`, `body` or `goal_indices`: what the achieved goal is, one of the three: the names
+            of joints (their qpos), the name of a body (its x, y, z), or the numbers of the state
+            (qpos, then qvel).
+        - `draw_goal`: a function from a random key to a goal.
+        - `threshold`, `episode_length`: success is a distance below `threshold`; an episode takes
+            `episode_length` control steps.
 
         **Other arguments:**
 
         - `substeps`: physics steps per control step.
-        - `start`: the name of a keyframe of the model, in whose pose and velocity episodes begin;
-            the model's reference pose at rest otherwise.
-        - `draw_start`: instead, from a random key to qpos and qvel.
-        - `ends`: whether a state (any leading axes) ends the episode.
+        - `start`: the name of a keyframe of the model; episodes begin with its pose and velocity.
+            By default they begin at rest in the model's reference pose.
+        - `draw_start`: instead of `start`, a function from a random key to qpos and qvel.
+        - `ends`: a function that says whether a state (with any leading axes) ends the episode.
         - `levels`: further thresholds, such as `[("easy", 0.2)]`.
         - `physics`: as in `make`.
 
         **Raises:** `UserError` if MuJoCo cannot read the model, a name or number is not in it, a
-        size is wrong, or not one of `joints`, `body` and `goal_indices` is given.
+        size is wrong, or not exactly one of `joints`, `body` and `goal_indices` is given.
         """
         require_number(threshold, f"MujocoGoalEnv(threshold={threshold!r})", positive=True)
         require_count(
@@ -147,7 +148,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         self._check_draws()
         self._check_ends()
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         start_key, goal_key = jax.random.split(key)
         return Draw(*self._draw_start(start_key), self._draw_goal(goal_key))
 
@@ -168,7 +169,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
             )
 
     def _check_draws(self) -> None:
-        """Some of them, as they are drawn."""
+        """Checks some of them, as they are drawn."""
         with jax.ensure_compile_time_eval():
             keys = jax.random.split(jax.random.key(0), 2)
             starts = [self._draw_start(key) for key in keys]
@@ -201,7 +202,7 @@ def _check_levels(levels: Any) -> None:
         names, good = [], False
     if not good or len({*names}) < len(names):
         raise UserError(
-            f"`MujocoGoalEnv(levels={levels!r})` must be distinct names, of letters and digits, "
+            f"`MujocoGoalEnv(levels={levels!r})` must be distinct names of letters and digits, "
             f"each with a positive and finite distance."
         )
 

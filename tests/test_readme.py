@@ -20,6 +20,8 @@ from crl_eqx.cli._evaluate import Evaluate
 from crl_eqx.cli._export import Export
 from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
+from crl_eqx.cli._report import Report
+from crl_eqx.cli._sweep import planned
 from crl_eqx.cli._train import parse_config, preset_of
 from crl_eqx.run import check, Compute, Config, PRESETS, Run
 from crl_eqx.run._choices import flag, flat
@@ -63,8 +65,14 @@ def _understand(command: str, *words: str):
     """Parses a command as the command line does. Exits, and so fails, on an unknown flag."""
     kinds = {"info": Info, "evaluate": Evaluate, "export": Export}
     kinds |= {"render": Render, "envs": Envs}
+    kinds |= {"report": Report}
     if command in kinds:
         return tyro.cli(kinds[command], args=words)
+    if command in ("sweep", "ladder"):
+        runs = planned(command, words).sweep.runs
+        for config in runs.values():
+            check(config)
+        return runs
     assert command in ("train", "resume"), command
     flags = words[1:] if command == "resume" else words
     config = parse_config(flags, preset_of(flags), command)[0]
@@ -94,6 +102,7 @@ def test_flags_named_in_the_documents_exist():
         for name in re.findall(r"`(--[a-z-]+)", document.read_text()):
             positive = name.replace("--no-", "--", 1)
             of_all_commands = {"--resume", "--debug", "--trust", "--version", "--out"}
+            of_all_commands |= {"--over", "--seeds", "--depths", "--metric"}
             assert name in {*known, *of_all_commands} or positive in known, (
                 f"{document.name}: {name}"
             )

@@ -4,7 +4,7 @@ import dataclasses
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
@@ -41,48 +41,61 @@ Trains several depths.
 
 
 def sweep(arguments: Sequence[str], console: Console) -> int:
-    words, rest = _words_after(arguments, "--over")
-    return _run(arguments, rest, _axes(words), "sweep", console)
+    return _run("sweep", arguments, console)
 
 
 def ladder(arguments: Sequence[str], console: Console) -> int:
-    words, rest = _words_after(arguments, "--depths")
-    over = [f"depth={','.join(words)}"] if words else []
-    return _run(arguments, rest, _axes(over), "ladder", console)
+    return _run("ladder", arguments, console)
 
 
-def _run(
-    arguments: Sequence[str],
-    rest: Sequence[str],
-    axes: dict[str, tuple[Any, ...]],
-    command: str,
-    console: Console,
-) -> int:
-    if set(arguments) & {"-h", "--help"}:
-        print(HELP[command])
-        return 0
-    if not axes:
+class Planned(NamedTuple):
+    """What a command asks for."""
+
+    sweep: Sweep
+    run_dir: Path
+    jobs: int
+
+
+def planned(command: str, arguments: Sequence[str]) -> Planned:
+    """Reads the arguments of `sweep` or `ladder`.
+
+    **Raises:** `UserError` for what cannot be read.
+    """
+    words, rest = _words_after(arguments, "--depths" if command == "ladder" else "--over")
+    if command == "ladder" and words:
+        words = [f"depth={','.join(words)}"]
+    if not words:
         needs = "--depths 4,16" if command == "ladder" else "--over depth=4,16"
         raise UserError(f"`crl-eqx {command}` needs to know what differs, such as `{needs}`.")
+    axes = _axes(words)
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
     config, given = parse_config(rest, preset_of(rest), "train")
-    if given != (config.seed,) or config.seed:
+    if given != (0,):
         raise UserError(
-            f"`crl-eqx {command}` counts seeds itself: `--seeds 3` in place of `--seed`."
+            f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
         )
-    planned = Sweep(config, axes | {"seed": tuple(range(seeds))})
     run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
+    return Planned(Sweep(config, axes | {"seed": tuple(range(seeds))}), run_dir, jobs)
+
+
+def _run(command: str, arguments: Sequence[str], console: Console) -> int:
+    if set(arguments) & {"-h", "--help"}:
+        print(HELP[command])
+        return 0
+    sweep, run_dir, jobs = planned(command, arguments)
     if (run_dir / SWEEP).is_file():
         found = load_sweep(run_dir)
-        _refuse_another(found, planned, run_dir)
-        planned = found
+        _refuse_another(found, sweep, run_dir)
+        sweep = found
     else:
-        planned = begin_sweep(planned, run_dir, console)
+        sweep = begin_sweep(sweep, run_dir, console)
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
-    code = train_sweep(planned, run_dir, console, jobs=jobs, finish=say)
-    end = "Stopped. Go on with the same command" if code else "What came out"
-    console.print(f"{end}: {program()} report {run_dir}" if not code else f"{end}.", soft_wrap=True)
+    code = train_sweep(sweep, run_dir, console, jobs=jobs, finish=say)
+    after = f"Stopped: the same command goes on. So far: {program()} report {run_dir}"
+    if not code:
+        after = f"What came out: {program()} report {run_dir}"
+    console.print(after, highlight=False, soft_wrap=True)
     return code
 
 

@@ -21,20 +21,21 @@ from ._body import AbstractWalk, AbstractWalkingBody
 
 
 AntTorque: TypeAlias = Literal["d4rl", "gym", "brax"]
-"""Whose ant it is:
+"""Whose ant to use:
 
 - `"d4rl"`: 30 N·m, acting for 0.1 s. Goal-reaching work in MuJoCo uses it (D4RL, HIRO, the
     original contrastive RL, OGBench).
-- `"gym"`: 150 N·m, acting for 0.05 s, which press a foot down with 30 times the ant's weight of
-    9 N, so that it leaps and turns over; Gymnasium's, and the number in Brax's file.
-- `"brax"`: as `"gym"`, with links of 1 kg and 1 kg m² each, which Brax's spring physics puts in
-    place of the file's. The ant of JaxGCRL and of the 1000-layer paper, as far as MuJoCo can be it.
+- `"gym"`: 150 N·m, acting for 0.05 s. This presses a foot down with 30 times the ant's weight of
+    9 N, so the ant leaps and turns over. It is Gymnasium's torque, and the number in Brax's file.
+- `"brax"`: like `"gym"`, but with links of 1 kg and 1 kg m² each, which Brax's spring physics uses
+    in place of the file's. This is the ant of JaxGCRL and of the 1000-layer paper, as closely as
+    MuJoCo can match it.
 """
 
 AntEnds: TypeAlias = Literal["flipped", "height", "never"]
-"""What ends an episode early: `"flipped"`, lying on the back, the torso's own upward axis below
-the horizon; `"height"`, the torso's height leaves [0.2 m, 1 m], as published (a leap ends, and an
-ant on its back, at 0.25 m, goes on); `"never"`, nothing, as in D4RL."""
+"""What ends an episode early. `"flipped"`: the ant lies on its back, with the torso's own upward
+axis below the horizon. `"height"`: the torso's height leaves [0.2 m, 1 m], as published (a leap
+ends the episode, but an ant on its back, at 0.25 m, continues). `"never"`: nothing, as in D4RL."""
 
 
 LEGS = (1, 2, 3, 4)
@@ -80,9 +81,9 @@ class AntObjectState(NamedTuple):
 class AntBody(AbstractWalkingBody):
     """An ant in a model made from `assets/ant.xml`, whatever else the model holds.
 
-    A torso of radius 0.25 m on four legs; each is a fixed stub, a hip (±30°) and an ankle
-    (30° to 70°, the other way round on legs 2 and 3). The torso and the feet touch the floor;
-    where there are walls, the stubs touch those, too.
+    A torso of radius 0.25 m stands on four legs. Each leg is a fixed stub, a hip (±30°) and an
+    ankle (30° to 70°, in the opposite direction on legs 2 and 3). The torso and the feet touch the
+    floor. If there are walls, the torso, the feet and the stubs touch them.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -102,7 +103,7 @@ class AntBody(AbstractWalkingBody):
         return qpos, jnp.zeros(self.model.nv).at[self._qvel()].set(velocities)
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, "29"]:
-        """The numbers of `LAYOUT`."""
+        """The numbers that `LAYOUT` describes."""
         qpos, qvel = physics_state.qpos[self._qpos()], physics_state.qvel[self._qvel()]
         return jnp.concatenate([qpos, qvel])
 
@@ -133,7 +134,7 @@ def flipped(state: State) -> Flag:
 
 
 class AbstractAntTask(AbstractWalk):
-    """What every task with an ant takes."""
+    """A task with an ant, and the arguments that all such tasks take."""
 
     physics: AbstractPhysics
     rules: Rules = eqx.field(static=True)
@@ -151,7 +152,7 @@ class AbstractAntTask(AbstractWalk):
         physics: str | None = None,
     ):
         """`torque`, `control_dt` (s) and `ends` choose the robot: see `crl_eqx.envs.ant_robot`.
-        A subclass says by `furnish` what else is in the model."""
+        A subclass adds the rest of the model with `furnish`."""
         self.rules = rules._replace(episode_length=episode_length)
         spec = load_asset("ant")
         add_target(spec, rules.threshold)
@@ -172,7 +173,7 @@ class _Robot(NamedTuple):
 
 _ROBOTS: dict[AntTorque, _Robot] = {
     "d4rl": _Robot(30.0, 0.1, "flipped"),
-    # These leap over the walls of a maze where no height ends the episode.
+    # These leap over the walls of a maze if no height limit ends the episode.
     "gym": _Robot(150.0, 0.05, "height"),
     "brax": _Robot(150.0, 0.05, "height", unit_links=True),
 }
@@ -186,14 +187,14 @@ def ant_robot(
     ends: AntEnds | None,
     physics: str | None,
 ) -> tuple[AbstractPhysics, AntBody]:
-    """The engine and the body of a model that was made from `assets/ant.xml`.
+    """The engine and the body for a model made from `assets/ant.xml`.
 
     **Arguments:**
 
-    - `torque`: an `AntTorque`, or the N·m of every joint, on the robot of `"d4rl"`.
-    - `control_dt`: seconds, a multiple of 0.01; default the robot's own.
-    - `ends`: what ends an episode early; default the robot's own, `"flipped"` of `"d4rl"` and
-        `"height"` of the others.
+    - `torque`: an `AntTorque`, or the N·m of every joint on the `"d4rl"` robot.
+    - `control_dt`: seconds, a multiple of 0.01; by default the robot's own.
+    - `ends`: what ends an episode early; by default the robot's own, which is `"flipped"` for
+        `"d4rl"` and `"height"` for the others.
 
     **Raises:** `UserError` for any other value.
     """
@@ -223,7 +224,7 @@ def _robot(torque: AntTorque | float) -> _Robot:
 
 
 def _make_unit_links(model: MjModel) -> None:
-    """Gives the ant's moving bodies 1 kg and 1 kg m² about each axis."""
+    """Gives each of the ant's moving bodies 1 kg, and 1 kg m² about each axis."""
     links = ["torso", *(f"{link}_{leg}" for leg in LEGS for link in ("leg", "foot"))]
     for link in links:
         model.body(link).mass[:] = 1.0

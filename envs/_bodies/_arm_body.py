@@ -41,13 +41,13 @@ class Square(NamedTuple):
     half: float
 
     def draw(self, key: PRNGKey) -> Float[Array, "2"]:
-        """A point in it, uniformly."""
+        """A point in it, drawn uniformly."""
         offset = jax.random.uniform(key, (2,), minval=-self.half, maxval=self.half)
         return jnp.asarray([self.x, self.y]) + offset
 
 
 class CubeState(NamedTuple):
-    """The layout of the state of a task in which the cube is to be somewhere."""
+    """The layout of the state of a task whose goal is a place for the cube."""
 
     cube: Part = Part(0, 3, "m", "x, y, z")
     joints: Part = Part(3, 10, "rad", "joint1 … joint7")
@@ -66,17 +66,17 @@ CUBE_RULES = Rules(
 
 
 class ArmBody(AbstractBody):
-    """An arm in a model that was made from `assets/arm.xml`, whatever else the model holds.
+    """An arm in a model made from `assets/arm.xml`, whatever else the model holds.
 
-    The Franka Panda's published link offsets, joint limits, masses and inertias; shapes are ours.
-    The base stands in the origin, on the table's plane z = 0. Gravity is compensated. Servos hold
-    the commanded angles with up to 87 N m (12 N m from joint 5 on); the joints' damping is chosen
-    for the published speeds of 2.175 rad/s (2.61 rad/s) at full torque, and abrupt commands go
-    beyond. The fingers open by 0.05 m each.
+    Link offsets, joint limits, masses and inertias are the Franka Panda's published ones; the
+    shapes are ours. The base stands at the origin, on the table's plane z = 0. Gravity is
+    compensated. Servos hold the commanded angles with up to 87 N m (12 N m from joint 5 on). The
+    joints' damping is chosen to give the published speeds of 2.175 rad/s (2.61 rad/s) at full
+    torque; abrupt commands exceed them. The fingers open by 0.05 m each.
 
     The end effector is the origin of link 7, 0.107 m from the hand; the tips are the middles of
-    the fingers' pads, 0.21 m from it. The hand is turned on link 7 so that the fingers close
-    across the arm where joint 7 is held.
+    the fingers' pads, 0.21 m from it. The hand is turned on link 7 so that, at the angle at which
+    joint 7 is held, the fingers close across the arm.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -96,7 +96,7 @@ class ArmBody(AbstractBody):
         return qpos, jnp.zeros(self.model.nv)
 
     def controls(self, action: Action, closes: Bool[Array, ""]) -> Float[Array, " nu"]:
-        """Angles for the driven joints, spread over their actuators' ranges; the others stay."""
+        """Angles for the driven joints, spread over their actuators' ranges; others are held."""
         low, high = control_ranges(self.model)
         driven = actuator_indices(self.model, *DRIVEN)
         fingers = actuator_indices(self.model, *FINGERS)
@@ -123,7 +123,7 @@ class ArmBody(AbstractBody):
         return qpos[qpos_indices(self.model, "cube")][:3]
 
     def observe_cube(self, physics_state: PhysicsState) -> Float[Array, "17"]:
-        """The numbers of `CubeState`."""
+        """The numbers that `CubeState` describes."""
         cube, joints = self.cube(physics_state.qpos), self.joints(physics_state)
         opening = self.tips(physics_state)[-1:]
         return jnp.concatenate([cube, joints, self.end_effector(physics_state), opening])
@@ -133,7 +133,7 @@ class ArmBody(AbstractBody):
 
 
 class AbstractArmTask(AbstractMujocoEnv):
-    """What every task with an arm takes.
+    """A task with an arm, and the arguments that all such tasks take.
 
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
     is positive and opens it otherwise.
@@ -153,8 +153,8 @@ class AbstractArmTask(AbstractMujocoEnv):
         within_reach: bool = True,
         physics: str | None = None,
     ):
-        """`within_reach=False` takes starts and goals as they come. A subclass says by `furnish`
-        what else is in the model."""
+        """`within_reach=False` keeps starts and goals as they are drawn. A subclass adds the rest
+        of the model with `furnish`."""
         self.rules = rules._replace(episode_length=episode_length)
         self.within_reach = within_reach
         spec = load_asset("arm")
@@ -176,7 +176,7 @@ def in_reach(xy: Float[Array, "2"]) -> Bool[Array, ""]:
 
 
 def add_cube(spec: MjSpec) -> None:
-    """A cube of 0.216 kg on the joint `cube`, which meets the table, the fingers and the hand."""
+    """Adds a 0.216 kg cube on the joint `cube`; it touches the table, the fingers and the hand."""
     body = spec.worldbody.add_body(name="cube", pos=[0, 0.6, HALF])
     body.add_freejoint(name="cube")
     _add_box(body, "cube", [0, 0, 0], [HALF, HALF, HALF], [0.2, 0.5, 0.3, 1], mass=0.216)
@@ -188,7 +188,7 @@ def add_cube(spec: MjSpec) -> None:
 
 
 def add_bin(spec: MjSpec, name: str, inside: Square, rgba: tuple[float, ...]) -> None:
-    """Four walls 0.066 m high and 0.01 m thick around a square; the table is the floor."""
+    """Adds four walls, 0.066 m high and 0.01 m thick, around a square; the table is the floor."""
     x, y, half = inside
     height, thickness = 0.033, 0.005  # halves
     out = half + thickness

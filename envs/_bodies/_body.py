@@ -1,4 +1,4 @@
-"""What the robots' bodies have in common, and the tasks of those that walk."""
+"""What the robots' bodies have in common, and the tasks for those that walk."""
 
 import abc
 import dataclasses
@@ -14,8 +14,8 @@ from .._physics import own_model, PhysicsState
 
 
 class AbstractBody(eqx.Module):
-    """A robot in a model that engines share. Static: it has no leaves, and bodies of equal models
-    are equal, as copies and pickles are."""
+    """A robot in a model that engines share. It is static: it has no leaves. Bodies of equal models
+    are equal, and so are copies and pickles."""
 
     model: eqx.AbstractVar[MjModel]
 
@@ -29,11 +29,11 @@ def _restored(kind: Any, model: MjModel, rest: list[Any]) -> AbstractBody:
 
 
 class AbstractWalkingBody(AbstractBody):
-    """A body that walks, and may fall."""
+    """A body that walks and may fall."""
 
     @abc.abstractmethod
     def observe(self, physics_state: PhysicsState) -> Float[Array, " state"]:
-        """The numbers of its layout."""
+        """The numbers that its layout describes."""
 
     @abc.abstractmethod
     def position(self, state: State) -> Float[Array, "*batch 2"]:
@@ -45,7 +45,7 @@ class AbstractWalkingBody(AbstractBody):
 
 
 class AbstractWalk(AbstractMujocoEnv):
-    """A task of a body that walks."""
+    """A task for a body that walks."""
 
     body: eqx.AbstractVar[AbstractWalkingBody]
 

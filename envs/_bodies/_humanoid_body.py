@@ -21,16 +21,17 @@ from ._body import AbstractWalk, AbstractWalkingBody
 
 
 HumanoidTorque: TypeAlias = Literal["gym", "brax"]
-"""Whose torques:
+"""Whose torques to use:
 
 - `"gym"`: up to 40 N·m in the abdomen, 40/40/120 in the hips, 80 in the knees, 10 in the arms, as
     in Gymnasium's file.
-- `"brax"`: 140 N·m in abdomen, hips and knees, 40 in the arms, as in JaxGCRL and the 1000-layer
-    paper; their links have unit inertia, these their own.
+- `"brax"`: 140 N·m in the abdomen, hips and knees, 40 in the arms, as in JaxGCRL and the 1000-layer
+    paper. The links there have unit inertia; here they have their own.
 """
 
 HumanoidEnds: TypeAlias = Literal["height", "never"]
-"""What ends an episode early: `"height"`, the torso's leaves [1 m, 2 m]; `"never"`, nothing."""
+"""What ends an episode early. `"height"`: the torso's height leaves [1 m, 2 m]. `"never"`:
+nothing."""
 
 SIDES = ("right", "left")
 LEG = ("hip_x", "hip_z", "hip_y", "knee")
@@ -78,11 +79,12 @@ RULES = Rules(LAYOUT, LAYOUT.position.indices, 0.5, 1000, levels=(("easy", 2.0),
 
 
 class HumanoidBody(AbstractWalkingBody):
-    """A humanoid in a model that was made from `humanoid_spec()`, whatever else the model holds.
+    """A humanoid in a model made from `humanoid_spec()`, whatever else the model holds.
 
-    Capsules and spheres, 11 moving bodies (the feet belong to the shins, the hands to the lower
-    arms), 17 motors; 1.5 m tall. Whatever can carry it touches the floor; torso, head, pelvis,
-    hands, shins and feet touch walls, if there are any; no part touches another.
+    It is 1.5 m tall, and made of capsules and spheres, with 11 moving bodies (the feet belong to
+    the shins, the hands to the lower arms) and 17 motors. Every part that can carry it touches the
+    floor. The torso, head, pelvis, hands, shins and feet touch walls, if there are any. No part
+    touches another.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -91,7 +93,7 @@ class HumanoidBody(AbstractWalkingBody):
     def start(
         self, key: PRNGKey, xy: Float[Array, "2"]
     ) -> tuple[Float[Array, " nq"], Float[Array, " nv"]]:
-        """Stands straight over `xy`, torso at 1.4 m; U(±0.01) on all positions and velocities."""
+        """Stands straight at `xy`, torso at 1.4 m; U(±0.01) on all positions and velocities."""
         qpos_key, qvel_key = jax.random.split(key)
         upright = jnp.concatenate([xy, jnp.asarray([1.4, 1.0, 0.0, 0.0, 0.0]), self._straight()])
         noise = jax.random.uniform(qpos_key, (24,), minval=-0.01, maxval=0.01)
@@ -102,7 +104,7 @@ class HumanoidBody(AbstractWalkingBody):
         return qpos, jnp.zeros(self.model.nv).at[self._qvel()].set(qvel)
 
     def observe(self, physics_state: PhysicsState) -> Float[Array, "246"]:
-        """The numbers of `LAYOUT`."""
+        """The numbers that `LAYOUT` describes."""
         inertias, velocities = self._about_the_centre_of_mass(physics_state)
         return jnp.concatenate(
             [
@@ -131,8 +133,8 @@ class HumanoidBody(AbstractWalkingBody):
     ) -> tuple[Float[Array, "11 10"], Float[Array, "11 6"]]:
         """MuJoCo's `cinert` and `cvel` of every body, from sensors in the bodies' inertial frames.
 
-        The rollout of MuJoCo's C engine does not return them, but both engines give sensors.
-        If masses are randomized, those in here stay the plain model's: the agent does not learn
+        The rollout of MuJoCo's C engine does not return them, but both engines return sensors.
+        If masses are randomized, those used here stay the plain model's: the agent does not learn
         which model it got.
         """
         sensed = lambda kind, n: self._sensed(physics_state, kind, BODIES).reshape(-1, n)
@@ -162,7 +164,7 @@ class HumanoidBody(AbstractWalkingBody):
         return np.stack(rows).squeeze(-1) if name == "mass" else np.stack(rows)
 
     def _straight(self) -> Float[Array, "17"]:
-        """All angles zero, except for the knees, which cannot be quite straight."""
+        """All angles are zero, except at the knees, which cannot be fully straight."""
         ranges = np.stack([self.model.joint(joint).range for joint in JOINTS])
         return jnp.asarray(np.clip(0.0, ranges[:, 0] + 0.01, ranges[:, 1] - 0.01), jnp.float32)
 
@@ -174,7 +176,7 @@ class HumanoidBody(AbstractWalkingBody):
 
 
 class AbstractHumanoidTask(AbstractWalk):
-    """What every task with a humanoid takes."""
+    """A task with a humanoid, and the arguments that all such tasks take."""
 
     physics: AbstractPhysics
     rules: Rules = eqx.field(static=True)
@@ -192,7 +194,7 @@ class AbstractHumanoidTask(AbstractWalk):
         physics: str | None = None,
     ):
         """`torque`, `control_dt` (s, a multiple of 0.005) and `ends` choose the robot: see
-        `crl_eqx.envs.humanoid_robot`. A subclass says by `furnish` what else is in the model."""
+        `crl_eqx.envs.humanoid_robot`. A subclass adds the rest of the model with `furnish`."""
         self.rules = rules._replace(episode_length=episode_length)
         spec = humanoid_spec()
         add_target(spec, rules.threshold)
@@ -203,7 +205,7 @@ class AbstractHumanoidTask(AbstractWalk):
 
 
 def humanoid_spec() -> MjSpec:
-    """The model file, with the sensors that the state is made of."""
+    """The model from its file, with the sensors from which the state is made."""
     spec = load_asset("humanoid")
     kinds = {
         "place": mjtSensor.mjSENS_FRAMEPOS,
@@ -232,7 +234,7 @@ def humanoid_robot(
     ends: HumanoidEnds,
     physics: str | None,
 ) -> tuple[AbstractPhysics, HumanoidBody]:
-    """The engine and the body of a model that was made from `humanoid_spec()`.
+    """The engine and the body for a model made from `humanoid_spec()`.
 
     **Arguments:**
 

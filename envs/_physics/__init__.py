@@ -1,4 +1,4 @@
-"""Physics engines behind one interface; the tasks know nothing of them."""
+"""Physics engines behind one interface; the tasks know nothing about them."""
 
 from ._base import (
     AbstractPhysics as AbstractPhysics,

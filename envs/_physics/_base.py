@@ -26,28 +26,28 @@ T = TypeVar("T")
 
 
 LARGEST = 1e10
-"""Beyond this a number counts as not finite: MuJoCo's own limit (mjMAXVAL)."""
+"""A number beyond this counts as not finite; it is MuJoCo's own limit (mjMAXVAL)."""
 
 
 class PhysicsState(eqx.Module):
-    """What an engine needs to go on, in MuJoCo's own order and units."""
+    """What an engine needs to continue, in MuJoCo's own order and units."""
 
     qpos: Float[Array, "*batch nq"]
     qvel: Float[Array, "*batch nv"]
     sensordata: Float[Array, "*batch nsensordata"]
     """For exactly this qpos and qvel; empty if the model has no sensors."""
     hidden: Float[Array, "*batch nhidden"] | None = None
-    """What else the engine needs to go on, in the engine's own form: actuator activations, what
-    waits for a delay, plugins' state. None if the model has nothing of the kind."""
+    """What else the engine needs to continue, in the engine's own form: actuator activations,
+    values held back by a delay, the state of plugins. None if the model has none of these."""
 
 
 class AbstractPhysics(eqx.Module):
     """Advances a MuJoCo model by one control step = `substeps` physics steps.
 
-    The result depends on `PhysicsState` and the controls alone: the constraint solver starts cold
-    at every control step, so a resumed run goes on exactly as if it had not stopped.
-    Everything here but `variant` is static: an engine has no leaves and may be closed over, hashed
-    and compared: those of equal models and substeps are equal.
+    The result depends only on `PhysicsState` and the controls: the constraint solver starts cold at
+    every control step, so a resumed run continues exactly as if it had not stopped.
+    Everything here except `variant` is static: an engine has no leaves, and can be closed over,
+    hashed and compared. Engines with equal models and substeps are equal.
     """
 
     model: eqx.AbstractVar[MjModel]
@@ -55,22 +55,22 @@ class AbstractPhysics(eqx.Module):
     pool: eqx.AbstractVar[tuple[MjModel, ...]]
     """Variants of `model` to choose from."""
     variant: eqx.AbstractVar[Int[Array, ""] | None]
-    """Which model of the pool counts; None for `model` itself. Set inside a traced function only,
-    by `at`."""
+    """Which model of the pool is used; None for `model` itself. Set only by `at`, and only inside a
+    traced function."""
 
     @abc.abstractmethod
     def init(self, qpos: Float[Array, " nq"], qvel: Float[Array, " nv"]) -> PhysicsState:
-        """The state of these positions and velocities, sensors filled as under zero controls."""
+        """The state with these positions and velocities; sensors are read under zero controls."""
 
     @abc.abstractmethod
     def step(self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]) -> PhysicsState:
-        """One control step with constant controls. The result may be not finite."""
+        """One control step with constant controls. The result may not be finite."""
 
     @abc.abstractmethod
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel] = ()): ...
 
     def pooled(self, models: Sequence[MjModel]) -> "AbstractPhysics":
-        """The same engine with variants of `model` to choose from: other numbers, same sizes."""
+        """The same engine with variants of `model` to choose from: new numbers, same sizes."""
         return type(self)(self.model, self.substeps, models)
 
     @abc.abstractmethod
@@ -78,12 +78,12 @@ class AbstractPhysics(eqx.Module):
         """The actuators' activations; empty if the model has none."""
 
     def __reduce__(self):
-        # Copies, pickles and spawned workers get an engine of their own: threads, locks and what
-        # lies on a device belong to one process.
+        # Copies, pickles and spawned workers get their own engine: threads, locks and data on a
+        # device belong to one process.
         return type(self), (self.model, self.substeps, self.pool)
 
     def at(self, variant: Int[Array, ""]) -> "AbstractPhysics":
-        """This engine on one model of its pool."""
+        """This engine with one model of its pool."""
         return eqx.tree_at(lambda p: p.variant, self, variant, is_leaf=lambda x: x is None)
 
     @property
@@ -94,7 +94,7 @@ class AbstractPhysics(eqx.Module):
     def advance(
         self, physics_state: PhysicsState, ctrl: Float[Array, " nu"]
     ) -> tuple[PhysicsState, Bool[Array, ""]]:
-        """`step`, and whether it failed; a failed step returns the state that it was given."""
+        """`step`, and whether it failed; a failed step returns the state it was given."""
         stepped = self.step(physics_state, ctrl)
         failed = ~_all_finite(stepped)
         keep = lambda new, old: jnp.where(failed, old, new)
@@ -113,8 +113,8 @@ def hidden_size(model: MjModel) -> int:
 
 
 def own_model(model: MjModel) -> MjModel:
-    """A copy for engines alone, which does not silently reset itself when it fails; equal models
-    have one copy."""
+    """A copy for engines only, which does not silently reset itself when it fails. Equal models
+    share one copy."""
     model = copy.copy(model)
     model.opt.disableflags |= mjtDisableBit.mjDSBL_AUTORESET
     digest = _digest(model)
@@ -131,11 +131,11 @@ def _digest(model: MjModel) -> bytes:
 
 
 _SHARED: weakref.WeakValueDictionary[Any, Any] = weakref.WeakValueDictionary()
-"""Objects still in use, by what they were made of."""
+"""Objects still in use, by what they were made from."""
 
 
 def shared(make: Callable[..., T], *parts: Hashable) -> T:
-    """`make(*parts)`, or what the same call made before: engines and models are compared by
+    """`make(*parts)`, or what the same call made before. Engines and models are compared by
     identity, and only equal tasks share what was compiled for one of them."""
     found = _SHARED.get((make, *parts))
     return _SHARED.setdefault((make, *parts), make(*parts)) if found is None else found
@@ -144,7 +144,7 @@ def shared(make: Callable[..., T], *parts: Hashable) -> T:
 def refuse_hidden(model: MjModel, physics: str, *, allowed: int = 0) -> None:
     """For engines that carry at most `allowed` numbers beyond qpos and qvel.
 
-    **Raises:** `UserError` that names what the model has.
+    **Raises:** `UserError` that names what the model has, if it has more.
     """
     if hidden_size(model) == allowed:
         return
@@ -163,6 +163,6 @@ def refuse_hidden(model: MjModel, physics: str, *, allowed: int = 0) -> None:
     }
     what = "; ".join(f"{word}: {', '.join(those)}" for word, those in found.items() if those)
     raise UserError(
-        f"`physics={physics!r}` cannot carry all that the model remembers from step to step "
+        f"`physics={physics!r}` cannot carry everything that the model remembers between steps "
         f"({what}): choose `physics='native'`, or, for a delay of all actions, `--action-delay`."
     )

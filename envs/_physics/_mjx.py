@@ -1,4 +1,4 @@
-"""MuJoCo MJX: the same physics in JAX. Slow to import and compile, so used only when asked for."""
+"""MuJoCo MJX: the same physics in JAX. Slow to import and compile, so used only on request."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class MjxPhysics(AbstractPhysics):
         return jnp.zeros((0,)) if hidden is None else hidden
 
     def _seen(self, model: mjx.Model, data: mjx.Data) -> PhysicsState:
-        # MuJoCo reads sensors where a step begins; here they belong to its end.
+        # MuJoCo reads sensors at the start of a step; here they belong to its end.
         has_sensors = self.model.nsensordata > 0
         seen = mjx.forward(self._near.at(model, data.qpos), data) if has_sensors else data
         activations = data.act if self.model.na else None
@@ -96,7 +96,7 @@ class DeviceModel:
 
 
 def _differing(model: mjx.Model, variants: list[mjx.Model]) -> dict[int, Array]:
-    """The leaves that are not the same in all of them, by place, stacked."""
+    """The leaves that are not the same in all of the models, stacked, by their place."""
     leaves = [jax.device_get(jax.tree.leaves(each)) for each in (model, *variants)]
     return {
         place: jnp.asarray(np.stack(column[1:]))
@@ -107,6 +107,6 @@ def _differing(model: mjx.Model, variants: list[mjx.Model]) -> dict[int, Array]:
 
 @contextlib.contextmanager
 def relaxed():
-    """MJX's own code mixes dtypes and ranks."""
+    """Allows what MJX's own code does: it mixes dtypes and ranks."""
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         yield

@@ -1,4 +1,4 @@
-"""`mujoco.mjx`, imported without what it prints if Warp is missing."""
+"""`mujoco.mjx`, imported without the message it prints if Warp is missing."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""MuJoCo's C engine, which steps a whole batch on threads, reached from JAX by a callback."""
+"""MuJoCo's C engine, which steps a whole batch on threads; JAX reaches it through a callback."""
 
 import itertools
 import logging
@@ -28,8 +28,8 @@ from ._base import AbstractPhysics, hidden_size, own_model, PhysicsState, shared
 class NativePhysics(AbstractPhysics):
     """MuJoCo's C engine: the fast one on CPUs.
 
-    Under `vmap` (any number of times) one callback receives the whole batch. Computes in float64,
-    takes and gives float32. A state's result does not depend on its batch.
+    Under `vmap` (any number of times) one callback receives the whole batch. The engine computes in
+    float64, and takes and returns float32. A state's result does not depend on its batch.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -67,18 +67,18 @@ class NativePhysics(AbstractPhysics):
         return jnp.zeros((0,)) if hidden is None else hidden[1 : 1 + na]  # after the time
 
     def _choice(self) -> list[Float[Array, " 1"]]:
-        """The variant as one more number, exact below 2^24; nothing where there is none."""
+        """The variant as one more number, exact below 2^24; nothing if there is no variant."""
         return [] if self.variant is None else [self.variant.astype(jnp.float32)[None]]
 
 
 def _moving(physics_state: PhysicsState) -> list[Array]:
-    """What a step takes and gives, without sensors."""
+    """What a step takes and returns, without sensors."""
     hidden = physics_state.hidden
     return [physics_state.qpos, physics_state.qvel, *([] if hidden is None else [hidden])]
 
 
 def _call(callback: Callable[..., np.ndarray], size: int, *arrays: Array) -> Array:
-    # One array each way, as a call has its price for every array.
+    # One array each way, because every array adds to the cost of a call.
     shape = jax.ShapeDtypeStruct((size,), jnp.float32)
     return jax.pure_callback(callback, shape, jnp.concatenate(arrays), vmap_method="broadcast_all")
 
@@ -93,8 +93,8 @@ def num_cores() -> int:
 class _Engine:
     """Threads and scratch memory, made when first used, once per process.
 
-    Works on NumPy arrays alone: a JAX operation inside a callback
-    would wait for the very threads that wait for the callback.
+    It works only on NumPy arrays: a JAX operation inside a callback would wait for the very threads
+    that wait for the callback.
     """
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel]):
@@ -109,7 +109,7 @@ class _Engine:
         """`[*batch, qpos + qvel + hidden + ctrl] -> [*batch, qpos + qvel + hidden + sensordata]`;
         NaN on failure.
 
-        One more number, if there is one, is the model's number in the pool.
+        One more number at the end, if there is one, is the model's number in the pool.
         """
         states, sensors = self._rollout(np.asarray(packed), self._substeps)
         return np.concatenate([states, sensors], axis=-1)
@@ -123,7 +123,7 @@ class _Engine:
         lead, flat = packed.shape[:-1], packed.reshape(-1, packed.shape[-1])
         n, moving = len(flat), model.nq + model.nv
         given = moving if self.fresh is None else moving + self.fresh.size
-        # MuJoCo reads sensors where a step begins, so one more step tells those of its end.
+        # MuJoCo reads sensors at the start of a step, so one more step gives those at the end.
         steps = substeps + (model.nsensordata > 0)
         start = np.zeros((n, self._state_size))  # time, qpos, qvel, and what is hidden
         start[:, 1 : 1 + moving] = flat[:, :moving]
@@ -147,7 +147,7 @@ class _Engine:
                 sensordata=sensors,
                 chunk_size=chunk,
             )
-        # MuJoCo stops a trajectory at its first warning: its clock then stands still.
+        # MuJoCo stops a trajectory at its first warning, and its clock then stands still.
         stopped = states[:, -1, :1] - start[:, :1] < (steps - 0.5) * model.opt.timestep
         last = states[:, max(substeps, 1) - 1]
         give = lambda x: _to_float32(np.where(stopped, np.nan, x), lead)
@@ -171,12 +171,12 @@ class _Engine:
 
 
 PIECES = 3
-"""float32 numbers that a float64 is split into: their sum is exact to the last bit. Histories
-hold times that are compared with others, so nothing may be rounded."""
+"""How many float32 numbers a float64 is split into; their sum is exact to the last bit. Histories
+hold times that are compared with other times, so nothing may be rounded."""
 
 
 def _hidden(state: np.ndarray, moving: int) -> np.ndarray:
-    """`[n, full physics state]` -> what of it is neither qpos nor qvel, the time first."""
+    """`[n, full physics state]` -> everything in it except qpos and qvel, with the time first."""
     rest = np.concatenate([state[:, :1], state[:, 1 + moving :]], axis=1)
     pieces = []
     with np.errstate(over="ignore", invalid="ignore"):
@@ -187,7 +187,7 @@ def _hidden(state: np.ndarray, moving: int) -> np.ndarray:
 
 
 def _put_hidden(state: np.ndarray, moving: int, hidden: np.ndarray) -> None:
-    """The other way round."""
+    """The reverse of `_hidden`."""
     numbers = np.sum(np.split(hidden.astype(np.float64), PIECES, axis=1)[::-1], axis=0)
     state[:, :1], state[:, 1 + moving :] = numbers[:, :1], numbers[:, 1:]
 
@@ -200,15 +200,15 @@ def _fresh_hidden(model: MjModel) -> np.ndarray:
 
 
 def _log_warnings() -> None:
-    """Sends MuJoCo's warnings to `logging`, unless its user sends them elsewhere.
+    """Sends MuJoCo's warnings to `logging`, unless the user sends them elsewhere.
 
-    MuJoCo itself would write MUJOCO_LOG.TXT into the working directory; a failure is counted and
-    handled here, and needs no file.
+    MuJoCo itself would write MUJOCO_LOG.TXT into the working directory. Failures are counted and
+    handled here, and need no file.
     """
     if get_mju_user_warning() is None:
         set_mju_user_warning(logging.getLogger(__name__).debug)
 
 
 def _to_float32(x: np.ndarray, lead: tuple[int, ...]) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
+    with np.errstate(over="ignore"):  # numbers that are too large become infinite: a failure
         return x.astype(np.float32).reshape(*lead, x.shape[-1])

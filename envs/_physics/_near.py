@@ -1,4 +1,4 @@
-"""MJX pays for every pair of geoms that could touch, so it sees only the walls nearby."""
+"""MJX pays for every pair of geoms that could touch, so it sees only nearby walls."""
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ from ._mjx_module import mjx as mjx
 
 
 class NearWalls:
-    """Lends the first few of the boxes `wall_0`, `wall_1`, … to those nearest to the robot.
+    """Lends the first few of the boxes `wall_0`, `wall_1`, … to the walls nearest to the robot.
 
-    How many is the number `near_walls` in the model, without which all stay as they are. It has to
-    be as many as the robot can reach at once, wherever it is: then nothing else changes. The robot
-    is what hangs on the model's first free joint, and nothing else may touch walls.
+    The number `near_walls` in the model says how many; without it, all walls stay as they are. It
+    must be as many as the robot can reach at once, wherever it is; then nothing else changes. The
+    robot is what hangs on the model's first free joint, and nothing else may touch walls.
     """
 
     def __init__(self, model: MjModel):
@@ -30,13 +30,13 @@ class NearWalls:
         self._robot = model.jnt_qposadr[model.jnt_type == int(mjtJoint.mjJNT_FREE)][:1]
 
     def fewer_pairs(self, model: mjx.Model) -> mjx.Model:
-        """The model without the pairs of the walls that are not lent."""
+        """The model without the pairs of the boxes that are not lent."""
         names = [name for name in vars(model) if name.startswith("pair_")]
         kept = {name: getattr(model, name)[self._pairs] for name in names}
         return model.replace(npair=len(self._pairs), **kept)
 
     def at(self, model: mjx.Model, qpos: Float[Array, " nq"]) -> mjx.Model:
-        """The model with the nearest walls in the places of the first."""
+        """The model with the nearest walls in place of the first few."""
         if self._slots.size == 0:
             return model
         centres, halves = (jnp.asarray(x, qpos.dtype) for x in (self._centres, self._halves))

@@ -15,16 +15,17 @@ from ._native import NativePhysics, num_cores
 PHYSICS = ("native", "mjx", "warp")
 
 
-# Ant, measured on an H200 with 16 cores (docs/environments.md): native physics makes so many
-# control steps per second on a core, and MJX takes so long for one of all environments, for its
-# launches and for each environment.
+# Measured with the ant on an H200 with 16 cores (docs/environments.md): the control steps per
+# second that native physics makes on one core, and the seconds that MJX takes for one control step
+# of all environments, for its launches and for each environment.
 _NATIVE_RATE = 7_900.0
 _MJX_LAUNCHES, _MJX_EACH = 0.014, 2e-6
 
 
 def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
     """`native` where JAX runs on a CPU, and where the cores beside an accelerator step `num_envs`
-    environments faster than it does, such as 512 from 5 cores on; else `mjx`, if installed."""
+    environments faster than the accelerator does (512 environments: from 5 cores on); else `mjx`,
+    if it is installed."""
     if jax.default_backend() == "cpu" or not has_mjx():
         return "native"
     native = num_envs / (_NATIVE_RATE * num_cores())
@@ -52,16 +53,16 @@ def select_physics(physics: str | None, model: MjModel, substeps: int | float) -
         from ._warp import WarpPhysics
 
         return WarpPhysics(model, substeps)
-    raise UserError(f"`physics={physics!r}`: no such physics. Choose one of {', '.join(PHYSICS)}.")
+    raise UserError(f"`physics={physics!r}`: no such physics; choose one of {', '.join(PHYSICS)}.")
 
 
 def has_mjx() -> bool:
-    """Whether it is installed."""
+    """Whether MJX is installed."""
     return importlib.util.find_spec("mujoco.mjx") is not None
 
 
 def require_mjx() -> None:
-    """**Raises:** `UserError` where MJX is not installed, or is for another MuJoCo."""
+    """**Raises:** `UserError` if MJX is not installed, or is for another version of MuJoCo."""
     if not has_mjx():
         raise UserError(
             "`physics='mjx'` needs MJX, which comes with the extra `mjx` (from a checkout: pip "
@@ -88,6 +89,6 @@ def require_warp() -> None:
     cuda = "cuda" in device.client.platform_version.lower()
     if not (cuda or device.platform == "cpu"):
         raise UserError(
-            f"`physics='warp'` runs on NVIDIA GPUs with CUDA, and JAX computes on {device}: choose "
-            f"one of native, mjx, or pip install 'jax[cuda13]'."
+            f"`physics='warp'` runs on NVIDIA GPUs with CUDA, and JAX runs on {device}: choose "
+            f"native or mjx, or pip install 'jax[cuda13]'."
         )

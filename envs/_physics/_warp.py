@@ -32,7 +32,7 @@ _LACKS_ROOM = int(
 )
 
 _warp = importlib.import_module("warp")
-# Warp would write a line for each of its hundred kernels.
+# Otherwise Warp would print a line for each of its hundred kernels.
 _warp.config.log_level = max(_warp.config.log_level, _warp.LOG_WARNING)
 
 
@@ -42,7 +42,7 @@ class WarpPhysics(AbstractPhysics):
     So far it has run only on CPUs, where its kernels run one environment after another.
 
     Under `vmap` (any number of times) the kernels receive the whole batch, which shares the room
-    for contacts. A step that needs more room than there is gives NaN, and so fails.
+    for contacts. A step that needs more room than there is gives NaN, and therefore fails.
     """
 
     model: MjModel = eqx.field(static=True)
@@ -71,7 +71,7 @@ class WarpPhysics(AbstractPhysics):
 
     def activations(self, physics_state: PhysicsState) -> Float[Array, " na"]:
         del physics_state
-        return jnp.zeros((0,))  # a model with some is refused
+        return jnp.zeros((0,))  # a model that has any is refused
 
     def _call(self, function: Callable[..., Any], *arrays: Array) -> tuple[Array, Array, Array]:
         choice = [] if self.variant is None else [self.variant]
@@ -79,7 +79,7 @@ class WarpPhysics(AbstractPhysics):
 
 
 class _Engine:
-    """Warp's model, and functions of whole batches."""
+    """Warp's model, and functions on whole batches."""
 
     def __init__(self, model: MjModel, substeps: int, pool: Sequence[MjModel]):
         self._model = _resetting(model)
@@ -88,7 +88,7 @@ class _Engine:
 
     def _run(self, substeps: int) -> Callable[..., tuple[Array, Array, Array]]:
         def run(qpos: Array, *arrays: Array):
-            # Not made under the `vmap`: only here it is known how many share the room.
+            # Made outside the `vmap`, because only here is it known how many share the room.
             empty = mjx.make_data(
                 self._model, impl="warp", naconmax=len(qpos) * CONTACTS, njmax=ROWS
             )
@@ -107,7 +107,7 @@ class _Engine:
 
 
 def _seen(model: mjx.Model, data: mjx.Data) -> tuple[Array, Array, Array]:
-    # MuJoCo reads sensors where a step begins; here they belong to its end.
+    # MuJoCo reads sensors at the start of a step; here they belong to its end.
     seen: Any = mjx.forward(model, data) if model.nsensordata else data
     lacked = (seen._impl.overflow & _LACKS_ROOM) != 0
     return jnp.where(lacked, jnp.nan, data.qpos), data.qvel, seen.sensordata
@@ -115,19 +115,19 @@ def _seen(model: mjx.Model, data: mjx.Data) -> tuple[Array, Array, Array]:
 
 def _put(model: MjModel) -> mjx.Model:
     on_device: Any = mjx.put_model(model, impl="warp")
-    # A lack of room fails the step; no need for thousands of threads to print it.
+    # A lack of room makes the step fail; thousands of threads need not print it.
     return on_device.tree_replace({"opt._impl.warn_overflow": 0})
 
 
 def _resetting(model: MjModel) -> MjModel:
-    """Warp never resets anything by itself, and does not know the flag that forbids it."""
+    """Without the flag that forbids resets: Warp does not know it, and never resets by itself."""
     model = copy.copy(model)
     model.opt.disableflags &= ~int(mjtDisableBit.mjDSBL_AUTORESET)
     return model
 
 
 def _on_batches(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` of `[n, ...]` arrays; a `vmap` makes n larger instead of calling n times."""
+    """`function` on `[n, ...]` arrays; a `vmap` makes n larger instead of calling it repeatedly."""
     on_batches = jax.custom_batching.custom_vmap(function)
 
     @on_batches.def_vmap

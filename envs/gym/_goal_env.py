@@ -1,4 +1,4 @@
-"""Gymnasium's environments as tasks."""
+"""Gymnasium environments as tasks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,12 +24,13 @@ from ._source import Source, source
 
 
 class GymnasiumGoalEnv(AbstractGoalEnv):
-    """An environment of Gymnasium as a task.
+    """A Gymnasium environment as a task.
 
     A goal environment, whose observations are `observation`, `achieved_goal` and `desired_goal`,
-    needs nothing but its name. Its state is the observation, followed by the achieved goal unless
-    that is already part of it: that is, equals exactly one part of it in some random episodes; a
-    later step where it differs raises. For others, say what is achieved and where goals come from:
+    needs only its name. Its state is the observation, followed by the achieved goal unless that is
+    already part of it: that is, unless it equals exactly one part of the observation in a few
+    random episodes. A later step where the two differ raises an error. For other environments, say
+    what is achieved and where goals come from:
 
     ```python
     GymnasiumGoalEnv("FetchReach-v4")
@@ -41,12 +42,13 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     )
     ```
 
-    Success is a Euclidean distance below `threshold`. Gymnasium's time limit is lifted, as the
-    rollout keeps one; an episode that Gymnasium ends otherwise, terminated or truncated, ends.
+    Success is a Euclidean distance below `threshold`. Gymnasium's time limit is lifted, because the
+    rollout has its own. An episode that Gymnasium ends for another reason, terminated or truncated,
+    ends here too.
 
-    Simulators live outside of JAX, one for every episode under way; an `EnvState` only says which.
-    So an episode cannot go back and cannot be branched, and it is not in a checkpoint: a run that
-    is resumed begins fresh episodes.
+    Simulators live outside JAX, one for each episode in progress; an `EnvState` only says which.
+    So an episode cannot go back or branch, and it is not in a checkpoint: a resumed run begins
+    fresh episodes.
     """
 
     state_size: int = eqx.field(static=True)
@@ -56,7 +58,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     threshold: float = eqx.field(static=True)
     """The distance below which a goal is reached, in the goal's units."""
     control_dt: float | None = eqx.field(static=True)
-    """Seconds per step, where the environment says it."""
+    """Seconds per step, if the environment gives it."""
     _host: Host = eqx.field(static=True)
     _low: tuple[float, ...] = eqx.field(static=True)
     _high: tuple[float, ...] = eqx.field(static=True)
@@ -82,24 +84,25 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
     ):
         """**Main arguments:**
 
-        - `env`: a name that Gymnasium knows (gymnasium-robotics' are registered where it is
+        - `env`: a name that Gymnasium knows (those of gymnasium-robotics are registered if it is
             installed), `MODULE:NAME` for one that is registered when its module is imported, or a
             function that makes an environment.
-        - `achieved_goal`: the numbers of the state that are the achieved goal, or a function of it.
-        - `draw_goal`: from a random key to a goal; or
+        - `achieved_goal`: the numbers of the state that are the achieved goal, or a function of the
+            state.
+        - `draw_goal`: a function from a random key to a goal; or
         - `desired_goal`: if the environment has its own goal, its numbers in the observation, or
             a function of the observation.
-        - `threshold`: the distance of success; default a goal environment's own.
+        - `threshold`: success is a distance below this; by default a goal environment's own.
 
         **Other arguments:**
 
-        - `state`: the numbers of the observation that are the state, or a function of it; default
-            all. It may not hold the goal. In a goal environment the achieved goal follows the
-            function's result.
-        - `episode_length`: default Gymnasium's limit.
-        - `vector`: instead of `env`, from a number to a vector environment of that many, such as
-            an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
-        - `options`: of the environment, for `gymnasium.make`.
+        - `state`: the numbers of the observation that are the state, or a function of the
+            observation; by default all numbers. It must not contain the goal. In a goal environment
+            the achieved goal follows the function's result.
+        - `episode_length`: by default Gymnasium's limit.
+        - `vector`: instead of `env`, a function from a number to a vector environment of that many,
+            such as an `AsyncVectorEnv`, with `AutoresetMode.DISABLED`.
+        - `options`: the environment's options, for `gymnasium.make`.
 
         **Raises:** `UserError` if there is no such environment, if its actions or observations are
         not numbers in a `Box`, or if the arguments do not fit it.
@@ -142,7 +145,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         self._host = Host(found.store, look.size, self.episode_length, found.call, twins)
 
     def __reduce__(self):
-        # Copies, pickles and spawned workers make simulators of their own.
+        # Copies, pickles and spawned workers make their own simulators.
         return self._made, ()
 
     @property
@@ -186,7 +189,7 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
         return jax.ShapeDtypeStruct((self._host.moment_size,), jnp.float32)
 
     def _drawn(self, key: PRNGKey) -> Goal:
-        """Zeros where the environment draws its goals itself."""
+        """A goal; zeros if the environment draws its goals itself."""
         return jnp.zeros(self.goal_size) if self._draw_goal is None else self._draw_goal(key)
 
     def _env_state(
@@ -222,7 +225,7 @@ def _seed(key: PRNGKey) -> Int[Array, ""]:
 
 
 def _after(token: Int[Array, "3"]) -> Int[Array, "3"]:
-    """The token of the next call."""
+    """The token for the next call."""
     return token + jnp.array([0, 0, 1], token.dtype)
 
 
@@ -230,7 +233,7 @@ def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
     value = own if given is None else given
     if value is None:
         raise UserError(
-            f"`{found.call}` has no `{name}` of its own: name one (`crl-eqx train` has "
+            f"`{found.call}` has no `{name}` of its own: give one (`crl-eqx train` has "
             f"`--{FLAGS[name]}`)."
         )
     call = f"GymnasiumGoalEnv({name}={value!r})"
@@ -261,9 +264,9 @@ def _what_is_missing(found: Source, look: Look) -> str:
 def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
     """States and achieved goals of the sampled rows.
 
-    **Raises:** `UserError` if they do not fit the desired goals, or the goal is in the state.
+    **Raises:** `UserError` if they do not fit the desired goals, or if the state contains the goal.
     """
-    rows: Any = look.rows  # NumPy's, which do not forgive an index out of bounds
+    rows: Any = look.rows  # NumPy's, which refuse an index out of bounds
     try:
         states = env._state(rows)
         achieved = env._achieved(states)
@@ -275,7 +278,7 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
     if achieved.shape[-1:] != goals.shape[-1:] or goals.dtype != jnp.float32:
         raise UserError(
             f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
-            f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must be alike, and float32."
+            f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must match and be float32."
         )
     if not np.isfinite(np.asarray(goals)).all():
         raise UserError(f"`{found.call}`: its goals are not finite, such as {np.asarray(goals)}.")
@@ -285,6 +288,6 @@ def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
         first, last = places[0], places[0] + goals.shape[-1] - 1
         raise UserError(
             f"`{found.call}`: the numbers {first} to {last} of its state are the desired goal, "
-            f"which may not be in it: name the numbers to keep, `state=[...]`."
+            f"which it must not contain: name the numbers to keep, `state=[...]`."
         )
     return states, achieved

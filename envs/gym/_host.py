@@ -1,8 +1,8 @@
-"""Simulators that live outside of JAX, and the callbacks that reach them.
+"""Simulators that live outside JAX, and the callbacks that reach them.
 
 An `EnvState` cannot hold a foreign simulator. It holds a token instead: which bank of simulators,
-which slot of it, and how many calls the slot has answered. Works on NumPy arrays alone, as a JAX
-operation inside a callback would wait for the very threads that wait for the callback.
+which slot in it, and how many calls the slot has answered. All this works only on NumPy arrays: a
+JAX operation inside a callback would wait for the very threads that wait for the callback.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from ..._errors import UserError
 
 
 KEPT = 8
-"""Banks that are kept, besides those whose episodes are over."""
+"""How many banks are kept, besides those whose episodes are over."""
 
 Tokens: TypeAlias = Int[np.ndarray, "*batch 3"]
 Moments: TypeAlias = Float[np.ndarray, "*batch moment"]
@@ -26,10 +26,10 @@ Moments: TypeAlias = Float[np.ndarray, "*batch moment"]
 
 @runtime_checkable
 class Simulators(Protocol):
-    """A number of environments; `at` picks some of them by their places."""
+    """A number of environments; `at` picks some of them by their positions."""
 
     def reset(self, at: Int[np.ndarray, " n"], seeds: Int[np.ndarray, " n"]) -> np.ndarray:
-        """Rows of what is observed."""
+        """Rows of observed numbers."""
         ...
 
     def step(
@@ -41,7 +41,7 @@ class Simulators(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Where simulators come from, and go back to."""
+    """Where simulators come from and go back to."""
 
     def take(self, count: int) -> Simulators: ...
 
@@ -55,11 +55,11 @@ class Host:
 
     **Arguments:**
 
-    - `store`: of simulators.
-    - `size`: numbers that are observed.
-    - `episode_length`: steps after which the rollout renews an episode or leaves it.
+    - `store`: the store of simulators.
+    - `size`: how many numbers are observed.
+    - `episode_length`: steps after which the rollout renews an episode or drops it.
     - `call`: what the user wrote.
-    - `twins`: places of the observation that stand for others of the same row.
+    - `twins`: places in the observation that stand for others in the same row.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Host:
         self._call, self._twins = call, twins
         self._banks: dict[int, _Bank] = {}
         self._lock = threading.RLock()
-        # Not from 0: the tokens of another process must be strangers here.
+        # Not from 0: the tokens of another process must be unknown here.
         self._serials = itertools.count(secrets.randbits(30))
         self._clock, self._last_begun = itertools.count(1), 0
 
@@ -83,7 +83,7 @@ class Host:
         return self._size + 2
 
     def begin(self, seeds: Any) -> tuple[Tokens, Moments]:
-        """`[*batch]` seeds; fresh episodes in a bank of their own."""
+        """Fresh episodes, in a new bank, from `[*batch]` seeds."""
         seeds = np.asarray(seeds)
         slots = np.arange(seeds.size)
         with self._lock:
@@ -98,7 +98,7 @@ class Host:
         return tokens.astype(np.int32).reshape(*seeds.shape, 3), _like(moments, seeds.shape)
 
     def advance(self, tokens: Any, actions: Any) -> Moments:
-        """One step of every slot; a step already made is not repeated."""
+        """One step of every slot; a step that was already made is not repeated."""
         return self._each(np.asarray(tokens), np.asarray(actions), _Bank.advance)
 
     def renew(self, tokens: Any, done: Any, seeds: Any) -> Moments:
@@ -110,7 +110,7 @@ class Host:
         return moments
 
     def close(self) -> None:
-        """Closes all simulators; their episodes cannot go on."""
+        """Closes all simulators; their episodes cannot continue."""
         with self._lock:
             for serial in list(self._banks):
                 self._store.give_back(self._banks.pop(serial).simulators)
@@ -138,25 +138,25 @@ class Host:
         if not np.array_equal(moments[:, stand_in], moments[:, achieved]):
             raise UserError(
                 f"`{self._call}`: the numbers {[*map(int, stand_in)]} of the observation were "
-                f"taken for the achieved goal, which they equalled in the first episodes, and now "
+                f"taken for the achieved goal, which they equalled in the first episodes, but now "
                 f"they differ: leave them out (`state=[...]`, `--env-option state=[...]`), and the "
-                f"achieved goal is seen beside the others."
+                f"achieved goal is added to the others."
             )
 
     def _bank(self, serial: int) -> "_Bank":
         if serial not in self._banks:
             raise RuntimeError(
-                f"The simulators of this EnvState are gone: Gymnasium's episodes go on only in the "
-                f"process that began them, and only until {KEPT} more batches were begun."
+                f"The simulators of this EnvState are gone: Gymnasium's episodes continue only in "
+                f"the process that began them, and only until {KEPT} more batches have begun."
             )
         return self._banks[serial]
 
     def _let_go(self) -> None:
         """Gives back the simulators that will not be needed.
 
-        Episodes that came to their time limit and were not renewed were an evaluation's. They go
-        only when a later batch begins, not at once: a rollout may be between the step and the
-        renewal.
+        Episodes that reached their time limit and were not renewed belonged to an evaluation. They
+        are given back only when a later batch begins, not at once: a rollout may be between the
+        step and the renewal.
         """
         for serial, bank in list(self._banks.items()):
             if bank.used < self._last_begun and bank.is_over(self._episode_length):
@@ -167,18 +167,18 @@ class Host:
 
 
 class _Bank:
-    """Simulators under way, and what each said last."""
+    """Simulators in use, and the last answer of each."""
 
     def __init__(self, simulators: Simulators, count: int, size: int):
         self.simulators = simulators
         self.used = 0
         self._last = np.zeros((count, size + 2), np.float32)
         self._answered = np.zeros(count, int)  # calls, of both kinds
-        self._renewed = np.zeros(count, bool)  # the kind of the last one
+        self._renewed = np.zeros(count, bool)  # the kind of the last call
         self._age = np.zeros(count, int)
 
     def is_over(self, episode_length: int) -> bool:
-        """Whether all episodes have come to the time limit, or to an end before it."""
+        """Whether all episodes have reached the time limit, or ended before it."""
         return bool(np.all((self._age >= episode_length) | (self._last[:, -2] > 0)))
 
     def renew(self, slots: np.ndarray, counts: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -186,7 +186,7 @@ class _Bank:
         at, seeds = slots[new], seeds[new]
         if len(at):
             self._age[at] = 0
-            self._last[at] = 0  # a start that is not finite has nothing before it to keep
+            self._last[at] = 0  # if a start is not finite, there is nothing earlier to keep
             self._remember(at, self.simulators.reset(at, seeds), np.zeros(len(at), bool))
         return self._last[slots]
 
@@ -200,8 +200,8 @@ class _Bank:
         return self._last[slots]
 
     def _accept(self, slots: np.ndarray, counts: np.ndarray, *, renewing: bool) -> np.ndarray:
-        """Which calls are new. JAX may make a call twice: the last one has its answer. A step
-        whose result was thrown away may be followed by a renewal from before it.
+        """Which calls are new. JAX may make a call twice: the answer to the last one is kept. A
+        step whose result was thrown away may be followed by a renewal from before that step.
 
         **Raises:** `RuntimeError` if a call is older than that.
         """
@@ -220,10 +220,10 @@ class _Bank:
     def _remember(self, at: np.ndarray, rows: np.ndarray, over: np.ndarray) -> None:
         if rows.shape[1] != self._last.shape[1] - 2:
             raise UserError(
-                f"An environment of Gymnasium gives observations of {rows.shape[1]} numbers, and "
-                f"its space says {self._last.shape[1] - 2}."
+                f"A Gymnasium environment gives observations of {rows.shape[1]} numbers, but its "
+                f"space says {self._last.shape[1] - 2}."
             )
-        with np.errstate(over="ignore"):  # what is too large becomes infinite, and so a failure
+        with np.errstate(over="ignore"):  # numbers that are too large become infinite: a failure
             rows = rows.astype(np.float32)
         failed = ~np.all(np.isfinite(rows), axis=1, keepdims=True)
         self._last[at, :-2] = np.where(failed, self._last[at, :-2], rows)

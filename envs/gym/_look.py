@@ -19,12 +19,12 @@ STARTS, STEPS = 3, 8
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """Sizes and bounds, and some rows of what is observed, with random actions."""
+    """Sizes and bounds, and some rows that were observed under random actions."""
 
     observed: int
-    """Numbers of the observation alone."""
+    """How many numbers the observation alone has."""
     goal: int
-    """Numbers of a goal; 0 if the environment has none."""
+    """How many numbers a goal has; 0 if the environment has none."""
     low: tuple[float, ...]
     high: tuple[float, ...]
     rows: Float[np.ndarray, "rows numbers"]
@@ -35,7 +35,7 @@ class Look:
 
     @property
     def size(self) -> int:
-        """Numbers of a row: the observation, then the achieved goal and the desired one."""
+        """How many numbers a row has: the observation, then the achieved and the desired goal."""
         return self.observed + 2 * self.goal
 
 
@@ -52,16 +52,16 @@ def look_at(found: Source) -> Look:
 def _bounds(call: str, actions: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if not isinstance(actions, spaces.Box):
         raise UserError(
-            f"`{call}` has the actions {actions}: they must be numbers in a `Box`, as the policy "
-            f"is a continuous one."
+            f"`{call}` has the actions {actions}: they must be numbers in a `Box`, because the "
+            f"policy is continuous."
         )
     low, high = actions.low.reshape(-1), actions.high.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        widths = high.astype(np.float32) - low.astype(np.float32)  # ±3.4e38 is no bound either
+        widths = high.astype(np.float32) - low.astype(np.float32)  # ±3.4e38 is not a bound either
     if not np.isfinite(widths).all():
         raise UserError(
             f"`{call}` has the actions {actions}: their bounds and the distance between them must "
-            f"be finite numbers of float32, as [-1, 1] is spread over them; "
+            f"be finite numbers of float32, because [-1, 1] is spread over them; "
             f"`gymnasium.wrappers.RescaleAction` or `ClipAction` can set bounds."
         )
     return tuple(map(float, low)), tuple(map(float, high))
@@ -86,7 +86,7 @@ def _size(space: spaces.Box) -> int:
 
 
 def _rows(simulators: Simulators, low, high) -> Float[np.ndarray, "rows numbers"]:
-    """Always the same ones, for the same environment."""
+    """Observed rows, always the same ones for the same environment."""
     numbers, first, rows = np.random.default_rng(0), np.zeros(1, int), []
     for seed in range(STARTS):
         rows.append(simulators.reset(first, np.array([seed])))
@@ -101,9 +101,9 @@ def _rows(simulators: Simulators, low, high) -> Float[np.ndarray, "rows numbers"
 def places_of(
     part: Float[np.ndarray, "rows part"], whole: Float[np.ndarray, "rows whole"]
 ) -> list[int]:
-    """Where `part` stands in `whole`, in all rows alike, as first indices.
+    """The first indices at which `part` stands in `whole`, in every row.
 
-    A part that never changes could be a coincidence, and counts as absent.
+    A part that never changes could match by coincidence, and counts as absent.
     """
     size = part.shape[1]
     if (part == part[0]).all():

@@ -1,4 +1,4 @@
-"""Which numbers of an observation are the state, and which the goal."""
+"""Which numbers of an observation are the state, and which are the goal."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -17,7 +17,7 @@ Pick: TypeAlias = Sequence[int] | Callable[[Array], Array]
 
 
 def picker(pick: Pick | None, name: str) -> Callable[[Array], Array]:
-    """**Raises:** `UserError`, in the words of the argument `name`."""
+    """**Raises:** `UserError` that names the argument `name`."""
     if pick is None:
         return lambda x: x
     if callable(pick):
@@ -27,14 +27,14 @@ def picker(pick: Pick | None, name: str) -> Callable[[Array], Array]:
 
 
 def with_achieved(look: Look, pick: Pick | None):
-    """What makes a state of a goal environment's row, what finds the achieved goal in it, and,
-    where that is a part of the observation, the places in the row of both."""
+    """A function that makes a state from a goal environment's row, one that finds the achieved goal
+    in the state, and, if that goal is part of the observation, the places of both in the row."""
     observed, goal = look.observed, look.goal
     state, place = picker(pick, "state"), slice(observed, observed + goal)
     if not callable(pick):
         kept = np.arange(observed) if pick is None else _places(pick, observed)
         firsts = places_of(look.rows[:, place], look.rows[:, kept])
-        if len(firsts) == 1:  # of several, which look alike so far, none can be trusted
+        if len(firsts) == 1:  # if several look alike so far, none can be trusted
             found = slice(firsts[0], firsts[0] + goal)
             twins = kept[found], np.arange(observed, observed + goal)
             return (lambda row: state(row[..., :observed])), (lambda x: x[..., found]), twins
@@ -51,7 +51,7 @@ def _places(pick: Sequence[int], size: int) -> Int[np.ndarray, " n"]:
     places = np.array(whole_numbers(pick, f"GymnasiumGoalEnv(state={pick!r})"), int)
     if not ((-size <= places) & (places < size)).all():
         raise UserError(
-            f"`GymnasiumGoalEnv(state={[*pick]})` must lie between 0 and {size - 1}: so many "
-            f"numbers are observed."
+            f"`GymnasiumGoalEnv(state={[*pick]})` must lie between 0 and {size - 1}, the "
+            f"indices of the observed numbers."
         )
     return places

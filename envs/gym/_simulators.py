@@ -1,4 +1,4 @@
-"""Many environments of Gymnasium: one by one, or as one of its vector environments."""
+"""Many Gymnasium environments: one by one, or together as a vector environment."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -15,18 +15,18 @@ GOAL_KEYS = ("observation", "achieved_goal", "desired_goal")
 
 
 def flat(observation: Any, lead: tuple[int, ...] = ()) -> np.ndarray:
-    """What is observed, and in a goal environment the two goals after it, `[*lead, numbers]`."""
+    """The observation, followed by the two goals in a goal environment: `[*lead, numbers]`."""
     if isinstance(observation, dict):
         parts = [flat(observation[key], lead) for key in GOAL_KEYS]
         return np.concatenate(parts, axis=-1)
     numbers = np.asarray(observation)
     if numbers.dtype.kind not in "biuf":
-        raise UserError(f"An observation must be real numbers, and one is {observation!r}.")
+        raise UserError(f"An observation must be real numbers, but one is {observation!r}.")
     return numbers.astype(float).reshape(*lead, -1)
 
 
 def _as_in(space: Any, actions: np.ndarray) -> np.ndarray:
-    """In the space's shape and type; of whole numbers the nearest."""
+    """The actions in the space's shape and type; rounded if that needs whole numbers."""
     whole = np.issubdtype(space.dtype, np.integer)
     return (np.rint(actions) if whole else actions).reshape(space.shape).astype(space.dtype)
 
@@ -35,14 +35,14 @@ def _require_new(env: Any, made: list[Any]) -> None:
     """**Raises:** `UserError` if a function returned the same environment twice."""
     if any(env.unwrapped is other for other in made):
         raise UserError(
-            f"`GymnasiumGoalEnv` needs a function that makes a new environment at every call, and "
-            f"was given one that gives the same {type(env.unwrapped).__name__} again."
+            f"`GymnasiumGoalEnv` needs a function that makes a new environment at every call, but "
+            f"the given one returned the same {type(env.unwrapped).__name__} again."
         )
     made.append(env.unwrapped)
 
 
 class Singles:
-    """Instances that are stepped one after the other."""
+    """Environments that are stepped one after another."""
 
     def __init__(self, envs: Sequence[gymnasium.Env]):
         self.envs = envs
@@ -62,7 +62,7 @@ class Singles:
 
 
 class SinglesStore:
-    """Instances that are made when first needed, and used again."""
+    """Environments that are made when first needed, and then reused."""
 
     def __init__(self, make: Callable[[], gymnasium.Env], *made: gymnasium.Env):
         self._make, self._free = make, list(made)
@@ -86,7 +86,7 @@ class SinglesStore:
 
 
 class Together:
-    """A vector environment, whose parts can be reset alone but are always stepped together."""
+    """A vector environment; its parts can be reset singly but are always stepped together."""
 
     def __init__(self, envs: VectorEnv):
         self.envs = envs
@@ -105,7 +105,7 @@ class Together:
         others = np.setdiff1d(np.arange(self.envs.num_envs), at)
         if not self._over[others].all():
             raise RuntimeError("A vector environment of Gymnasium can only be stepped as a whole.")
-        if len(others):  # a step may not meet episodes that are over
+        if len(others):  # a step must not reach episodes that are over
             self.reset(others, np.zeros_like(others))
         every = np.zeros((self.envs.num_envs, actions.shape[1]))
         every[at] = actions
@@ -117,7 +117,7 @@ class Together:
 
 
 class TogetherStore:
-    """Vector environments of every size requested."""
+    """Vector environments of every size that was requested."""
 
     def __init__(self, make: Callable[[int], VectorEnv], *made: VectorEnv):
         self._make = make
@@ -133,7 +133,7 @@ class TogetherStore:
         if mode not in (AutoresetMode.DISABLED, AutoresetMode.DISABLED.value):
             raise UserError(
                 f"`GymnasiumGoalEnv(vector=...)` was given one with autoreset_mode {mode}: it must "
-                f"be `AutoresetMode.DISABLED`, as the rollout resets what has ended."
+                f"be `AutoresetMode.DISABLED`, because the rollout resets ended episodes."
             )
         return Together(envs)
 

@@ -1,4 +1,4 @@
-"""Where environments of Gymnasium come from: a name, a function, a vector environment."""
+"""Where Gymnasium environments come from: a name, a function or a vector environment."""
 
 import importlib
 import importlib.util
@@ -24,7 +24,7 @@ class Source(NamedTuple):
     """A store of environments, and what one of them says about itself."""
 
     call: str
-    """As its user wrote it."""
+    """As the user wrote it."""
     store: Store
     observations: Any
     actions: Any
@@ -43,8 +43,8 @@ def source(
     """**Raises:** `UserError` if there is no such environment."""
     if (env is None) == (vector is None) or (options and not isinstance(env, str)):
         raise UserError(
-            "`GymnasiumGoalEnv` needs a name, with options if there are any, or a function that "
-            "makes an environment, or `vector=...`; one of the three."
+            "`GymnasiumGoalEnv` needs a name (with options, if any), a function that makes an "
+            "environment, or `vector=...`: exactly one of the three."
         )
     spec = _spec(env) if isinstance(env, str) else None
     _repair_robotics()
@@ -54,10 +54,10 @@ def source(
         if not callable(env):
             raise UserError(
                 f"`GymnasiumGoalEnv({env!r})` needs a name, or a function that makes a new "
-                f"environment at every call: as many are made as run at once."
+                f"environment at every call: one is made for each that runs at once."
             )
         found = _from_function("GymnasiumGoalEnv(...)", env)
-        found.store.give_back(found.store.take(2))  # raises where it gives the same one twice
+        found.store.give_back(found.store.take(2))  # raises if it gives the same one twice
         return found
     call = f"GymnasiumGoalEnv({env!r})"
 
@@ -89,11 +89,11 @@ def _from_vector(make: Callable[[int], VectorEnv]) -> Source:
 
 
 def _threshold(inner: Any) -> float | None:
-    """A goal environment's own distance of success."""
+    """A goal environment's own threshold of success."""
     if hasattr(inner, "rotation_threshold"):
-        return None  # success is about an angle, too
+        return None  # success also depends on an angle
     if type(inner).__module__.startswith(f"{ROBOTICS}.envs.maze."):
-        return 0.45  # in its code, without a name
+        return 0.45  # in its code, but without a name
     found = getattr(inner, "distance_threshold", None)
     return None if found is None else float(found)
 
@@ -127,7 +127,7 @@ def _spec(name: str) -> Any:
 
 
 def _with_robotics() -> bool:
-    """Registers gymnasium-robotics, where it is installed: Fetch, the mazes, the hands."""
+    """Registers gymnasium-robotics, if it is installed: Fetch, the mazes, the hands."""
     if importlib.util.find_spec(ROBOTICS) is None:
         return False
     gymnasium.register_envs(importlib.import_module(ROBOTICS))
@@ -137,8 +137,8 @@ def _with_robotics() -> bool:
 def _repair_robotics() -> None:
     """Lets gymnasium-robotics 1.4 recognize the joints of MuJoCo 3.17.
 
-    It asks `np.int32(2) in (mjtJoint.mjJNT_HINGE, mjtJoint.mjJNT_SLIDE)`, and MuJoCo's constants
-    no longer equal NumPy's numbers from their side. Its helpers get plain numbers instead.
+    It asks `np.int32(2) in (mjtJoint.mjJNT_HINGE, mjtJoint.mjJNT_SLIDE)`, but MuJoCo's constants no
+    longer say that they equal NumPy's numbers. Its helpers get plain numbers instead.
     """
     equal = np.int32(int(mjtJoint.mjJNT_SLIDE)) in (mjtJoint.mjJNT_SLIDE,)
     if equal or ROBOTICS not in sys.modules:

@@ -1,4 +1,4 @@
-"""Tasks as environments of Gymnasium."""
+"""Tasks as Gymnasium environments."""
 
 from typing import Any, Literal, SupportsFloat
 
@@ -25,17 +25,17 @@ class ToGymnasium(gymnasium.Env):
     observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
     ```
 
-    Observations are dictionaries of `observation` (the state), `achieved_goal` and `desired_goal`.
-    Episodes are truncated at the task's `episode_length`. `info["is_success"]` is the task's own
-    rule; the reward is 0 where the two goals are nearer than the task's threshold, else -1
-    (`reward_type="sparse"`), or minus their distance (`"dense"`), and `compute_reward` gives it
-    for any two goals, with any leading axes.
+    Observations are dictionaries with `observation` (the state), `achieved_goal` and
+    `desired_goal`. Episodes are truncated at the task's `episode_length`. `info["is_success"]` is
+    the task's own rule. The reward is 0 if the two goals are closer than the task's threshold, else
+    -1 (`reward_type="sparse"`), or it is minus their distance (`"dense"`). `compute_reward` gives
+    it for any two goals, with any leading axes.
 
     **Arguments:**
 
-    - `task`: as `crl_eqx.envs.make` gives. Workers of an `AsyncVectorEnv` share it if it is made
-        outside the function that they call.
-    - `reward_type`: default `"sparse"` for a task with a `threshold`.
+    - `task`: a task, such as `crl_eqx.envs.make` returns. Workers of an `AsyncVectorEnv` share it
+        if it is made outside the function that they call.
+    - `reward_type`: by default `"sparse"` for a task with a `threshold`.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
@@ -46,8 +46,8 @@ class ToGymnasium(gymnasium.Env):
         *,
         reward_type: Literal["sparse", "dense"] | None = None,
     ):
-        # Nothing is computed here: a forked worker of `AsyncVectorEnv` tells its parent only what
-        # goes wrong in `reset`.
+        # Nothing is computed here: a forked worker of `AsyncVectorEnv` reports to its parent only
+        # what goes wrong in `reset`.
         require_task(task, "ToGymnasium")
         self.render_mode = None
         self.task = task
@@ -95,7 +95,7 @@ class ToGymnasium(gymnasium.Env):
 
 
 class Reward:
-    """What two goals are worth."""
+    """The reward for two goals."""
 
     def __init__(self, task: AbstractGoalEnv, kind: Literal["sparse", "dense"] | None):
         self._threshold = getattr(task, "threshold", None)
@@ -104,7 +104,7 @@ class Reward:
             raise UserError(f'`reward_type={kind!r}` must be "sparse" or "dense".')
         if self._kind == "sparse" and self._threshold is None:
             raise UserError(
-                f'`reward_type="sparse"` needs a task with a `threshold`, and '
+                f'`reward_type="sparse"` needs a task with a `threshold`, but '
                 f"{type(task).__name__} has none."
             )
 
@@ -149,7 +149,7 @@ def action_space(task: AbstractGoalEnv) -> gymnasium.Space:
 
 
 def observe(task: AbstractGoalEnv, moment: EnvState) -> Observation:
-    """Of one environment, or of many."""
+    """The observation of one environment, or of many."""
     achieved = task.achieved_goal(moment.state)
     return dict(observation=moment.state, achieved_goal=achieved, desired_goal=moment.goal)
 

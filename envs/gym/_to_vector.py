@@ -1,4 +1,4 @@
-"""Tasks as vector environments of Gymnasium."""
+"""Tasks as Gymnasium vector environments."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -36,16 +36,16 @@ class ToGymnasiumVector(VectorEnv):
     i with seed s does what the single one with seed s + i does. What happens at the end of an
     episode is in `metadata["autoreset_mode"]`:
 
-    - `NEXT_STEP`: the next step ignores the action, and gives the fresh start with reward 0.
-    - `SAME_STEP`: the step gives the fresh start already; the last observation and its info are
+    - `NEXT_STEP`: the next step ignores the action, and returns the fresh start with reward 0.
+    - `SAME_STEP`: the step itself returns the fresh start; the last observation and its info are
         in `info["final_obs"]` and `info["final_info"]`.
-    - `DISABLED`: `reset(options={"reset_mask": mask})` does it.
+    - `DISABLED`: the caller begins the next one by `reset(options={"reset_mask": mask})`.
 
     **Arguments:**
 
     - `task`, `reward_type`: as for `ToGymnasium`.
-    - `num_envs`: how many.
-    - `autoreset_mode`: default `NEXT_STEP`, as Gymnasium's.
+    - `num_envs`: how many environments.
+    - `autoreset_mode`: by default `NEXT_STEP`, as in Gymnasium.
     """
 
     @not_forked
@@ -103,7 +103,7 @@ class ToGymnasiumVector(VectorEnv):
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
     ) -> tuple[Observation, dict[str, Any]]:
-        """A `reset_mask` among the options resets some of the environments alone."""
+        """With a `reset_mask` among the options, only some of the environments are reset."""
         mask = (options or {}).get("reset_mask")
         every = np.ones(self.num_envs, bool)
         mask = every if mask is None else np.asarray(mask, bool)
@@ -121,7 +121,7 @@ class ToGymnasiumVector(VectorEnv):
                 self._numbers[i] = np_random(one)[0]
 
     def _begin(self, mask: Bool[np.ndarray, " n"]) -> tuple[Observation, dict[str, Any]]:
-        """Fresh episodes where `mask`."""
+        """Fresh episodes where `mask` is true."""
         places = np.flatnonzero(mask)
         drawn = jnp.stack([draw_key(self._numbers[i]) for i in places])
         self._keys = self._keys.at[places].set(drawn)

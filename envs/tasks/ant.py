@@ -22,14 +22,14 @@ class Ant(AbstractAntTask):
     steps of 0.01 s per control step.
 
     Published versions keep one start and one goal per environment for a whole run and carry the
-    target as an extra body with joints; here both are drawn at every reset and the target is a
-    mark in pictures.
+    target as an extra body with joints; here both are drawn at every reset, and the target is only
+    a marker in pictures.
     """
 
     def __init__(self, **robot: Any):
         super().__init__(RULES, **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         start_key, goal_key = jax.random.split(key)
         angle = jax.random.uniform(goal_key, maxval=2 * jnp.pi)
         goal = RADIUS * jnp.stack([jnp.cos(angle), jnp.sin(angle)])

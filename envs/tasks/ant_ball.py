@@ -29,18 +29,18 @@ WITH_VELOCITY = LAYOUT._replace(object_velocity=Part(31, 33, "m/s", "along x and
 
 
 class AntBall(AbstractAntTask):
-    """An `AntBody` and a ball of radius 0.5 m and 0.58 kg, which rolls, on an endless floor.
+    """An `AntBody` and a rolling ball (radius 0.5 m, mass 0.58 kg) on an endless floor.
 
-    **Start:** the ant upright at the origin ± 0.1 m, joints and velocities perturbed; the ball, at
-    rest, a metre in a uniform direction from a fifth of the way to the goal, drawn anew until it is
-    1.6 m from the origin, clear of the ant. **Goal:** for the ball, on the circle of radius 5 m
-    around the origin, at a uniform angle. **Ends** when the ant lies on its back. **Success:** ball
-    closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control
-    step.
+    **Start:** the ant upright at the origin ± 0.1 m, joints and velocities perturbed; the ball at
+    rest, a metre in a uniform direction from the point a fifth of the way to the goal, redrawn
+    until it is more than 1.6 m from the origin, clear of the ant. **Goal:** for the ball, on the
+    circle of radius 5 m around the origin, at a uniform angle. **Ends** when the ant lies on its
+    back. **Success:** ball closer than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps
+    of 0.01 s per control step.
 
     In published versions the ball slides without rolling, may start inside the ant, and lies in a
-    direction that is not uniform. Its velocity is no part of the state, as published, unless
-    `object_velocity=True`.
+    direction that is not uniform. As published, the ball's velocity is not part of the state,
+    unless `object_velocity=True`.
     """
 
     def __init__(self, *, object_velocity: bool = False, **robot: Any):
@@ -48,7 +48,7 @@ class AntBall(AbstractAntTask):
         layout = WITH_VELOCITY if object_velocity else LAYOUT
         super().__init__(BALL_RULES._replace(layout=layout), _add_ball, **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         start_key, angle_key, ball_key = jax.random.split(key, 3)
         goal = RADIUS * _direction(angle_key)
         beside = lambda key: 0.2 * goal + _direction(key)
@@ -70,7 +70,7 @@ def _direction(key: PRNGKey) -> Float[Array, "2"]:
 
 
 def _add_ball(spec: MjSpec) -> None:
-    """A ball that comes to rest by itself after some seconds."""
+    """Adds a ball that comes to rest on its own after a few seconds."""
     ball = spec.worldbody.add_body(name="ball", pos=[2, 0, BALL_RADIUS])
     ball.add_joint(name="ball", type=mjtJoint.mjJNT_FREE, damping=linear_damping(0.05), armature=0)
     ball.add_geom(

@@ -16,7 +16,7 @@ from .._scene import add_walls
 
 SCALE = 4.0  # m
 HEIGHT = 2.0  # m
-NEAR_WALLS = 2  # as many as are anywhere within 1.9 m
+NEAR_WALLS = 2  # the most that lie within 1.9 m of any place
 
 
 class AntMaze(AbstractAntTask):
@@ -40,21 +40,21 @@ class AntMaze(AbstractAntTask):
         random_starts: float = 0.0,
         **robot: Any,
     ):
-        """`layout` is a key of `MAZES`; `without_goals` are cells that shall not be goals;
-        `random_starts` is the share of episodes that begin in any free cell."""
+        """`layout` is a key of `MAZES`; `without_goals` are cells that are not to be goals;
+        `random_starts` is the share of episodes that begin in a random free cell."""
         maze = Maze.named(layout, SCALE, without_goals, random_starts)
         super().__init__(RULES._replace(maze=maze), walls(maze), **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         maze = self.rules.maze
         assert maze is not None
         cell_key, start_key, goal_key = jax.random.split(key, 3)
-        qpos, qvel = self.body.start(start_key, maze.draw_start(cell_key))
-        return Draw(qpos, qvel, maze.draw_goal(goal_key))
+        qpos, qvel = self.body.start(start_key, maze.draw_start(key=cell_key))
+        return Draw(qpos, qvel, maze.draw_goal(key=goal_key))
 
 
 def walls(maze: Maze) -> Callable[[MjSpec], None]:
-    """What adds them to a model with an ant."""
+    """A function that adds the maze's walls to a model with an ant."""
     return functools.partial(
         add_walls, maze=maze, touching=TOUCHES_WALLS, height=HEIGHT, friction=1.0, near=NEAR_WALLS
     )

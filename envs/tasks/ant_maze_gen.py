@@ -1,4 +1,4 @@
-"""An ant walks between places of a maze that lie some cells apart: does it stitch?"""
+"""An ant walks between two places in a maze that lie some cells apart: does it stitch?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +20,8 @@ class AntMazeGen(AbstractAntTask):
 
     **Start:** upright in the middle of a cell of the path ± 0.1 m, joints and velocities perturbed.
     **Goal:** the middle of the cell that lies k cells further along the path; k is one of
-    `distances`, all equally likely, and so is then every start that has such a goal. Everything
-    else is as in `AntMaze`.
+    `distances`, all equally likely. Given k, all starts that have such a goal are equally likely.
+    Everything else is as in `AntMaze`.
 
     The paper's stitching experiment: train on near pairs (`ant_u4_maze_gen_1f2f3f`), evaluate on
     far ones.
@@ -30,9 +30,9 @@ class AntMazeGen(AbstractAntTask):
     distances: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, layout: str, distances: Sequence[int], **robot: Any):
-        """`layout` is a key of `MAZES` whose free cells form one path; `distances` count its cells.
+        """`layout` is a key of `MAZES` whose free cells form one path; `distances` are in cells.
 
-        **Raises:** `UserError` for other layouts, and for distances that the path does not have.
+        **Raises:** `UserError` for other layouts, and for distances that do not fit the path.
         """
         maze = Maze.named(layout, SCALE)
         longest = len(maze.path()) - 1
@@ -45,7 +45,7 @@ class AntMazeGen(AbstractAntTask):
             )
         super().__init__(RULES._replace(maze=maze), walls(maze), **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         maze = self.rules.maze
         assert maze is not None
         distance_key, place_key, start_key = jax.random.split(key, 3)

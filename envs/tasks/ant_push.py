@@ -1,4 +1,4 @@
-"""An ant pushes a block out of its way, and one of the two ways shuts it in."""
+"""An ant pushes a block out of its way, and one of the two directions shuts it in."""
 
 import itertools
 from typing import Any
@@ -21,7 +21,7 @@ from .._scene import add_walls
 # The block starts in the middle, between the start and both goals.
 MAZE = Maze(("#####", "#R.##", "#..G#", "##G##", "#####"), scale=8.0, origin=(-8.0, -8.0))
 HEIGHT = 3.6  # m
-GOALS = ((16.0, 8.0), (8.0, 16.0))  # m; lowest x, y of the two regions that goals lie in
+GOALS = ((16.0, 8.0), (8.0, 16.0))  # m; lowest x, y of the two goal regions
 GOAL_SIZE = 2.0  # m
 BLOCK_AT = (8.0, 8.0)  # m
 HALF_SIZE = (3.6, 3.6, 1.8)  # m
@@ -30,22 +30,22 @@ CORNER = 0.1  # m
 
 
 class AntPush(AbstractAntTask):
-    """An `AntBody` among walls, and a block of 7.2 m and 0.5 kg that slides on the floor.
+    """An `AntBody` among walls, and a block, 7.2 m wide and 0.5 kg, that slides on the floor.
 
     **Start:** upright at the origin ± 0.1 m, joints and velocities perturbed, the block at (8, 8).
-    **Goal:** x in [16, 18] m, y in [8, 10] m, or the other way round, with equal chance. Who pushes
-    the block towards it finds it behind the block; who pushes it the other way can walk around.
-    **Ends** when the ant lies on its back. **Success:** torso closer than 0.5 m (`easy`: 2 m) in
-    the plane. **Time:** 10 physics steps of 0.01 s per control step.
+    **Goal:** x in [16, 18] m, y in [8, 10] m, or with x and y swapped, equally likely. An ant that
+    pushes the block towards the goal finds the goal behind the block; one that pushes the block the
+    other way can walk around it. **Ends** when the ant lies on its back. **Success:** torso closer
+    than 0.5 m (`easy`: 2 m) in the plane. **Time:** 10 physics steps of 0.01 s per control step.
 
-    The block keeps its direction, and slides without friction but against 1 N s/m. Published
+    The block never turns, and slides without friction but with a damping of 1 N s/m. Published
     versions keep one goal per environment for a whole run; here it is drawn at every reset.
     """
 
     def __init__(self, **robot: Any):
         super().__init__(RULES._replace(layout=AntObjectState(), maze=MAZE), _add_block, **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         start_key, region_key, place_key = jax.random.split(key, 3)
         region = jax.random.choice(region_key, jnp.asarray(GOALS))
         goal = region + jax.random.uniform(place_key, (2,), maxval=GOAL_SIZE)
@@ -60,8 +60,8 @@ class AntPush(AbstractAntTask):
 def _add_block(spec: MjSpec) -> None:
     """Adds the block and the walls.
 
-    It meets walls with balls at its corners: as it never turns and is shorter than any wall, a
-    corner always comes first, and two boxes are what engines find hardest to keep apart.
+    The block touches walls with balls at its corners. It never turns and is shorter than any wall,
+    so a corner always touches first; and two boxes are what engines find hardest to keep apart.
     """
     block = spec.worldbody.add_body(name="block", pos=[*BLOCK_AT, HALF_SIZE[2]])
     for name, axis in (("block_x", [1, 0, 0]), ("block_y", [0, 1, 0])):

@@ -26,7 +26,7 @@ from .._scene import add_target
 
 
 class Bins(NamedTuple):
-    """The insides of the two bins, and where in them the cube starts and shall be."""
+    """The insides of the two bins, and where in them the cube starts and is to end up."""
 
     first: Square
     second: Square
@@ -63,8 +63,8 @@ class ArmBinpick(AbstractArmTask):
     0.01 s per control step.
 
     Starts and goals farther than 0.85 m from the base, where the gripper does not reach the table,
-    are drawn anew; published versions have them, and so has `within_reach=False`. There the servos
-    settled at about half of the angles that were commanded; here they reach them.
+    are redrawn; published versions keep them, and so does `within_reach=False`. In published
+    versions the servos settled at about half of the commanded angles; here they reach them.
     """
 
     bins: Bins = eqx.field(static=True)
@@ -74,7 +74,7 @@ class ArmBinpick(AbstractArmTask):
         self.bins = BINS[bins]
         super().__init__(CUBE_RULES, self._furnish, **arm)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         arm_key, start_key, goal_key = jax.random.split(key, 3)
         start = redraw(start_key, self.bins.start.draw, self._accepted)
         goal = redraw(goal_key, self.bins.goal.draw, self._accepted)

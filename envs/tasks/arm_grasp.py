@@ -37,7 +37,7 @@ LAYOUT = ArmGraspState()
 RULES = Rules(
     LAYOUT,
     goal_indices=(*LAYOUT.left_tip.indices, *LAYOUT.right_tip.indices, *LAYOUT.opening.indices),
-    threshold=0.05,  # of the cube from the middle between the tips, not of `distance`
+    threshold=0.05,  # for the cube's distance from the midpoint of the tips, not `distance`
     levels=(("easy", 0.15), ("hard", 0.02)),
     episode_length=150,
 )
@@ -51,20 +51,20 @@ class ArmGrasp(AbstractArmTask):
 
     **Start:** the arm within 0.05 rad of `START`, the cube 0.04 m above the table, at
     (0, 0.6) ± 0.3 m. **Goal:** the tips of the fingers at the cube's middle ± (0.0375, 0, 0) m,
-    0.075 m apart; it follows the cube. **Success:** the middle between the tips closer than 0.05 m
-    to the cube's (`easy`: 0.15 m, `hard`: 0.02 m), and the tips 0.075 m ± 0.02 m apart (`easy`:
-    ± 0.05 m, `hard`: ± 0.005 m), whatever the direction; it does not depend on the commanded goal.
-    **Time:** 5 physics steps of 0.01 s per control step.
+    0.075 m apart; it follows the cube. **Success:** the midpoint of the tips closer than 0.05 m to
+    the cube's middle (`easy`: 0.15 m, `hard`: 0.02 m), and the tips 0.075 m ± 0.02 m apart (`easy`:
+    ± 0.05 m, `hard`: ± 0.005 m), whatever the direction; this does not depend on the commanded
+    goal. **Time:** 5 physics steps of 0.01 s per control step.
 
-    Cubes farther than 0.85 m from the base, where the gripper does not reach the table, are drawn
-    anew; published versions have them, and so has `within_reach=False`. There the servos settled
-    at about half of the angles that were commanded; here they reach them.
+    Cubes farther than 0.85 m from the base, where the gripper does not reach the table, are
+    redrawn; published versions keep them, and so does `within_reach=False`. In published versions
+    the servos settled at about half of the commanded angles; here they reach them.
     """
 
     def __init__(self, **arm: Any):
         super().__init__(RULES, _furnish, **arm)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         arm_key, cube_key = jax.random.split(key)
         accepted = lambda xy: in_reach(xy) | (not self.within_reach)
         cube = redraw(cube_key, CUBES.draw, accepted)

@@ -1,4 +1,4 @@
-"""An arm pushes a cube over a table to a point."""
+"""An arm pushes a cube across a table to a point."""
 
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from .._scene import add_target
 
 
 class Push(NamedTuple):
-    """Where the cube starts and where it shall be."""
+    """Where the cube starts and where it is to end up."""
 
     start: Square
     goal: Square
@@ -49,9 +49,9 @@ class ArmPush(AbstractArmTask):
     0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5 physics steps of 0.01 s per control step.
 
     Starts and goals farther than 0.85 m from the base, where the gripper does not reach the
-    table, are drawn anew, and so are starts with success from the first moment on; published
-    versions have both, and so has `within_reach=False`. There the servos settled at about half of
-    the angles that were commanded; here they reach them.
+    table, are redrawn, and so are starts that succeed from the first moment; published versions
+    keep both, and so does `within_reach=False`. In published versions the servos settled at about
+    half of the commanded angles; here they reach them.
     """
 
     push: Push = eqx.field(static=True)
@@ -61,7 +61,7 @@ class ArmPush(AbstractArmTask):
         self.push = PUSHES[push]
         super().__init__(CUBE_RULES, _furnish, **arm)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         arm_key, places_key = jax.random.split(key)
         start, goal = redraw(places_key, self._places, self._accepted)
         return Draw(*self.arm.start(arm_key, OPEN, start), jnp.append(goal, HALF))

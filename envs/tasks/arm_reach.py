@@ -46,13 +46,13 @@ class ArmReach(AbstractArmTask):
     The action is four angles, for joints 1, 2, 4 and 6.
 
     **Start:** within 0.05 rad of `START`. **Goal:** for the end effector, in the box
-    (0, 0.5, 0.3) ± 0.2 m, where the four joints bring it within 0.02 m of it without touching the
-    table. **Success:** closer than 0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5 physics
-    steps of 0.01 s per control step.
+    (0, 0.5, 0.3) ± 0.2 m, where the four joints can bring it within 0.02 m of the goal without
+    touching the table. **Success:** closer than 0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5
+    physics steps of 0.01 s per control step.
 
     Published versions draw goals from the whole box, a fifth of which is out of reach: high up
-    near the base, and low down. `within_reach=False` does so, too. There the servos settled at
-    about half of the angles that were commanded; here they reach them.
+    near the base, and low down. `within_reach=False` does the same. In published versions the
+    servos settled at about half of the commanded angles; here they reach them.
     """
 
     _reached: Cells = eqx.field(static=True)
@@ -66,7 +66,7 @@ class ArmReach(AbstractArmTask):
     def action_size(self) -> int:
         return len(DRIVEN)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         arm_key, goal_key = jax.random.split(key)
         return Draw(*self.arm.start(arm_key, fingers=0.0), redraw(goal_key, _goal, self._accepted))
 
@@ -88,10 +88,10 @@ def _goal(key: PRNGKey) -> Float[Array, "3"]:
 
 
 def _reached(model: MjModel) -> Cells:
-    """By distance from the base and by height, which cells the end effector comes to.
+    """Which cells the end effector reaches, by distance from the base and by height.
 
-    By search over the three joints that move it in the arm's plane. Poses that would touch the
-    table do not count.
+    Found by a search over the three joints that move it in the arm's plane. Poses that would touch
+    the table do not count.
     """
     data, cells = MjData(model), np.zeros((80, 80), bool)
     data.qpos[qpos_indices(model, *JOINTS)] = START

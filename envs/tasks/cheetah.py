@@ -44,11 +44,12 @@ RULES = Rules(
 
 
 class Cheetah(AbstractMujocoEnv):
-    """The half-cheetah: a torso of 1 m with a back and a front leg, 14 kg, free in the x-z plane.
+    """The half-cheetah: a 1 m torso with a back and a front leg, 14 kg, moving in the x-z plane.
 
-    **Start:** at x = 0, all positions U(±0.1) and velocities 0.1 · N(0, 1) off. **Goal:** x = 5 m,
-    the field's, or uniform in `goals`. **Success:** root closer than 0.5 m (`easy`: 2 m) along x.
-    **Time:** 5 physics steps of 0.01 s per control step. It never falls: it may run on its back.
+    **Start:** at x = 0, with U(±0.1) added to all positions and 0.1 · N(0, 1) to all velocities.
+    **Goal:** x = 5 m, as is usual in the field, or uniform in `goals`. **Success:** root closer
+    than 0.5 m (`easy`: 2 m) along x. **Time:** 5 physics steps of 0.01 s per control step. It never
+    falls: it may run on its back.
     """
 
     physics: AbstractPhysics
@@ -62,7 +63,7 @@ class Cheetah(AbstractMujocoEnv):
         goals: tuple[float, float] = (5.0, 5.0),
         physics: str | None = None,
     ):
-        """`goals` are the lowest and the highest x that is commanded, in m."""
+        """`goals` are the lowest and the highest x to command, in m."""
         if goals[0] > goals[1]:
             raise UserError(f"`goals={goals}` must be the lowest x, then the highest.")
         self.rules, self.goals = RULES._replace(episode_length=episode_length), goals
@@ -70,7 +71,7 @@ class Cheetah(AbstractMujocoEnv):
         add_target(spec, self.threshold)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         qpos_key, qvel_key, goal_key = jax.random.split(key, 3)
         low, high = self.goals
         return Draw(

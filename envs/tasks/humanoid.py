@@ -21,15 +21,15 @@ class Humanoid(AbstractHumanoidTask):
     when the torso's height leaves [1 m, 2 m]. **Success:** torso closer than 0.5 m (`easy`: 2 m),
     height included. **Time:** 3 physics steps of 0.005 s per control step.
 
-    In published versions the state has 268 numbers, among them those of the target's body, and so
-    the goal; here it has 246 without. The paper's control step took 0.03 s where the benchmark's
-    took 0.015 s: `control_dt=0.03` gives that.
+    In published versions the state has 268 numbers, including those of the target's body, and so
+    the goal; here it has 246, without them. The paper's control step took 0.03 s, while the
+    benchmark's took 0.015 s; `control_dt=0.03` gives the paper's.
     """
 
     def __init__(self, **robot: Any):
         super().__init__(RULES, **robot)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         start_key, distance_key, angle_key = jax.random.split(key, 3)
         distance = jax.random.uniform(distance_key, minval=NEAR, maxval=FAR)
         angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)

@@ -1,4 +1,4 @@
-"""An arm pushes an object over a table to a point."""
+"""An arm pushes an object across a table to a point."""
 
 from typing import Literal, NamedTuple
 
@@ -47,18 +47,18 @@ WITH_VELOCITY = LAYOUT._replace(object_velocity=Part(20, 22, "m/s", "along x and
 
 
 class Pusher(AbstractMujocoEnv):
-    """A 7-joint arm without weight ends in a fork; an object as high as wide slides on the table.
+    """A weightless 7-joint arm ends in a fork; an object as high as it is wide slides on the table.
 
     **Start:** the arm straight out, joint velocities U(±0.005); the object at (0.45, −0.05) +
     U(±0.2) along x and U(−0.3, 0) along y, at rest. **Goal:** for the object, relative to the
     same point: `easy` x U(±0.2), y U(−0.55, −0.25); `hard` x U(−0.55, 0.45), y U(−0.65, 0.35).
-    Both are drawn anew until they are 0.17 m apart. **Success:** object closer than 0.1 m (easy),
-    0.05 m (hard). **Time:** 5 physics steps of 0.01 s per control step.
+    Both are redrawn until they are at least 0.17 m apart. **Success:** object closer than 0.1 m
+    (easy), 0.05 m (hard). **Time:** 5 physics steps of 0.01 s per control step.
 
-    The published rule for objects too near their goals throws them metres away, here they are
-    drawn anew. The published object is a cylinder; a short upright capsule touches in one point
-    in both engines. Its velocity is no part of the state, as published, unless
-    `object_velocity=True`.
+    The published rule for objects too close to their goals throws them metres away; here they are
+    redrawn. The published object is a cylinder; here it is a short upright capsule, which touches
+    at a single point in both engines. As published, the object's velocity is not part of the state,
+    unless `object_velocity=True`.
     """
 
     physics: AbstractPhysics
@@ -81,7 +81,7 @@ class Pusher(AbstractMujocoEnv):
         add_target(spec, self.threshold / 2)
         self.physics = select_physics(physics, spec.compile(), substeps=5)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         place_key, speed_key = jax.random.split(key)
         start, goal = redraw(place_key, self._places, _far_apart)
         qpos = jnp.zeros(self.model.nq).at[qpos_indices(self.model, *OBJECT)].set(start)
@@ -102,7 +102,7 @@ class Pusher(AbstractMujocoEnv):
         return jnp.concatenate(parts)[: self.state_size]
 
     def _places(self, key: PRNGKey) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
-        """Where the object starts, and where it shall go."""
+        """Where the object starts, and where it is to go."""
         keys = jax.random.split(key)
         return _within(keys[0], STARTS), _within(keys[1], GOALS[self.level])
 

@@ -33,15 +33,15 @@ RULES = Rules(LAYOUT, goal_indices=LAYOUT.tip.indices, threshold=0.05, episode_l
 
 
 class Reacher(AbstractMujocoEnv):
-    """Two links of 0.1 m and, to the tip, 0.11 m turn about vertical axes; nothing can collide.
+    """Two links, of 0.1 m and (to the tip) 0.11 m, turn about vertical axes; nothing can collide.
 
     **Start:** both angles U(±0.1), both speeds U(±0.005). **Goal:** at distance 0.2 m · U(0, 1)
     from the shoulder, at a uniform angle, at the tip's height. **Success:** closer than 0.05 m.
     **Time:** 2 physics steps of 0.01 s per control step.
 
-    Published versions have the goal, or its distance from the tip, in the state; it is not here.
-    They differ in their motors, too; these give up to 25 N m, against an armature of 1 kg m² and a
-    damping of 1 N m s per joint.
+    Published versions have the goal, or its distance from the tip, in the state; here it is not in
+    the state. Their motors differ, too; those here give up to 25 N m, against an armature of
+    1 kg m² and a damping of 1 N m s per joint.
     """
 
     physics: AbstractPhysics
@@ -53,7 +53,7 @@ class Reacher(AbstractMujocoEnv):
         add_target(spec, RULES.threshold / 3)
         self.physics = select_physics(physics, spec.compile(), substeps=2)
 
-    def draw(self, key: PRNGKey) -> Draw:
+    def draw(self, *, key: PRNGKey) -> Draw:
         qpos_key, qvel_key, radius_key, angle_key = jax.random.split(key, 4)
         radius = RADIUS * jax.random.uniform(radius_key)
         angle = jax.random.uniform(angle_key, maxval=2 * jnp.pi)

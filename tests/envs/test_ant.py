@@ -220,7 +220,7 @@ def test_an_episode_ends_by_its_rule(ends):
 def test_goals_lie_on_the_circle_of_10_metres_at_any_angle():
     env = envs.make("ant")
     keys = jax.random.split(jax.random.key(0), 1000)
-    goals = jax.vmap(env.draw)(keys).goal
+    goals = jax.vmap(lambda key: env.draw(key=key))(keys).goal
     np.testing.assert_allclose(jnp.linalg.norm(goals, axis=1), 10.0, rtol=1e-5)
     angles = jnp.arctan2(goals[:, 1], goals[:, 0])
     counts, _ = np.histogram(angles, bins=8, range=(-np.pi, np.pi))

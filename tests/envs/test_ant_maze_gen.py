@@ -17,7 +17,9 @@ def test_goals_lie_as_many_cells_along_the_path_as_the_name_says(maze):
     env = make(f"ant_{maze}_maze_gen_1f3f")
     path = env.maze.path()
     place = {cell: number for number, cell in enumerate(path)}
-    draw = jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(0), 2000))
+    draw = jax.jit(jax.vmap(lambda key: env.draw(key=key)))(
+        jax.random.split(jax.random.key(0), 2000)
+    )
     starts = [place[env.maze.cell(xy)] for xy in np.asarray(draw.qpos[:, :2])]
     goals = [place[env.maze.cell(xy)] for xy in np.asarray(draw.goal)]
     apart = np.subtract(goals, starts)
@@ -28,7 +30,7 @@ def test_goals_lie_as_many_cells_along_the_path_as_the_name_says(maze):
 
 def test_the_far_end_of_a_path_has_one_pair():
     env = make("ant_u_maze_gen_6f")
-    draw = env.draw(jax.random.key(0))
+    draw = env.draw(key=jax.random.key(0))
     np.testing.assert_allclose(draw.qpos[:2], (4, 4), atol=0.11)
     np.testing.assert_array_equal(draw.goal, (12, 4))
 

@@ -13,7 +13,7 @@ from crl_eqx.envs.tasks.ant_push import GOALS, MAZE
 
 
 def draws(env, n=10_000):
-    return jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(0), n))
+    return jax.jit(jax.vmap(lambda key: env.draw(key=key)))(jax.random.split(jax.random.key(0), n))
 
 
 def test_a_ball_lies_beside_the_way_to_its_goal_and_clear_of_the_ant():

@@ -15,7 +15,7 @@ TASKS = ("point_u_maze", "ant_big_maze", "ant", "reacher", "arm_push_easy", "pus
 
 def goals(env, n=512, seed=1):
     keys = jax.random.split(jax.random.key(seed), n)
-    return jax.jit(jax.vmap(lambda key: env.draw(key).goal))(keys)
+    return jax.jit(jax.vmap(lambda key: env.draw(key=key).goal))(keys)
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -61,7 +61,7 @@ def test_a_reset_begins_as_the_task_begins_it():
     key = jax.random.key(4)
     start = env.reset(key=key)
     assert not env.unseen(start.goal)
-    np.testing.assert_array_equal(start.goal, env.draw(key).goal)
+    np.testing.assert_array_equal(start.goal, env.draw(key=key).goal)
 
 
 def test_the_far_goals_keep_their_regions():

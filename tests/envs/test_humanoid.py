@@ -130,7 +130,7 @@ def test_a_humanoid_that_may_fall_plays_on(play):
 
 def test_goals_lie_one_to_five_metres_away_in_any_direction():
     env = envs.make("humanoid")
-    goals = jax.vmap(env.draw)(jax.random.split(jax.random.key(0), 2000)).goal
+    goals = jax.vmap(lambda key: env.draw(key=key))(jax.random.split(jax.random.key(0), 2000)).goal
     distances = jnp.linalg.norm(goals[:, :2], axis=1)
     assert 0.99 < distances.min() < 1.1 and 4.9 < distances.max() < 5.01
     assert abs(distances.mean() - 3.0) < 0.1

@@ -90,7 +90,9 @@ DRAWS = 20_000
 def cells_of(name, share):
     """How often each cell is a start, and how often a goal, over many draws."""
     env = make(name, random_starts=share, physics="native")
-    draw = jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(0), DRAWS))
+    draw = jax.jit(jax.vmap(lambda key: env.draw(key=key)))(
+        jax.random.split(jax.random.key(0), DRAWS)
+    )
     sizes = len(env.maze.rows), len(env.maze.rows[0])
     counts = []
     for places in (draw.qpos[:, :2], draw.goal[:, :2]):
@@ -127,7 +129,9 @@ def test_random_starts_leave_the_goals_as_they_were(name):
 
 def test_starts_at_random_and_goals_are_drawn_apart():
     env = make("point_u_maze", random_starts=1.0, physics="native")
-    draw = jax.jit(jax.vmap(env.draw))(jax.random.split(jax.random.key(1), DRAWS))
+    draw = jax.jit(jax.vmap(lambda key: env.draw(key=key)))(
+        jax.random.split(jax.random.key(1), DRAWS)
+    )
     pairs = np.concatenate([draw.qpos, draw.goal], axis=1)
     cells = env.maze.nearest_cells(pairs.reshape(-1, 2, 2)).reshape(-1, 4)
     _, counts = np.unique(cells, axis=0, return_counts=True)

@@ -208,8 +208,8 @@ def test_noise_has_its_deviation_and_never_enters_the_physics():
 
 def test_success_is_judged_by_the_state_without_noise():
     class Still(type(point())):
-        def draw(self, key):
-            draw = super().draw(key)
+        def draw(self, *, key):
+            draw = super().draw(key=key)
             return draw._replace(goal=draw.qpos + 0.5)  # twice the threshold away
 
     still = object.__new__(Still)
