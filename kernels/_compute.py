@@ -8,8 +8,8 @@ from ._scan import Remat
 
 
 Kernel: TypeAlias = Literal["auto", "xla", "checkpoint", "packed", "triton", "mosaic"]
-"""Which implementation computes a stack of residual blocks. All compute the same from the same parameters;
-`docs/kernels.md` says what each needs and when it wins."""
+"""Which implementation computes a stack of residual blocks. All compute the same from the same
+parameters; `docs/kernels.md` says what each needs and when it wins."""
 
 
 @dataclasses.dataclass(frozen=True)

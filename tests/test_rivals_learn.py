@@ -6,7 +6,7 @@ from crl_eqx import cli
 from crl_eqx.run import read_metrics
 
 
-QUIET = ["--no-pictures", "--no-tensorboard", "--no-save-replay", "--eval-episodes", "64"]
+QUIET = ["--no-pictures", "--no-tensorboard", "--eval-episodes", "64"]
 
 
 def rows(run_dir, *words):
@@ -22,6 +22,16 @@ def test_it_finds_its_way_through_a_maze(objective, tmp_path):
     words = ["--preset", "cpu-demo", "--objective", objective, *budget]
     first, *_, last = rows(tmp_path / "run", *words)
     assert first["eval/success_rate"] < 0.3 and last["eval/success_rate"] >= 0.8
+
+
+@pytest.mark.slow
+def test_an_arm_learns_from_its_latest_steps_alone(tmp_path):
+    budget = ["--total-env-steps", "1000000", "--eval-every", "100000"]
+    words = ["--preset", "laptop", "--env", "reacher", "--objective", "ppo", *budget]
+    first, *later = rows(tmp_path / "run", *words)
+    assert first["eval/time_at_goal"] < 150
+    assert max(row["eval/time_at_goal"] for row in later) > 700
+    assert later[-1]["eval/success_rate"] >= 0.8
 
 
 @pytest.mark.slow

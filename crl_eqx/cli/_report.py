@@ -24,6 +24,8 @@ class Report:
 def report(arguments: Sequence[str], console: Console) -> int:
     options = parse(Report, "report", arguments)
     page = write_report(options.sweep, metric=options.metric)
-    console.print((options.sweep / "report.md").read_text(), markup=False, highlight=False)
+    console.print(
+        (options.sweep / "report.md").read_text(), markup=False, highlight=False, soft_wrap=True
+    )
     console.print(f"page             {page}", highlight=False, soft_wrap=True)
     return 0

@@ -77,20 +77,23 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
             f"3, better 5."
         )
     first = groups[0]
-    rows = []
+    found = []
     for group in groups[1:]:
         new, old = group.scores(metric), first.scores(metric)
-        p = permutation_test(new, old)
-        better = probability_of_improvement(new, old)
-        rows.append((group, new.mean() - old.mean(), p, better))
-    for group, gain, p, better in rows:
-        verdict = "better than" if p <= SIGNIFICANT else "not shown to be better than"
+        better, worse = permutation_test(new, old), permutation_test(old, new)
+        verdict = "not shown to differ from"
+        if better <= SIGNIFICANT:
+            verdict = "better than"
+            found.append(group)
+        elif worse <= SIGNIFICANT:
+            verdict = "worse than"
+        wins = probability_of_improvement(new, old)
         said.append(
-            f"- **{group.label}** is {verdict} {first.label}: {gain:+.3g} on average, a run of it "
-            f"wins in {better:.0%} of all pairs (permutation test, p = {p:.3f})."
+            f"- **{group.label}** is {verdict} {first.label}: {new.mean() - old.mean():+.3g} on "
+            f"average, a run of it wins in {wins:.0%} of all pairs (permutation test, p = "
+            f"{min(better, worse):.3f})."
         )
-    if rows and axes == ["depth"]:
-        found = [group for group, _, p, _ in rows if p <= SIGNIFICANT]
+    if len(groups) > 1 and axes == ["depth"]:
         if found and fewest >= 3:
             said.append(
                 f"The first depth that is significantly better than {first.label} is "
@@ -114,18 +117,18 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
 
 
 def _table(groups: Sequence[Group], metric: str) -> str:
-    head = "| | runs | score | 95 % interval | best, worst run | steps | updates | hours each "
+    head = "| | runs | score | 95 % interval | best, worst run | steps | updates | minutes each "
     lines = [head + "| health |", "|---|---|---|---|---|---|---|---|---|"]
     for group in groups:
         scores = group.scores(metric)
         value, low, high = interval(scores)
         span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
         results = group.results
-        hours = np.mean([result.hours() for result in results])
+        minutes = 60 * np.mean([result.hours() for result in results])
         lines.append(
             f"| {group.label} | {len(scores)} | {value:.3g} | {span} | {scores.max():.3g}, "
             f"{scores.min():.3g} | {max(r.env_steps for r in results):,} | "
-            f"{max(r.gradient_steps for r in results):,} | {hours:.2f} | {_health(results)} |"
+            f"{max(r.gradient_steps for r in results):,} | {minutes:.3g} | {_health(results)} |"
         )
     return "\n".join(lines)
 

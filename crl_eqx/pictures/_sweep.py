@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from ._figure import save, style
 
@@ -93,6 +93,7 @@ def gradient_map(
             axes.set_title(label)
             axes.set_xlabel("environment steps")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             figure.colorbar(image, ax=axes, shrink=0.8)
         panels[0].set_ylabel("block, log₁₀ of its gradient norm")
         return save(figure, path, dpi=130)

@@ -47,11 +47,11 @@ def test_a_jump_is_found_and_named(tmp_path, console):
     text = (run_dir / "report.md").read_text()
     assert "12 of 12 runs are complete" in text
     assert "**depth 16** is better than depth 4" in text
-    assert "**depth 8** is not shown to be better than depth 4" in text
+    assert "**depth 8** is not shown to differ from depth 4" in text
     assert "significantly better than depth 4 is **depth 16**" in text
     assert "at most 1,200 environment steps" in text
     row = next(line for line in text.splitlines() if line.startswith("| depth 16"))
-    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.00 | nothing found |" in row
+    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.05 | nothing found |" in row
     assert "depth_16_seed_0: --depth 4 -> 16" in text
     assert page == run_dir / "report.html"
 
@@ -63,6 +63,14 @@ def test_a_flat_ladder_and_few_seeds_are_not_talked_up(tmp_path, console):
     assert "**Not enough data to conclude**: 2 runs in the smallest group" in text
     assert "**depth 4 is enough, as far as this shows**" in text
     assert "vanishing in 6 of 6 rows" in text
+
+
+def test_what_is_worse_is_called_worse(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.8, 0.9, 0.7), 8: (0.1, 0.2, 0.3)})
+    report(run_dir)
+    assert (
+        "**depth 8** is worse than depth 4: -0.6 on average" in (run_dir / "report.md").read_text()
+    )
 
 
 class Page(HTMLParser):
