@@ -146,7 +146,7 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
         ("sweep --over wings=2", "has no choice `wings`"),
         ("sweep --over depth=4,4", "must name distinct values"),
         ("sweep --over depth=4 --seeds 0", "`--seeds 0` must be a number from 1"),
-        ("sweep --over depth=4 --seed 3", "counts seeds itself: `--seeds 3`"),
+        ("sweep --over depth=4 --seed 3", "counts seeds itself: say `--seeds 3`"),
         ("sweep --over depth=4 -j x", "`-j x` must be a number from 1"),
         ("report somewhere", "sweep.json"),
     ],
