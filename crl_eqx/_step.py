@@ -184,10 +184,11 @@ class AbstractTrainStep(eqx.Module):
         batch_of: Callable[[Any], Any],
         *,
         due: Int[Array, ""] | None = None,
+        may_skip: bool = False,
         key: PRNGKey,
     ) -> tuple[TrainState, Metrics]:
-        """Scans over updates on the batches `batch_of(x)`, for each x in `xs`; if `due`
-        is given, only over the first `due` of them."""
+        """Scans over updates on the batches `batch_of(x)`, for each x in `xs`: `due` of them, by
+        default all. Only under `may_skip` may that be fewer than there are."""
         learnt = state.agent, state.opt_state, state.objective_state
         arrays, static = eqx.partition(learnt, eqx.is_array)
         slots = len(jax.tree.leaves(xs)[0])
@@ -207,7 +208,7 @@ class AbstractTrainStep(eqx.Module):
 
         def body(arrays, slot):
             index, x, key = slot
-            if due is None:
+            if due is None or not may_skip:
                 return make(arrays, x, key)
             like = jax.eval_shape(make, arrays, x, key)[1]
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)

@@ -189,7 +189,8 @@ class TrainStep(AbstractTrainStep):
             state,
             places,
             lambda place: self.buffer.gather(buffer, place),
-            due=None if slots == self.updates_per_unroll else due,
+            due=due,
+            may_skip=slots != self.updates_per_unroll,
             key=update_key,
         )
 

@@ -184,8 +184,11 @@ def finish_run(
     more = f"--total-env-steps {2 * config.total_env_steps}"
     if outcome.env_steps < config.total_env_steps:
         enough = config.evaluation.stop_at_success
-        say(f"stopped early    two evaluations in a row reached `--stop-at-success {enough}`")
+        why = f"two evaluations in a row reached `--stop-at-success {enough}`"
         more = "--stop-at-success None"
+        if outcome.late:
+            why, more = f"`--max-hours {config.max_hours:g}` are over", "--max-hours None"
+        say(f"stopped early    {why}")
     try:
         from ..run import draw_curve, draw_pictures  # not before: a run needs no matplotlib
 

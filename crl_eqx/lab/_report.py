@@ -160,7 +160,7 @@ def _figures(
     path = folder / "curves.png"
     group_curves(curves, path, title="against experience", x="environment steps", y=told)
     said = ["## Curves", f"![{told} against environment steps]({place(path)})"]
-    hours = {group.label: [_by_hours(r, metric) for r in group.results] for group in groups}
+    hours = {group.label: [r.curve_over_hours(metric) for r in group.results] for group in groups}
     path = folder / "time.png"
     group_curves(hours, path, title="against time", x="hours", y=told)
     said.append(f"![{told} against hours of training]({place(path)})")
@@ -191,17 +191,6 @@ def _figures(
             ]
             break
     return said
-
-
-def _by_hours(result: Result, metric: str) -> np.ndarray:
-    points, seconds, before = [], 0.0, 0
-    for row in result.rows:
-        pace = row.get("time/env_steps_per_second") or 0.0
-        seconds += (row["env_steps"] - before) / pace if pace else 0.0
-        before = row["env_steps"]
-        if metric in row:
-            points.append((seconds / 3600, row[metric]))
-    return np.array(points, float).reshape(-1, 2)
 
 
 def _commands(sweep: Sweep, run_dir: Path) -> list[str]:

@@ -30,6 +30,15 @@ class Result:
         points = [(row["env_steps"], row[metric]) for row in self.rows if metric in row]
         return np.array(points, float).reshape(-1, 2)
 
+    def curve_over_hours(self, metric: str) -> Float[np.ndarray, "evaluations 2"]:
+        """Hours at work and value, of every row that has the metric."""
+        points = [
+            (row.get("time/elapsed_seconds", 0.0) / 3600, row[metric])
+            for row in self.rows
+            if metric in row
+        ]
+        return np.array(points, float).reshape(-1, 2)
+
     @property
     def env_steps(self) -> int:
         return int(self.rows[-1]["env_steps"]) if self.rows else 0
@@ -40,20 +49,18 @@ class Result:
 
     @property
     def done(self) -> bool:
-        """Whether it has used up its budget, or reached what was enough."""
+        """Whether it has used up its budget of steps or hours, or reached what was enough."""
+        hours = self.config.max_hours
+        if hours is not None and self.hours() >= hours:
+            return True
         enough = self.config.evaluation.stop_at_success
         last = self.curve(METRIC)[-2:, 1]
         satisfied = enough is not None and len(last) == 2 and bool((last >= enough).all())
         return self.env_steps >= self.config.total_env_steps or satisfied
 
     def hours(self) -> float:
-        """Of training and measuring, from the pace that every row tells."""
-        seconds, before = 0.0, 0
-        for row in self.rows:
-            pace = row.get("time/env_steps_per_second") or 0.0
-            seconds += (row["env_steps"] - before) / pace if pace else 0.0
-            before = row["env_steps"]
-        return seconds / 3600
+        """That the run has been at work."""
+        return self.rows[-1].get("time/elapsed_seconds", 0.0) / 3600 if self.rows else 0.0
 
     def verdicts(self) -> dict[str, int]:
         """How many rows got which verdict."""

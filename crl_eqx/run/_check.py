@@ -162,6 +162,7 @@ _SEED = _Demand(f"lie in 0 to {2**32 - 1}", lambda x: 0 <= x < 2**32)
 _DEMANDS = {
     # The counters of steps are 32-bit numbers, and a run may collect one unroll more.
     "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),
+    "max_hours": _POSITIVE,
     "seed": _SEED,
     "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
     "hold_out_seed": _SEED,

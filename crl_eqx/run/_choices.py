@@ -13,7 +13,7 @@ from .._errors import UserError
 from ._config import Config
 
 
-CHANGEABLE = frozenset({"total_env_steps", "evaluation", "logging", "compute"})
+CHANGEABLE = frozenset({"total_env_steps", "max_hours", "evaluation", "logging", "compute"})
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
 The rest defines the experiment."""
 

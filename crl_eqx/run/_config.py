@@ -270,6 +270,8 @@ class Config:
     `warp`); auto is native on CPUs and beside a GPU with enough cores, else mjx."""
     total_env_steps: int = 100_000_000
     """Environment steps to take at least, prefill included."""
+    max_hours: float | None = None
+    """Stop, saved and evaluated, once the run has been at work for so long."""
     seed: int = 0
     """Seed of the run."""
     run_dir: Path | None = None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ class Outcome:
     """0, or 128 + the signal that stopped it."""
     success_rate: float | None
     """The last evaluation's."""
+    late: bool = False
+    """Whether `--max-hours` ended it."""
 
 
 def crossed(before: int, now: int, every: int) -> bool:
@@ -95,7 +98,9 @@ def _loop(
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
     successes: list[float] = [*kept.get("success_rates", ())]
-    meter = Meter(env_steps, kept.get("meter", ()))
+    meter = Meter(env_steps, kept.get("meter", ()), float(kept.get("elapsed_seconds", 0.0)))
+    hours = math.inf if config.max_hours is None else config.max_hours
+    is_late = lambda: meter.elapsed >= 3600 * hours
     due = bool(kept.get("evaluation_due", env_steps == 0))
     unsaved = not kept
 
@@ -105,6 +110,7 @@ def _loop(
         metadata = run.identity | {
             "success_rates": successes,
             "meter": meter.rows,
+            "elapsed_seconds": meter.elapsed,
             "evaluation_due": due,
         }
         run.store.save(state, run.step.buffer, metadata=metadata)
@@ -146,7 +152,10 @@ def _loop(
             if unsaved:
                 save(state)  # evaluating a deep network on a slow machine takes minutes
             measure(evaluated=True)
-        while env_steps < config.total_env_steps and not (stop or is_enough(successes, config)):
+        late = is_late()
+        while not (
+            late or stop or env_steps >= config.total_env_steps or is_enough(successes, config)
+        ):
             phase = run.phase("prefilling" if run.prefilling(state) else "training")
             reporter.phase(phase)
             before, updates_before, begun = env_steps, gradient_steps, time.monotonic()
@@ -156,7 +165,8 @@ def _loop(
             _check_finite(row, run)
             seconds = None if phase == "compiling" else time.monotonic() - begun
             meter.add(row, updates=gradient_steps - updates_before, seconds=seconds)
-            over = env_steps >= config.total_env_steps
+            late = is_late()
+            over = late or env_steps >= config.total_env_steps
             evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
             if evaluated or crossed(before, env_steps, config.logging.log_every):
                 measure(evaluated=evaluated)
@@ -165,7 +175,8 @@ def _loop(
             reporter.update(env_steps)
         if unsaved:
             save(state)
-    return Outcome(run.run_dir, env_steps, stop.exit_code, successes[-1] if successes else None)
+    success = successes[-1] if successes else None
+    return Outcome(run.run_dir, env_steps, stop.exit_code, success, late)
 
 
 @not_forked

@@ -11,10 +11,12 @@ COUNTS = "train/episodes", "train/failures"
 class Meter:
     """Averages training metrics between two rows, and measures the pace.
 
-    `rows` is what a checkpoint keeps of it, so that the next row is an uninterrupted run's.
+    `rows` and `elapsed` are what a checkpoint keeps of it, so that the next row is an uninterrupted
+    run's.
     """
 
-    def __init__(self, env_steps: int, rows: Sequence[Any] = ()):
+    def __init__(self, env_steps: int, rows: Sequence[Any] = (), elapsed: float = 0.0):
+        self._began = time.monotonic() - elapsed
         self._since(env_steps)
         self.rows.extend((dict(row), int(updates)) for row, updates in rows)  # JSON has no tuples
 
@@ -22,6 +24,11 @@ class Meter:
         self._env_steps, self._at = env_steps, time.monotonic()
         self.rows: list[tuple[dict[str, float], int]] = []
         self._timed_updates, self._seconds = 0, 0.0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has been at work, in all processes that it took."""
+        return time.monotonic() - self._began
 
     def add(self, row: dict[str, float], *, updates: int, seconds: float | None) -> None:
         """An unroll's metrics, averages over its `updates`, and the seconds that it took; None if
@@ -39,7 +46,11 @@ class Meter:
         names = learnt[0][0].keys() - set(COUNTS) if learnt else ()
         means = {name: sum(row[name] * n for row, n in learnt) / total for name in sorted(names)}
         wall = max(time.monotonic() - self._at, 1e-9)
-        pace = {"time/env_steps_per_second": (env_steps - self._env_steps) / wall}
+        pace = {
+            "time/env_steps_per_second": (env_steps - self._env_steps) / wall,
+            "time/elapsed_seconds": self.elapsed,
+            "time/unix_seconds": time.time(),
+        }
         if self._timed_updates:
             pace["time/update_ms"] = 1000 * self._seconds / self._timed_updates
         self._since(env_steps)

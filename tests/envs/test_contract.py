@@ -91,7 +91,7 @@ def test_the_goal_is_no_part_of_the_state_and_does_not_act_on_it(case):
 def test_a_goal_drawn_elsewhere_leaves_no_trace_in_a_fresh_state(case, monkeypatch):
     env, keys, _, _, starts, _, _ = case
     draw = type(env).draw
-    other = lambda self, key: draw(self, key)._replace(goal=jnp.full(env.goal_size, 0.123))
+    other = lambda self, *, key: draw(self, key=key)._replace(goal=jnp.full(env.goal_size, 0.123))
     monkeypatch.setattr(type(env), "draw", other)
     moved = jax.jit(jax.vmap(lambda key: env.reset(key=key)))(keys)
     np.testing.assert_array_equal(moved.goal, jnp.full((N, env.goal_size), 0.123))

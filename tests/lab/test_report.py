@@ -28,7 +28,7 @@ def written(tmp_path, console, scores, *, verdict="nothing found", axes=None, st
             {
                 "env_steps": at,
                 "gradient_steps": at // 10,
-                "time/env_steps_per_second": 400.0,
+                "time/elapsed_seconds": at / 400.0,
                 "eval/success_rate": value,
                 "health/verdict": verdict,
                 "health/sa_encoder_block_grad_norms": [0.1] * (config.network.depth // 4),

@@ -237,6 +237,24 @@ def scalars(path):
         at += 16 + length
 
 
+def test_a_run_ends_with_its_hours_saved_and_evaluated_and_goes_on_bit_identical(tmp_path, console):
+    whole, config = tmp_path / "whole", tiny(total_env_steps=480)
+    train(config, whole, console)
+    run_dir = tmp_path / "late"
+    outcome = train(dataclasses.replace(config, max_hours=1e-9), run_dir, console)
+    assert outcome.late and outcome.exit_code == 0 and outcome.env_steps < 480
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    before = rows[-1]["time/elapsed_seconds"]
+    # Of a run that has no hours left, nothing more is made.
+    again = train(dataclasses.replace(config, max_hours=1e-9), run_dir, console, resume=True)
+    assert again.late and again.env_steps == outcome.env_steps
+    outcome = train(config, run_dir, console, resume=True)
+    assert outcome.env_steps == 480 and not outcome.late
+    assert read_metrics(run_dir / "metrics.jsonl")[-1]["time/elapsed_seconds"] > before > 0
+    for one, other in zip(state_of(whole), state_of(run_dir), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_every_row_has_its_metrics(tmp_path, console):
     run_dir = tmp_path / "run"
     train(tiny(total_env_steps=480, eval_split=True, diagnostics=True), run_dir, console)
@@ -337,7 +355,8 @@ def test_a_row_averages_over_updates_and_counts_episodes():
     assert told["train/loss"] == (1 * 1 + 3 * 4) / 4
     assert (told["train/episodes"], told["train/failures"]) == (3, 2)
     assert told["time/update_ms"] == 1000 * (9 + 6 + 3) / 3
-    assert meter.take(100).keys() == {"time/env_steps_per_second"}
+    times = {"time/env_steps_per_second", "time/elapsed_seconds", "time/unix_seconds"}
+    assert meter.take(100).keys() == times
 
 
 def test_episodes_of_one_step_are_refused_in_one_sentence(tmp_path):
