@@ -121,6 +121,10 @@ class OnPolicyStep(AbstractTrainStep):
     def applied(self, action: Action) -> Action:
         return jnp.tanh(action)
 
+    @property
+    def mean_updates_per_unroll(self) -> float:
+        return self.epochs * (self.env_steps_per_unroll // self.batch_size)
+
     def can_learn(self, state: TrainState) -> Bool[Array, ""]:
         del state  # any unroll can be learnt from
         return jnp.ones((), bool)

@@ -54,6 +54,11 @@ class AbstractTrainStep(eqx.Module):
         """The action passed to the environment; by default the policy's, unchanged."""
         return action
 
+    @property
+    @abc.abstractmethod
+    def mean_updates_per_unroll(self) -> float:
+        """Gradient steps per unroll, on average."""
+
     @abc.abstractmethod
     def can_learn(self, state: TrainState) -> Bool[Array, ""]:
         """Whether there is anything to learn from, once the prefill is over."""

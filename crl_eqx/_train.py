@@ -194,6 +194,10 @@ class TrainStep(AbstractTrainStep):
             key=update_key,
         )
 
+    @property
+    def mean_updates_per_unroll(self) -> float:
+        return float(self.updates_per_unroll)
+
     def can_learn(self, state: TrainState) -> Bool[Array, ""]:
         return self.buffer.can_sample(state.buffer)
 

@@ -22,7 +22,7 @@ from crl_eqx.cli._info import Info
 from crl_eqx.cli._render import Render
 from crl_eqx.cli._report import Report
 from crl_eqx.cli._sweep import planned
-from crl_eqx.cli._train import parse_config, preset_of
+from crl_eqx.cli._train import parse_config, preset_of, take_value
 from crl_eqx.run import check, Compute, Config, PRESETS, Run
 from crl_eqx.run._choices import flag, flat
 from crl_eqx.run._config import EnergyName, LossName
@@ -68,6 +68,11 @@ def _understand(command: str, *words: str):
     kinds |= {"report": Report}
     if command in kinds:
         return tyro.cli(kinds[command], args=words)
+    if command == "doctor":
+        depths, words = take_value(words, "--depths")
+        words = [*words, "--depth", depths.split(",")[-1]]
+        command = "train"
+    words = [word for word in words if word != "--dry-run"]
     if command in ("sweep", "ladder"):
         runs = planned(command, words).sweep.runs
         for config in runs.values():
@@ -102,7 +107,14 @@ def test_flags_named_in_the_documents_exist():
         for name in re.findall(r"`(--[a-z-]+)", document.read_text()):
             positive = name.replace("--no-", "--", 1)
             of_all_commands = {"--resume", "--debug", "--trust", "--version", "--out"}
-            of_all_commands |= {"--over", "--seeds", "--depths", "--metric"}
+            of_all_commands |= {
+                "--over",
+                "--seeds",
+                "--depths",
+                "--metric",
+                "--dry-run",
+                "--price-per-hour",
+            }
             assert name in {*known, *of_all_commands} or positive in known, (
                 f"{document.name}: {name}"
             )

@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "train": Command("_train", "train an agent (or go on with one: --resume RUN)"),
     "resume": Command("_train", "go on with a run from its newest checkpoint"),
+    "doctor": Command("_doctor", "what this machine is, and what a run would take on it"),
     "sweep": Command("_sweep", "train every combination of some choices: --over depth=4,16"),
     "ladder": Command("_sweep", "train several depths, with several seeds each"),
     "report": Command("_report", "what the runs of a sweep or a ladder say"),

@@ -61,3 +61,10 @@ def program() -> str:
         return "crl-eqx"
     called = sys.argv[0]
     return called if Path(called).name == "crl-eqx" else "python -m crl_eqx"
+
+
+def whole_flag(flag: str, word: str) -> int:
+    """**Raises:** `UserError` unless `word` is a whole number."""
+    if not re.fullmatch(r"\d{1,9}", word):
+        raise UserError(f"`{flag} {word}` must be a whole number.")
+    return int(word)

@@ -27,10 +27,12 @@ from ._flags import parse, program
 
 
 REFILL = "--refill-replay"
+DRY_RUN = "--dry-run"
 ABOUT = {
     "train": (
         "Train an agent by contrastive reinforcement learning. "
-        "`--resume RUN` goes on with a run instead, as `crl-eqx resume RUN` does."
+        "`--resume RUN` goes on with a run instead, as `crl-eqx resume RUN` does. `--dry-run` "
+        "times a little of the run, says what all of it would take, and stops."
     ),
     "resume": (
         "Go on with a run from its newest good checkpoint, or with several seeds. Only the budget, "
@@ -100,8 +102,15 @@ def train(arguments: Sequence[str], console: Console) -> int:
     run, rest = take_value(arguments, "--resume")
     if run is not None:
         return resume([run, *rest], console)
+    dry, arguments = DRY_RUN in arguments, [word for word in arguments if word != DRY_RUN]
     config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
+    if dry:
+        from ..lab import forecast  # a run does not need it
+
+        each = f" Of {len(seeds)} seeds, each." if len(seeds) > 1 else ""
+        console.print(f"{forecast(config)}{each}", highlight=False, markup=False, soft_wrap=True)
+        return 0
     run_dir = config.run_dir or default_run_dir(config)
     if len(seeds) == 1:
         return finish_run(train_run(config, run_dir, console), config, console)

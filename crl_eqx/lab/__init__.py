@@ -1,5 +1,6 @@
 """Several runs that differ in a choice or two: seeds, depths, whatever else."""
 
+from ._forecast import Forecast as Forecast, forecast as forecast
 from ._report import report as report
 from ._results import Group as Group, read_results as read_results, Result as Result
 from ._statistics import (

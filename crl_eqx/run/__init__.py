@@ -48,7 +48,8 @@ from ._directory import (
 from ._export import description as description, export_policy as export_policy
 from ._loop import Outcome as Outcome, train as train
 from ._presets import PRESETS as PRESETS
-from ._provenance import read_provenance as read_provenance
+from ._provenance import provenance as provenance, read_provenance as read_provenance
+from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run
 from ._trust import (
     remember as remember,

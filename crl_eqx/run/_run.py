@@ -167,9 +167,17 @@ class Run:
     def advance(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """One unroll, with updates once the prefill is over."""
         if self.prefilling(state):
-            state, counts = _collect(self.step, state)
-            return state, dataclasses.asdict(counts)
+            return self.collect(state)
         self._require_futures(state)
+        return self.update(state)
+
+    def collect(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """One unroll without an update."""
+        state, counts = _collect(self.step, state)
+        return state, dataclasses.asdict(counts)
+
+    def update(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """One unroll and its updates."""
         return self.step.compiled()(state)
 
     def _require_futures(self, state: TrainState) -> None:

@@ -1,0 +1,112 @@
+"""`crl-eqx doctor`: is this machine fit for what is planned, and what will it cost?"""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .._errors import UserError
+from ..lab import forecast
+from ..run import check, Config, provenance, replaced
+from ._flags import whole_flag
+from ._train import parse_config, preset_of, take_value
+
+
+HELP = """usage: crl-eqx doctor [--depths D,D ...] [--price-per-hour P] [options of train]
+
+Says what this machine is, times a few seconds of the run at each depth, and predicts hours, memory,
+disk and, with a price, cost of each. In about a minute for a few depths.
+
+  --depths          Dense layers, multiples of 4 (default: that of --depth)
+  --price-per-hour  of this machine, in any currency
+
+All other options are those of `crl-eqx train`."""
+
+FEW_STEPS = 50_000_000
+
+
+def doctor(arguments: Sequence[str], console: Console) -> int:
+    if set(arguments) & {"-h", "--help"}:
+        print(HELP)
+        return 0
+    price, rest = take_value(arguments, "--price-per-hour")
+    words, rest = take_value(rest, "--depths")
+    config, _ = parse_config(rest, preset_of(rest), "train")
+    cost = _price(price)
+    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    configs = [replaced(config, depth=depth) for depth in _depths(words, config)]
+    for each in configs:
+        check(each)
+    for sentence in machine():
+        say(sentence)
+    for each in configs:
+        found = forecast(each)
+        money = f" Cost: {found.seconds() / 3600 * cost:.3g}." if cost is not None else ""
+        say(f"depth {each.network.depth}: {found}{money}")
+    for warning in warnings(config):
+        say(f"careful: {warning}")
+    return 0
+
+
+def _price(price: str | None) -> float | None:
+    if price is None:
+        return None
+    if not re.fullmatch(r"\d+(\.\d+)?", price):
+        raise UserError(f"`--price-per-hour {price}` must be a number, 0 or positive.")
+    return float(price)
+
+
+def _depths(words: str | None, config: Config) -> list[int]:
+    if words is None:
+        return [config.network.depth]
+    return [whole_flag("--depths", word) for word in words.split(",")]
+
+
+def machine() -> list[str]:
+    """What a run would find here."""
+    made: dict[str, Any] = provenance()
+    hardware, versions = made["hardware"], made["versions"]
+    kept = ("crl-eqx", "jax", "equinox", "mujoco", "python")
+    said = [
+        f"{hardware['processor']}: {hardware['cores']} cores for this process, "
+        f"{hardware['memory_gib']:g} GiB of memory{_limit()}; JAX computes on "
+        f"{', '.join(hardware['devices'])}.",
+        ", ".join(f"{name} {versions[name]}" for name in kept) + ".",
+    ]
+    return said
+
+
+def _limit() -> str:
+    """The container's own limit of memory, if there is one."""
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(name).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if limit < 2**50:
+            return f", of which {limit / 2**30:.1f} GiB may be used here"
+    return ""
+
+
+def warnings(config: Config) -> list[str]:
+    """What makes a result hard to conclude from."""
+    network, said = config.network, []
+    if config.total_env_steps < FEW_STEPS:
+        said.append(
+            f"{config.total_env_steps:,} environment steps are few: on hard tasks depth began to "
+            f"pay after tens of millions."
+        )
+    off = [
+        name
+        for name, active in (
+            ("residual connections", network.residual),
+            ("LayerNorm", network.layer_norm),
+            ("swish", network.activation == "swish"),
+        )
+        if not active
+    ]
+    if off:
+        said.append(f"without {' and '.join(off)} depth is not expected to help.")
+    return said

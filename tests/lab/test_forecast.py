@@ -1,0 +1,85 @@
+"""What a run would take, said before it is made."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import pytest
+
+from crl_eqx import cli
+from crl_eqx.lab import Forecast, forecast
+from crl_eqx.run import estimate, Run, train
+
+from ..run.conftest import console as console, tiny
+
+
+def test_hours_are_those_of_the_run_within_a_factor_of_two(tmp_path, console):
+    config = tiny(
+        total_env_steps=32_000, num_envs=32, width=64, eval_every=8_000, log_every=8_000,
+        checkpoint_every=32_000, replay_capacity=300, updates_per_env_step=0.02,
+    )  # fmt: skip
+    found = forecast(config, seconds=2.0)
+    begun = time.monotonic()
+    train(config, tmp_path / "run", console)
+    took = time.monotonic() - begun
+    without_compiling = found.seconds() - found.compiling
+    assert without_compiling / 2 < took < 2 * found.seconds()
+    assert (found.env_steps_per_unroll, found.updates_per_unroll) == (320, 6.4)
+    assert found.low <= found.unroll <= found.high
+
+
+def plain(**changes) -> Forecast:
+    config = tiny(total_env_steps=1_000_000, eval_every=100_000)
+    run = Run(config, Path("nowhere"))
+    needs = estimate(config, run.step, run.abstract())
+    usual = dict(unroll=2.0, low=1.5, high=3.0, evaluation=10.0, compiling=20.0)
+    return dataclasses.replace(Forecast(config, 10_000, 50.0, **usual, needs=needs), **changes)
+
+
+def test_times_add_up():
+    found = plain()
+    assert found.evaluations == 11 and found.update_ms == pytest.approx(40.0)
+    assert found.seconds() == pytest.approx(20 + 100 * 2 + 11 * 10)
+    assert found.seconds(found.high) == pytest.approx(20 + 100 * 3 + 11 * 10)
+    # An hour, less compiling and the first evaluation, at 3 s for 10,000 steps.
+    assert found.steps_within(1.0) == (3600 - 30) // 3 * 10_000
+    assert found.steps_within(0.001) == 0
+    told = str(found)
+    assert "1,000,000 environment steps would take 5.5 min (4.67 min to 7.17 min), 33% of" in told
+    late = plain(config=dataclasses.replace(found.config, max_hours=0.05))
+    assert "`--max-hours 0.05` allows 500,000 of the steps" in str(late)
+
+
+def test_a_dry_run_leaves_nothing_behind_and_the_doctor_names_its_price(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    small = (
+        "--preset cpu-demo --width 16 --batch-size 32 --num-envs 8 --unroll-length 10 "
+        "--prefill-length 20 --replay-capacity 60 --total-env-steps 4000 --eval-every 2000 "
+        "--eval-episodes 4 --no-eval-split"
+    ).split()
+    monkeypatch.setattr("crl_eqx.lab._forecast.SECONDS", 0.1)
+    assert cli.run(["train", *small, "--dry-run"]) == 0
+    assert "4,000 environment steps would take" in " ".join(capsys.readouterr().out.split())
+    words = ["doctor", "--depths", "4,8", "--price-per-hour", "2.5", *small]
+    assert cli.run(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "cores for this process" in told and "depth 8: 4,000" in told and "Cost: " in told
+    assert "careful: 4,000 environment steps are few" in told
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("doctor --depths 4,6", "`--depth 6` must be a positive multiple of 4"),
+        ("doctor --depths four", "`--depths four` must be a whole number"),
+        ("doctor --price-per-hour much", "`--price-per-hour much` must be a number"),
+        ("train --dry-run --depth 6", "`--depth 6` must be a positive multiple of 4"),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, sentence, capsys):
+    assert cli.run(words.split()) == 2
+    told = capsys.readouterr().err.strip()
+    assert sentence in told and "\n" not in told
