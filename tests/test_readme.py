@@ -69,10 +69,9 @@ def _understand(command: str, *words: str):
     if command in kinds:
         return tyro.cli(kinds[command], args=words)
     if command == "doctor":
-        depths, words = take_value(words, "--depths")
-        words = [*words, "--depth", depths.split(",")[-1]]
-        command = "train"
-    words = [word for word in words if word != "--dry-run"]
+        depths, rest = take_value(words, "--depths")
+        command, words = "train", (*rest, "--depth", (depths or "4").split(",")[-1])
+    words = tuple(word for word in words if word != "--dry-run")
     if command in ("sweep", "ladder"):
         runs = planned(command, words).sweep.runs
         for config in runs.values():

@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import itertools
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,27 +178,51 @@ def _train(
 
 
 def _in_processes(sweep: Sweep, run_dir: Path, console: Console, jobs: int) -> int:
-    """A stop of this process reaches its children, too: each saves and ends."""
+    """A stop reaches the children, too: each saves and ends, and no other is begun."""
     waiting, running, worst = list(sweep.runs), {}, 0
-    while waiting or running:
-        while waiting and len(running) < jobs and not worst:
-            name = waiting.pop(0)
-            with open(run_dir / name / "console.log", "ab") as log:
+    with _handing_on(signal.SIGTERM, waiting, running):
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                name = waiting.pop(0)
                 command = [sys.executable, "-m", "crl_eqx.lab", str(run_dir), name]
-                running[name] = subprocess.Popen(command, stdout=log, stderr=log)
-            console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
-        if not running:
-            break
-        for name, process in list(running.items()):
+                with open(run_dir / name / "console.log", "ab") as log:
+                    running[name] = subprocess.Popen(command, stdout=log, stderr=log)
+                console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
+            name = next(iter(running))
+            process = running.pop(name)
             try:
                 code = process.wait(timeout=0.2)
             except subprocess.TimeoutExpired:
+                running[name] = process  # behind the others
                 continue
-            except KeyboardInterrupt:
+            except KeyboardInterrupt:  # of a terminal, which interrupts the children as well
+                running[name] = process
                 waiting.clear()
                 continue
-            del running[name]
             said = "done" if code == 0 else f"ended with exit code {code}, see {name}/console.log"
             console.print(f"{name.replace('_', ' ')}: {said}", highlight=False)
-            worst = worst or (code if code >= 0 else 128 - code)
+            if code:
+                worst = worst or (code if code > 0 else 128 - code)
+                waiting.clear()
     return worst
+
+
+@contextlib.contextmanager
+def _handing_on(
+    number: int, waiting: list[str], running: dict[str, subprocess.Popen[bytes]]
+) -> Iterator[None]:
+    """While open, this signal goes to the children. Only the main thread can listen to one."""
+
+    def hand_on(number: int, _: Any) -> None:
+        waiting.clear()
+        for process in running.values():
+            process.send_signal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)

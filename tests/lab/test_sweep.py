@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
+from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_one, train_sweep, update_sweep
 from crl_eqx.run import read_metrics, replaced
 
 from ..run.conftest import console as console, tiny
@@ -61,3 +61,23 @@ def test_a_sweep_goes_on_where_it_was_and_repeats_nothing(tmp_path, console):
     for seed in (0, 1):
         rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")
         assert rows[-1]["env_steps"] >= 560
+
+
+def test_runs_at_a_time_are_processes_of_their_own_and_what_is_done_is_left(tmp_path, console):
+    sweep = Sweep(tiny(total_env_steps=400), {"seed": (0, 1)})
+    run_dir = tmp_path / "runs"
+    sweep = begin_sweep(sweep, run_dir, console)
+    assert train_sweep(sweep, run_dir, console, jobs=2) == 0
+    for seed in (0, 1):
+        assert read_metrics(run_dir / f"seed_{seed}" / "metrics.jsonl")[-1]["env_steps"] >= 400
+        assert "parameters" in (run_dir / f"seed_{seed}" / "console.log").read_text()
+    (run_dir / "seed_1" / "config.json").write_text("{")
+    assert train_sweep(sweep, run_dir, console, jobs=2) == 2
+    told = (run_dir / "seed_1" / "console.log").read_text()
+    assert "is not a readable configuration" in told
+
+
+def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):
+    begin_sweep(Sweep(tiny(), {"seed": (0, 1)}), tmp_path / "runs", console)
+    with pytest.raises(UserError, match="has no run 'seed_7'; there are seed_0, seed_1"):
+        train_one(tmp_path / "runs", "seed_7", console)
