@@ -39,8 +39,12 @@ def make_env(
     chosen = config.randomization
     if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
         return env
-    return envs.randomize(
-        env,
+    return envs.randomize(env, **randomization_options(chosen))
+
+
+def randomization_options(chosen: Randomization) -> dict[str, Any]:
+    """The choices in the words of `crl_eqx.envs.randomize`."""
+    return dict(
         masses=chosen.randomize_masses,
         friction=chosen.randomize_friction,
         gains=chosen.randomize_gains,

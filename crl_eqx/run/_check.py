@@ -17,9 +17,9 @@ from .._checks import fits_float32, LARGEST, SMALLEST
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
-from ._build import make_acting, make_agent, make_train_step
+from ._build import make_acting, make_agent, make_train_step, randomization_options
 from ._choices import flag, flat
-from ._config import Config, Learning, Randomization
+from ._config import Config, Learning
 from ._objective import check_objective
 from ._optimizers import check_optimizer
 from ._words import in_flags
@@ -54,7 +54,7 @@ def check_parts(config: Config) -> None:
     # A stand-in: these checks do not depend on the task.
     env = _AnyTask(control_dt=config.learning.horizon or 1.0)
     try:
-        _check_randomization(config.randomization)
+        envs.check_randomization(**randomization_options(config.randomization))
         make_acting(config.evaluation.eval_acting, config.data.candidates)
         make = lambda key: make_agent(config, env, key=key)
         eqx.filter_eval_shape(make, jax.random.key(0))
@@ -100,17 +100,6 @@ def _check_discount(learning: Learning) -> None:
         )
     if learning.discount is None and learning.horizon is None:
         raise UserError("`--discount` and `--horizon` are both None: give one of them.")
-
-
-def _check_randomization(chosen: Randomization) -> None:
-    envs.check_randomization(
-        masses=chosen.randomize_masses,
-        friction=chosen.randomize_friction,
-        gains=chosen.randomize_gains,
-        sensor_noise=chosen.sensor_noise,
-        action_delay=chosen.action_delay,
-        variants=chosen.variants,
-    )
 
 
 def _check_gymnasium(config: Config) -> None:
