@@ -18,7 +18,7 @@ from ..._fork import not_forked
 from ..._types import Action, Flag, Goal, PRNGKey, State
 from .._mujoco import LONGEST
 from ._host import Host
-from ._look import Look, look_at, places_of
+from ._inspection import inspect_environment, Inspection, places_of
 from ._pick import Pick, picker, with_achieved
 from ._source import Source, source
 
@@ -121,28 +121,28 @@ class GymnasiumGoalEnv(AbstractGoalEnv):
             ),
         )
         found = source(env, vector, options)
-        look = look_at(found)
-        if look.is_goal_env:
+        seen = inspect_environment(found)
+        if seen.is_goal_env:
             _refuse(
                 found, achieved_goal=achieved_goal, draw_goal=draw_goal, desired_goal=desired_goal
             )
-            self._desired = lambda row: row[..., look.observed + look.goal :]
-            self._state, self._achieved, twins = with_achieved(look, state)
+            self._desired = lambda row: row[..., seen.observed + seen.goal :]
+            self._state, self._achieved, twins = with_achieved(seen, state)
         else:
             if achieved_goal is None or (draw_goal is None) == (desired_goal is None):
-                raise UserError(_what_is_missing(found, look))
+                raise UserError(_what_is_missing(found, seen))
             self._desired = None if desired_goal is None else picker(desired_goal, "desired_goal")
             self._state, twins = picker(state, "state"), None
             self._achieved = picker(achieved_goal, "achieved_goal")
         self._draw_goal = draw_goal
-        self._low, self._high = look.low, look.high
-        self.action_size = len(look.low)
+        self._low, self._high = seen.low, seen.high
+        self.action_size = len(seen.low)
         self.control_dt = found.control_dt
         self.threshold = _needed(found, "threshold", threshold, found.threshold)
         self.episode_length = _needed(found, "episode_length", episode_length, found.limit)
-        states, goals = _sizes_of(found, look, self)
+        states, goals = _sizes_of(found, seen, self)
         self.state_size, self.goal_size = states.shape[-1], goals.shape[-1]
-        self._host = Host(found.store, look.size, self.episode_length, found.call, twins)
+        self._host = Host(found.store, seen.size, self.episode_length, found.call, twins)
 
     def __reduce__(self):
         # Copies, pickles and spawned workers make their own simulators.
@@ -253,20 +253,20 @@ def _refuse(found: Source, **given: Any) -> None:
             raise UserError(f"`{found.call}` is a goal environment and takes no `{name}`.")
 
 
-def _what_is_missing(found: Source, look: Look) -> str:
+def _what_is_missing(found: Source, seen: Inspection) -> str:
     return (
-        f"`{found.call}` is no goal environment: of its {look.observed} observed numbers name the "
+        f"`{found.call}` is no goal environment: of its {seen.observed} observed numbers name the "
         f"`achieved_goal`, and either `draw_goal` or `desired_goal` (`crl-eqx train` has "
         f"`--goal-indices`, `--goal-low` and `--goal-high`)."
     )
 
 
-def _sizes_of(found: Source, look: Look, env: GymnasiumGoalEnv):
+def _sizes_of(found: Source, seen: Inspection, env: GymnasiumGoalEnv):
     """States and achieved goals of the sampled rows.
 
     **Raises:** `UserError` if they do not fit the desired goals, or if the state contains the goal.
     """
-    rows: Any = look.rows  # NumPy's, which refuse an index out of bounds
+    rows: Any = seen.rows  # NumPy's, which refuse an index out of bounds
     try:
         states = env._state(rows)
         achieved = env._achieved(states)

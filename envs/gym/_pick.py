@@ -9,7 +9,7 @@ from jaxtyping import Array, Int
 
 from ..._checks import whole_numbers
 from ..._errors import UserError
-from ._look import Look, places_of
+from ._inspection import Inspection, places_of
 
 
 Pick: TypeAlias = Sequence[int] | Callable[[Array], Array]
@@ -26,14 +26,14 @@ def picker(pick: Pick | None, name: str) -> Callable[[Array], Array]:
     return lambda x: x[..., np.array(indices, int)]
 
 
-def with_achieved(look: Look, pick: Pick | None):
+def with_achieved(seen: Inspection, pick: Pick | None):
     """A function that makes a state from a goal environment's row, one that finds the achieved goal
     in the state, and, if that goal is part of the observation, the places of both in the row."""
-    observed, goal = look.observed, look.goal
+    observed, goal = seen.observed, seen.goal
     state, place = picker(pick, "state"), slice(observed, observed + goal)
     if not callable(pick):
         kept = np.arange(observed) if pick is None else _places(pick, observed)
-        firsts = places_of(look.rows[:, place], look.rows[:, kept])
+        firsts = places_of(seen.rows[:, place], seen.rows[:, kept])
         if len(firsts) == 1:  # if several look alike so far, none can be trusted
             found = slice(firsts[0], firsts[0] + goal)
             twins = kept[found], np.arange(observed, observed + goal)

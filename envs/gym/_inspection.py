@@ -18,7 +18,7 @@ STARTS, STEPS = 3, 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Inspection:
     """Sizes and bounds, and some rows that were observed under random actions."""
 
     observed: int
@@ -39,14 +39,14 @@ class Look:
         return self.observed + 2 * self.goal
 
 
-def look_at(found: Source) -> Look:
+def inspect_environment(found: Source) -> Inspection:
     """**Raises:** `UserError` if its observations or actions are not numbers."""
     low, high = _bounds(found.call, found.actions)
     observed, goal = _sizes(found.call, found.observations)
     simulators = found.store.take(1)
     rows = _rows(simulators, low, high)
     found.store.give_back(simulators)
-    return Look(observed, goal, low, high, rows)
+    return Inspection(observed, goal, low, high, rows)
 
 
 def _bounds(call: str, actions: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
