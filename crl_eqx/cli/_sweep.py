@@ -10,8 +10,15 @@ import msgspec
 from rich.console import Console
 
 from .._errors import UserError
-from ..lab import begin_sweep, load_sweep, Sweep, train_sweep
-from ..run import Config, file_name, SWEEP
+from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
+from ..run import (
+    Config,
+    file_name,
+    require_trust,
+    resumed_config,
+    SWEEP,
+    with_whole_path,
+)
 from ._flags import program
 from ._train import finish_run, parse_config, preset_of, take_value
 
@@ -21,8 +28,9 @@ _COMMON = """
   -j          runs at a time, each in a process of its own (default 1)
   --run-dir   where to (default runs/ENV_{command})
 
-The same command again goes on where it was stopped, and repeats nothing. All other options are
-those of `crl-eqx train`. `crl-eqx report RUN-DIR` says what came out."""
+The same command again goes on where it was stopped and repeats nothing; budget, evaluation and
+logging may change. All other options are those of `crl-eqx train`.
+`crl-eqx report RUN-DIR` says what came out."""
 
 HELP = {
     "sweep": """usage: crl-eqx sweep --over NAME=VALUE,VALUE ... [--seeds N] [-j N] [options]
@@ -87,7 +95,10 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     if (run_dir / SWEEP).is_file():
         found = load_sweep(run_dir)
         _refuse_another(found, sweep, run_dir)
-        sweep = found
+        require_trust(found.config, run_dir)
+        config = resumed_config(found.config, with_whole_path(sweep.config), run_dir)
+        sweep = dataclasses.replace(found, config=config)
+        update_sweep(sweep, run_dir)
     else:
         sweep = begin_sweep(sweep, run_dir, console)
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)

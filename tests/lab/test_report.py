@@ -130,6 +130,12 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
     before = (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes()
     assert cli.run(words) == 0  # nothing is repeated
     assert (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes() == before
+    assert cli.run([*words, "--total-env-steps", "560"]) == 0  # the last one counts
+    rows = (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["env_steps"] >= 560
+    capsys.readouterr()
+    assert cli.run([*words, "--discount", "0.9"]) == 2
+    assert "would change the experiment: --discount" in capsys.readouterr().err
     assert cli.run(["ladder", "--depths", "4,12", *words[3:]]) == 2
     assert "holds a sweep of 2 other runs" in capsys.readouterr().err
     assert cli.run(["report", run_dir]) == 0
