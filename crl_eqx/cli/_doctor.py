@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from .._errors import UserError
-from ..lab import forecast
+from ..lab import FEW_STEPS, forecast
 from ..run import check, Config, provenance, replaced
 from ._flags import whole_flag
 from ._train import parse_config, preset_of, take_value
@@ -23,8 +23,6 @@ disk and, with a price, cost of each. In about a minute for a few depths.
   --price-per-hour  of this machine, in any currency
 
 All other options are those of `crl-eqx train`."""
-
-FEW_STEPS = 50_000_000
 
 
 def doctor(arguments: Sequence[str], console: Console) -> int:

@@ -90,10 +90,12 @@ def choice_of(config: Config, name: str) -> Any:
     raise UserError(f"A configuration has no choice `{name}`.")
 
 
-def experiment_flags(config: Config) -> list[str]:
-    """The flags that make this configuration out of the defaults, `--preset` apart."""
+def experiment_flags(config: Config, base: Config | None = None) -> list[str]:
+    """The flags that make this configuration out of `base`, by default the defaults; without
+    `--preset` and `--run-dir`."""
     words: list[str] = []
-    for (_, name, value), (_, _, default) in zip(flat(config), flat(Config()), strict=True):
+    pairs = zip(flat(config), flat(Config() if base is None else base), strict=True)
+    for (_, name, value), (_, _, default) in pairs:
         if value == default or name in ("preset", "run_dir"):
             continue
         if name.endswith("env_option"):

@@ -1,9 +1,7 @@
-import dataclasses
-
 import pytest
 from rich.console import Console
 
-from crl_eqx.run import Config, PRESETS
+from crl_eqx.run import Config, experiment_flags, PRESETS, replaced
 
 
 def tiny(**changes) -> Config:
@@ -33,36 +31,13 @@ def tiny(**changes) -> Config:
             del small[name]
     if {"discount", "horizon"} & changes.keys():  # as on the command line, only what is named
         small |= {"discount": None, "horizon": None}
-    config, choices = PRESETS["cpu-demo"], small | changes
-    for group in dataclasses.fields(config):
-        value = getattr(config, group.name)
-        if dataclasses.is_dataclass(value):
-            names = {field.name for field in dataclasses.fields(value)} & choices.keys()
-            value = dataclasses.replace(value, **{name: choices.pop(name) for name in names})
-            config = dataclasses.replace(config, **{group.name: value})
-    return dataclasses.replace(config, **choices)
+    return replaced(PRESETS["cpu-demo"], **small | changes)
 
 
 def flags(config: Config) -> list[str]:
     """`config` as a command line on top of the demo's preset."""
-    words = ["--preset", "cpu-demo"]
-    for field in dataclasses.fields(config):
-        value, default = getattr(config, field.name), getattr(PRESETS["cpu-demo"], field.name)
-        pairs = [(field.name, value, default)]
-        if dataclasses.is_dataclass(value):
-            inner = dataclasses.fields(value)
-            pairs = [(f.name, getattr(value, f.name), getattr(default, f.name)) for f in inner]
-        for name, new, old in pairs:
-            if new == old:
-                continue
-            flag = name.replace("_", "-")
-            if name.endswith("env_option"):  # each with a flag of its own
-                words += [word for option in new for word in (f"--{flag}", option)]
-            elif isinstance(new, bool):
-                words.append(f"--{flag}" if new else f"--no-{flag}")
-            else:
-                words += [f"--{flag}", *map(str, new if isinstance(new, tuple) else (new,))]
-    return words
+    words = ["--preset", "cpu-demo", *experiment_flags(config, PRESETS["cpu-demo"])]
+    return words if config.run_dir is None else [*words, "--run-dir", str(config.run_dir)]
 
 
 @pytest.fixture
