@@ -31,7 +31,8 @@ from rich.table import Table
 
 import crl_eqx
 from crl_eqx import envs
-from crl_eqx.run import Config, PRESETS, Run
+from crl_eqx.config import Config, PRESETS
+from crl_eqx.run import Run
 
 
 TRAIN_STEPS = 3

@@ -6,7 +6,9 @@ from crl_eqx import cli
 from crl_eqx.run import read_metrics
 
 
-@pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
+
+
 def test_after_some_minutes_the_ant_ends_metres_nearer_to_its_goals(tmp_path):
     """An ant that has not learnt ends 10 m away, give or take a step: over 64 episodes its mean
     distance has never been seen below 9.5 m."""

@@ -6,7 +6,9 @@ from crl_eqx import cli
 from crl_eqx.run import read_metrics
 
 
-@pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_demo_learns_to_reach_all_cells(seed, tmp_path):
     run_dir = tmp_path / "run"

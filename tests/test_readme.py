@@ -23,9 +23,8 @@ from crl_eqx.cli._render import Render
 from crl_eqx.cli._report import Report
 from crl_eqx.cli._sweep import planned
 from crl_eqx.cli._train import parse_config, preset_of, take_value
-from crl_eqx.run import check, Compute, Config, PRESETS, Run
-from crl_eqx.run._choices import flag, flat
-from crl_eqx.run._config import EnergyName, LossName
+from crl_eqx.config import Compute, Config, EnergyName, flag, flat, LossName, PRESETS
+from crl_eqx.run import check, Run
 
 
 ROOT = Path(__file__).parent.parent

@@ -6,6 +6,8 @@ from crl_eqx import cli
 from crl_eqx.run import read_metrics
 
 
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
+
 QUIET = ["--no-pictures", "--no-tensorboard", "--eval-episodes", "64"]
 
 
@@ -15,7 +17,6 @@ def rows(run_dir, *words):
     return [row for row in written if "eval/success_rate" in row]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["sac", "td3", "c-learning"])
 def test_it_finds_its_way_through_a_maze(objective, tmp_path):
     budget = ["--total-env-steps", "1000000"]
@@ -24,7 +25,6 @@ def test_it_finds_its_way_through_a_maze(objective, tmp_path):
     assert first["eval/success_rate"] < 0.3 and last["eval/success_rate"] >= 0.8
 
 
-@pytest.mark.slow
 def test_an_arm_learns_from_its_latest_steps_alone(tmp_path):
     budget = ["--total-env-steps", "1000000", "--eval-every", "100000"]
     words = ["--preset", "laptop", "--env", "reacher", "--objective", "ppo", *budget]
@@ -34,7 +34,6 @@ def test_an_arm_learns_from_its_latest_steps_alone(tmp_path):
     assert later[-1]["eval/success_rate"] >= 0.8
 
 
-@pytest.mark.slow
 def test_cloning_what_was_done_brings_an_arm_to_its_goal_and_keeps_it_near(tmp_path):
     """An untrained arm passes its goal by chance, so that the time at the goal is what counts."""
     budget = ["--total-env-steps", "300000", "--eval-every", "100000"]

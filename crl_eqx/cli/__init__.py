@@ -88,7 +88,7 @@ def run(arguments: Sequence[str]) -> int:
 
         use_compilation_cache()
         command = COMMANDS[name].load(name)
-        from ..run import trusting
+        from ..run_files import trusting
 
         with trusting(trust):
             return command(rest, Console())

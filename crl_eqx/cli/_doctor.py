@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from .._errors import UserError
+from ..config import Config, replaced
 from ..lab import FEW_STEPS, forecast
-from ..run import check, Config, provenance, replaced
+from ..run import check
+from ..run_files import provenance
 from ._flags import whole_flag
 from ._train import parse_config, preset_of, take_value
 

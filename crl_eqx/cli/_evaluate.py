@@ -18,8 +18,9 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._evaluate import evaluate as play_episodes
 from .._types import PRNGKey
+from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import ActingName, check_call, Compute, load_run, make_acting, make_env, Run, sizes
+from ..run import check_call, load_run, make_acting, make_env, Run, sizes
 from ._flags import parse
 
 

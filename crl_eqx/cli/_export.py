@@ -8,7 +8,8 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..run import CONFIG, description, export_policy, load_run, require_writable
+from ..config import CONFIG
+from ..run import description, export_policy, load_run, require_writable
 from ._flags import parse
 
 

@@ -9,14 +9,9 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..run import (
-    check_configuration,
-    CheckpointStore,
-    CONFIG,
-    load_config,
-    read_metrics,
-    read_provenance,
-)
+from ..config import CONFIG, load_config
+from ..run import check_configuration, CheckpointStore, read_metrics
+from ..run_files import read_provenance
 from ._flags import parse
 
 

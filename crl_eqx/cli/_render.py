@@ -10,8 +10,9 @@ from rich.console import Console
 
 from .. import envs as suite
 from .._errors import UserError
+from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import ActingName, check_call, Compute, draw_pictures, draw_task
+from ..run import check_call, draw_pictures, draw_task
 from ._flags import parse
 
 

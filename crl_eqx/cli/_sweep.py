@@ -10,15 +10,10 @@ import msgspec
 from rich.console import Console
 
 from .._errors import UserError
+from ..config import Config, file_name, SWEEP
 from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import (
-    Config,
-    file_name,
-    require_trust,
-    resumed_config,
-    SWEEP,
-    with_whole_path,
-)
+from ..run import resumed_config
+from ..run_files import require_trust, with_whole_path
 from ._flags import program
 from ._train import finish_run, parse_config, preset_of, take_value
 

@@ -9,20 +9,10 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
+from ..config import CONFIG, Config, load_config, PRESETS, SWEEP
 from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import (
-    check,
-    CONFIG,
-    Config,
-    default_run_dir,
-    load_config,
-    Outcome,
-    PRESETS,
-    require_trust,
-    resumed_config,
-    SWEEP,
-    train as train_run,
-)
+from ..run import check, Outcome, resumed_config, train as train_run
+from ..run_files import default_run_dir, require_trust
 from ._flags import parse, program
 
 

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 import jax
 
-from ..run import Config, estimate, Needs, resolved, Run
+from ..config import Config
+from ..run import estimate, Needs, resolved, Run
 
 
 @dataclasses.dataclass(frozen=True)

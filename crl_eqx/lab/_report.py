@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from .._errors import UserError
-from ..run import differences, experiment_flags
+from ..config import differences, experiment_flags
 from ..store._files import replace_file
 from ._results import Group, METRIC, read_results, Result
 from ._statistics import interval, permutation_test, probability_of_improvement

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import UserError
-from ..run import choice_of, CONFIG, Config, load_config, read_metrics
+from ..config import choice_of, CONFIG, Config, load_config
+from ..run import read_metrics
 from ._sweep import load_sweep, Sweep
 
 

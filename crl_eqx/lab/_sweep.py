@@ -16,26 +16,18 @@ from rich.console import Console
 
 from .._checks import require_count
 from .._errors import UserError
-from ..run import (
-    alone,
+from ..config import (
     as_config,
-    check,
     CONFIG,
     Config,
     file_name,
-    keep_files,
-    Outcome,
-    prepare_run_dir,
     read_config,
-    refuse_link,
-    remember,
     replaced,
-    resolved,
     SWEEP,
-    train,
-    with_whole_path,
     write_config,
 )
+from ..run import check, keep_files, Outcome, refuse_link, resolved, train
+from ..run_files import alone, prepare_run_dir, remember, with_whole_path
 
 
 Finish = Callable[[Outcome, Config], int]

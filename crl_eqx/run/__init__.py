@@ -8,6 +8,7 @@ from ..store import CheckpointStore as CheckpointStore
 from ..store._files import refuse_link as refuse_link, require_writable as require_writable
 from ._begin import (
     check_configuration as check_configuration,
+    keep_files as keep_files,
     load_run as load_run,
     resumed_config as resumed_config,
 )
@@ -18,45 +19,10 @@ from ._build import (
     sizes as sizes,
 )
 from ._check import check as check, check_call as check_call
-from ._choices import (
-    choice_of as choice_of,
-    differences as differences,
-    experiment_flags as experiment_flags,
-    file_name as file_name,
-    replaced as replaced,
-)
-from ._config import (
-    ActingName as ActingName,
-    Compute as Compute,
-    CONFIG as CONFIG,
-    Config as Config,
-    SWEEP as SWEEP,
-)
-from ._config_file import (
-    as_config as as_config,
-    load_config as load_config,
-    read_config as read_config,
-    save_config as save_config,
-    write_config as write_config,
-)
-from ._directory import (
-    alone as alone,
-    default_run_dir as default_run_dir,
-    keep_files as keep_files,
-    prepare_run_dir as prepare_run_dir,
-)
 from ._export import description as description, export_policy as export_policy
 from ._loop import Outcome as Outcome, train as train
-from ._presets import PRESETS as PRESETS
-from ._provenance import provenance as provenance, read_provenance as read_provenance
 from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run
-from ._trust import (
-    remember as remember,
-    require_trust as require_trust,
-    trusting as trusting,
-    with_whole_path as with_whole_path,
-)
 from ._writers import read_metrics as read_metrics
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,31 @@ from .._agent import Agent
 from .._errors import UserError
 from .._fork import not_forked
 from .._train_state import TrainState
+from ..config import (
+    Compute,
+    CONFIG,
+    Config,
+    differences,
+    experiment_checksum,
+    load_config,
+    save_config,
+)
 from ..nn import audit
-from ..store._files import refuse_link
-from ._build import resolved
-from ._check import check_parts
-from ._choices import differences, experiment_checksum
-from ._config import Compute, CONFIG, Config
-from ._config_file import load_config, save_config
-from ._directory import keep_files
-from ._provenance import record_provenance
-from ._resources import check_resources, estimate
-from ._run import Run
-from ._task_files import FOLDER as TASK_FILES, has_changed, task_file
-from ._trust import (
+from ..run_files import (
     check_same_task,
+    has_changed,
+    keep_task,
+    record_provenance,
     remember,
     require_trust,
+    task_file,
+    TASK_FILES,
 )
+from ..store._files import refuse_link
+from ._build import make_task, resolved
+from ._check import check_parts
+from ._resources import check_resources, estimate
+from ._run import Run
 from ._writers import read_metrics
 
 
@@ -144,3 +153,9 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     for sentence in skipped:
         print(sentence, file=sys.stderr)
     return run, agent
+
+
+def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
+    """A copy of the files of the user's own task in `run_dir`."""
+    if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
+        say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")

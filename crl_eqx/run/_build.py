@@ -15,9 +15,9 @@ from .._on_policy import OnPolicyStep
 from .._step import AbstractTrainStep
 from .._train import TrainStep
 from .._types import PRNGKey
+from ..config import ActingName, Config, Gymnasium, Learning, Randomization
 from ..energy import AbstractEnergy
 from ..objectives import PPO
-from ._config import ActingName, Config, Gymnasium, Learning, Randomization
 from ._objective import discount, KINDS, make_objective, with_objective
 from ._optimizers import make_optimizers
 

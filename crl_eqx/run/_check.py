@@ -17,12 +17,10 @@ from .._checks import fits_float32, LARGEST, SMALLEST
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
+from ..config import Config, flag, flat, in_flags, Learning
 from ._build import make_acting, make_agent, make_train_step, randomization_options
-from ._choices import flag, flat
-from ._config import Config, Learning
 from ._objective import check_objective
 from ._optimizers import check_optimizer
-from ._words import in_flags
 
 
 def check(config: Config) -> None:

@@ -10,13 +10,11 @@ from .._env import AbstractGoalEnv
 from .._fork import not_forked
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
+from ..config import ActingName, Compute, CONFIG, file_name, load_config
 from ..pictures import learning_curve, still as still, trajectories, video, View
 from ..store._files import own_directory, refuse_link, require_writable
 from ._begin import load_run
 from ._build import make_acting
-from ._choices import file_name
-from ._config import ActingName, Compute, CONFIG
-from ._config_file import load_config
 from ._writers import read_metrics
 
 

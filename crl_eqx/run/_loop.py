@@ -15,18 +15,14 @@ from rich.console import Console
 from .._errors import TrainingError
 from .._fork import not_forked
 from .._train_state import TrainState
+from ..config import Config
+from ..run_files import alone, prepare_run_dir, require_trust, with_whole_path
 from ._begin import begin
 from ._build import resolved
-from ._config import Config
-from ._directory import alone, prepare_run_dir
 from ._meter import Meter
 from ._progress import Reporter
 from ._run import Run
 from ._signals import stop_requests, StopRequest
-from ._trust import (
-    require_trust,
-    with_whole_path,
-)
 from ._writers import Writers
 
 

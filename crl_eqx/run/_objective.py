@@ -7,10 +7,8 @@ from typing import assert_never
 from .. import losses
 from .._env import AbstractGoalEnv
 from .._errors import UserError
+from ..config import Config, flag, flat, Learning, ObjectiveName, PRESETS
 from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, PPO, SAC, TD3
-from ._choices import flag, flat
-from ._config import Config, Learning, ObjectiveName
-from ._presets import PRESETS
 
 
 _OFF_POLICY = ("crl", "gcbc", "c-learning", "sac", "td3")

@@ -9,7 +9,7 @@ import optax
 
 from .._errors import UserError
 from .._update import Optimizers
-from ._config import Learning
+from ..config import Learning
 
 
 def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:

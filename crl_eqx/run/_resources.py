@@ -9,8 +9,8 @@ import jax
 from .._errors import UserError
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
+from ..config import Config
 from ..nn import audit
-from ._config import Config
 
 
 @dataclasses.dataclass(frozen=True)

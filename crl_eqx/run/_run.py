@@ -20,15 +20,11 @@ from .._evaluate import begin, go_on, UnderWay
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
+from ..config import Config, experiment_checksum
+from ..run_files import fingerprint, kept_task
 from ..store import CheckpointStore
 from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes
 from ._check import check
-from ._choices import experiment_checksum
-from ._config import Config
-from ._task_files import kept_task
-from ._trust import (
-    fingerprint,
-)
 
 
 def run_key(seed: int, purpose: str):

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
 from .._errors import UserError
+from ..config import Config
 from ..store._files import own_directory, read_regular, replace_file
-from ._config import Config
 
 
 Row: TypeAlias = Mapping[str, Any]

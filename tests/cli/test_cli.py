@@ -16,8 +16,8 @@ import pytest
 from crl_eqx import cli, envs
 from crl_eqx.cli._info import progress
 from crl_eqx.cli._train import parse_config, preset_of
-from crl_eqx.run import load_run, PRESETS, read_metrics
-from crl_eqx.run._config import Task
+from crl_eqx.config import PRESETS, Task
+from crl_eqx.run import load_run, read_metrics
 
 
 OWN = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"

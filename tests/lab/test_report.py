@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import pytest
 
 from crl_eqx import cli, UserError
+from crl_eqx.config import save_config
 from crl_eqx.lab import begin_sweep, read_results, report, Sweep
-from crl_eqx.run import save_config
 
 from ..run.conftest import console as console, tiny
 

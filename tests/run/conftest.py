@@ -1,7 +1,7 @@
 import pytest
 from rich.console import Console
 
-from crl_eqx.run import Config, experiment_flags, PRESETS, replaced
+from crl_eqx.config import Config, experiment_flags, PRESETS, replaced
 
 
 def tiny(**changes) -> Config:

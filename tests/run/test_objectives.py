@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from crl_eqx import cli
+from crl_eqx.config import PRESETS
 from crl_eqx.pictures import trajectories
-from crl_eqx.run import load_run, PRESETS, resolved, Run, train
+from crl_eqx.run import load_run, resolved, Run, train
 
 from .conftest import tiny
 from .test_loop import state_of

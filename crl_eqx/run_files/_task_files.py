@@ -17,11 +17,11 @@ import msgspec
 from .. import envs
 from .._env import AbstractGoalEnv
 from .._errors import UserError
+from ..config import SWEEP
 from ..store._files import read_regular, replace_file
-from ._config import SWEEP
 
 
-FOLDER = "task"
+TASK_FILES = "task"
 LIST = "files.json"
 
 
@@ -42,7 +42,7 @@ def task_file(name: str) -> Path | None:
 def kept_list(run_dir: Path) -> Path | None:
     """The list of what the run, or the sweep that it belongs to, has kept."""
     several = [run_dir.parent] if (run_dir.parent / SWEEP).is_file() else []
-    lists = [directory / FOLDER / LIST for directory in (run_dir, *several)]
+    lists = [directory / TASK_FILES / LIST for directory in (run_dir, *several)]
     return next((path for path in lists if path.is_file()), None)
 
 
@@ -87,16 +87,16 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     from the copies alone. **Returns** what prevents that, if anything.
     """
     file = task_file(name)
-    if file is None or (run_dir / FOLDER / LIST).is_file():
+    if file is None or (run_dir / TASK_FILES / LIST).is_file():
         return None
     if (others := kept_list(run_dir)) is not None:  # what the seeds have in common
         for place in (*_read(others).sha256, LIST):
-            _copy(others.parent / place, run_dir / FOLDER / place)
+            _copy(others.parent / place, run_dir / TASK_FILES / place)
         return None
     model = _model(build(name))
     used = {file.resolve(), *modules_beside(file), *envs.own_files(name)}
     root = Path(os.path.commonpath([path.parent for path in used]))
-    folder = run_dir / FOLDER
+    folder = run_dir / TASK_FILES
     places = {path: path.relative_to(root).as_posix() for path in sorted(used)}
     entry = places[file.resolve()]
     copy = f"{folder / entry}:{name.rpartition(':')[2]}"

@@ -12,10 +12,10 @@ import pytest
 from rich.console import Console
 
 from crl_eqx import envs, UserError
-from crl_eqx.run import keep_files, load_run, Run, train, trusting
-from crl_eqx.run._task_files import has_changed
+from crl_eqx.run import keep_files, load_run, Run, train
+from crl_eqx.run_files import has_changed, trusting
 
-from .conftest import tiny
+from ..run.conftest import console as console, tiny
 
 
 MODEL = """

@@ -1,18 +1,15 @@
-"""The directory of a run: made, locked by one process, and given a copy of its task."""
+"""The directory of a run: made, and locked by one process."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import filelock
 
 from .._errors import UserError
+from ..config import CONFIG, Config, file_name, SWEEP
 from ..store._files import make_writable, refuse_link
-from ._build import make_task
-from ._choices import file_name
-from ._config import CONFIG, Config, SWEEP
-from ._task_files import keep_task
 
 
 def default_run_dir(config: Config) -> Path:
@@ -41,12 +38,6 @@ def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
         make_writable(run_dir)
     except OSError as error:
         raise UserError(f"`--run-dir {run_dir}` cannot be written: {error.strerror}.") from error
-
-
-def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
-    """A copy of the files of the user's own task in `run_dir`."""
-    if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
-        say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")
 
 
 @contextlib.contextmanager

@@ -9,14 +9,14 @@ import pytest
 
 from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
+from crl_eqx.config import Config, differences, load_config, PRESETS, save_config
 from crl_eqx.objectives import Goals
-from crl_eqx.run import check, Config, load_config, PRESETS, Run, save_config
-from crl_eqx.run._build import make_agent, make_env, make_train_step
-from crl_eqx.run._choices import differences
+from crl_eqx.run import check, make_env, Run
+from crl_eqx.run._build import make_agent, make_train_step
 from crl_eqx.run._optimizers import make_optimizers
 
 from ..probes import Box
-from .conftest import flags, tiny
+from ..run.conftest import flags, tiny
 
 
 def test_a_configuration_reads_back_as_it_was_written(tmp_path):

@@ -15,8 +15,8 @@ import platformdirs
 
 from .. import envs
 from .._errors import UserError
+from ..config import Config
 from ..store._files import read_regular, replace_file
-from ._config import Config
 from ._task_files import kept_list, modules_beside, task_file
 
 

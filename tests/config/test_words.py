@@ -2,7 +2,7 @@
 
 import pytest
 
-from crl_eqx.run._words import in_flags
+from crl_eqx.config import in_flags
 
 
 @pytest.mark.parametrize(
