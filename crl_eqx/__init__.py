@@ -20,7 +20,7 @@ from ._critic import (
     QFunctions as QFunctions,
     ValueFunction as ValueFunction,
 )
-from ._diagnose import diagnose as diagnose, VERDICTS as VERDICTS
+from ._diagnose import diagnose as diagnose
 from ._env import AbstractGoalEnv as AbstractGoalEnv, EnvState as EnvState
 from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
@@ -41,6 +41,7 @@ from ._update import (
     init_optimizers as init_optimizers,
     update as update,
 )
+from ._verdict import Verdict as Verdict, verdict as verdict, VERDICTS as VERDICTS
 from .relabel import relabel as relabel
 from .replay import (
     AbstractData as AbstractData,

@@ -34,10 +34,12 @@ def test_an_arm_learns_from_its_latest_steps_alone(tmp_path):
     assert later[-1]["eval/success_rate"] >= 0.8
 
 
-def test_cloning_what_was_done_brings_an_arm_to_its_goal_and_keeps_it_near(tmp_path):
-    """An untrained arm passes its goal by chance, so that the time at the goal is what counts."""
-    budget = ["--total-env-steps", "300000", "--eval-every", "100000"]
-    words = ["--preset", "laptop", "--env", "reacher", "--objective", "gcbc", *budget]
-    first, *_, last = rows(tmp_path / "run", *words)
-    assert last["eval/success_rate"] >= 0.8
-    assert last["eval/time_at_goal"] > 2 * first["eval/time_at_goal"]
+def test_cloning_what_was_done_finds_most_of_the_goals(tmp_path):
+    """It stitches nothing together, and so needs episodes that begin anywhere; the weights of a
+    policy that is evaluated are averaged, as the latest ones swing."""
+    task = ["--env", "point_u_maze", "--env-option", "random_starts=1.0", "--objective", "gcbc"]
+    how = ["--horizon", "6", "--policy-average", "3000", "--total-env-steps", "1000000"]
+    first, *later = rows(tmp_path / "run", "--preset", "cpu-demo", *task, *how)
+    assert first["eval/success_rate"] < 0.3
+    assert max(row["eval/success_rate"] for row in later) >= 0.8
+    assert later[-1]["eval/success_rate"] >= 0.7

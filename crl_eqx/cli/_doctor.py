@@ -9,7 +9,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import Config, replaced
-from ..lab import FEW_STEPS, forecast
+from ..lab import forecast
 from ..run import check
 from ..run_files import provenance
 from ._flags import whole_flag
@@ -93,7 +93,7 @@ def _limit() -> str:
 def warnings(config: Config) -> list[str]:
     """What makes a result hard to conclude from."""
     network, said = config.network, []
-    if config.total_env_steps < FEW_STEPS:
+    if config.total_env_steps < config.evaluation.conclusive_steps:
         said.append(
             f"{config.total_env_steps:,} environment steps are few: on hard tasks depth began to "
             f"pay after tens of millions."

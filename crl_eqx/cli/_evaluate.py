@@ -46,6 +46,8 @@ class Evaluate:
     machine."""
     precision: Precision = "auto"
     """What their matrix products round their operands to."""
+    best: bool = False
+    """Take the agent of the best evaluation instead of the newest."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -53,7 +55,9 @@ class Evaluate:
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
     check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
-    run, agent = load_run(options.run, Compute(options.kernel, options.precision))
+    run, agent = load_run(
+        options.run, Compute(options.kernel, options.precision), best=options.best
+    )
     if options.acting == "best-of" and not agent.compares_actions:
         raise UserError(
             f"`--acting best-of` asks a critic, and `{options.run}` learnt none: it was trained by "

@@ -25,11 +25,13 @@ class Export:
     out: Path | None = None
     """The file; default policy.stablehlo in the run's directory. Beside it, one with .json
     appended describes input and output."""
+    best: bool = False
+    """Take the agent of the best evaluation instead of the newest."""
 
 
 def export(arguments: Sequence[str], console: Console) -> int:
     options = parse(Export, "export", arguments)
-    run, agent = load_run(options.run)
+    run, agent = load_run(options.run, best=options.best)
     path = options.out or options.run / "policy.stablehlo"
     if not path.name or "\\" in path.name or path.is_dir():
         raise UserError(f"`--out {path}` is no name of a file: give one such as policy.stablehlo.")

@@ -1,9 +1,9 @@
 """`crl-eqx info RUN`."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -23,29 +23,9 @@ class Info:
     """The run's directory."""
 
 
-def _latest(rows: Sequence[dict], prefix: str) -> dict[str, float]:
+def _latest(rows: Sequence[dict], prefix: str) -> dict[str, Any]:
     """The last value of every metric under `prefix`."""
     return {k: v for row in rows for k, v in row.items() if k.startswith(prefix)}
-
-
-def progress(rows: Sequence[dict]) -> str | None:
-    """Whether the latest evaluation beats the first by more than chance; None if there are
-    not two."""
-    evaluations = [row for row in rows if "eval/final_distance" in row]
-    if len(evaluations) < 2:
-        return None
-    first, last = evaluations[0], evaluations[-1]
-    steps = last["gradient_steps"] - first["gradient_steps"]
-    gains = {"final distance": ("eval/final_distance", -1), "success": ("eval/success_rate", 1)}
-    told = []
-    for name, (key, sign) in gains.items():
-        chance = 2 * math.hypot(first[f"{key}_se"], last[f"{key}_se"])
-        better = sign * (last[key] - first[key]) > chance
-        told.append((better, f"{name} {first[key]:.3g} -> {last[key]:.3g}"))
-    what = ", ".join(words for _, words in told)
-    if any(better for better, _ in told):
-        return f"better than untrained ({what})"
-    return f"no better than untrained after {steps:,} updates ({what}; within 2 standard errors)"
 
 
 def info(arguments: Sequence[str], console: Console) -> int:
@@ -67,10 +47,9 @@ def info(arguments: Sequence[str], console: Console) -> int:
         for name, value in sorted(_latest(rows, "eval").items()):
             if not name.endswith("_se"):
                 say(f"  {name:<40}{value:.3f}")
-        verdict = rows[-1].get("health/verdict", "not measured")
-        say(f"  gradients and representations: {verdict}")
-        if sentence := progress(rows):
-            say(f"  learning: {sentence}")
+        health = _latest(rows, "health/")
+        reason = health.get("health/reason", "")
+        say(f"health:    {health.get('health/verdict', 'not measured')}. {reason}".rstrip())
     store = CheckpointStore(run / "checkpoints")
     say("checkpoints: " + (", ".join(f"{step:,}" for step in store.steps()) or "none"))
     for path, why in store.damaged().items():

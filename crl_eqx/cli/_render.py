@@ -41,6 +41,8 @@ class Render:
     """3d needs OpenGL; auto falls back to 2d without it."""
     seed: int = 1
     """Seed of the episodes."""
+    best: bool = False
+    """Draw the agent of a run's best evaluation instead of the newest."""
 
 
 def render(arguments: Sequence[str], console: Console) -> int:
@@ -57,9 +59,8 @@ def _draw(options: Render) -> Iterator[str]:
         if options.env_option:
             raise UserError("`--env-option` goes with `--env NAME`; a run keeps its own.")
         compute = Compute(options.kernel, options.precision)
-        return draw_pictures(
-            options.run, acting=options.acting, compute=compute, folder=options.out, **common
-        )
+        common |= dict(acting=options.acting, compute=compute, best=options.best)
+        return draw_pictures(options.run, folder=options.out, **common)
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
     chosen = suite.options_from_words(options.env, options.env_option)

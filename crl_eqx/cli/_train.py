@@ -181,12 +181,8 @@ def finish_run(
             f"episodes after {outcome.env_steps:,} environment steps"
         )
     more = f"--total-env-steps {2 * config.total_env_steps}"
-    if outcome.env_steps < config.total_env_steps:
-        enough = config.evaluation.stop_at_success
-        why = f"two evaluations in a row reached `--stop-at-success {enough}`"
-        more = "--stop-at-success None"
-        if outcome.late:
-            why, more = f"`--max-hours {config.max_hours:g}` are over", "--max-hours None"
+    if outcome.reason is not None and outcome.env_steps < config.total_env_steps:
+        why, more = outcome.reason
         say(f"stopped early    {why}")
     try:
         from ..run import draw_curve, draw_pictures  # not before: a run needs no matplotlib

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import tyro
 
+from .._verdict import CONCLUSIVE_STEPS
 from ..nn import Compute
 from ..objectives import Variant
 
@@ -184,6 +185,13 @@ class Evaluation:
     """Also evaluate on the task's far goals (its _eval task), where it has them."""
     stop_at_success: float | None = None
     """Stop once two evaluations in a row reach this success rate."""
+    stop_when: tuple[Literal["plateau", "verdict"], ...] = ()
+    """Stop once no evaluation of the last --conclusive-steps is better than those before (plateau),
+    or the health verdict says of three rows in a row that networks are broken, or at last that the
+    run does not learn (verdict)."""
+    conclusive_steps: int = CONCLUSIVE_STEPS
+    """Environment steps below which a flat curve proves nothing: before them a run is not learning
+    yet, and is never stopped for it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,12 +206,17 @@ class Logging:
     """Environment steps between checkpoints."""
     keep_checkpoints: int = 3
     """Checkpoints kept."""
+    keep_best: bool = True
+    """Also keep the checkpoint of the best evaluation, without its replay, in best/."""
     save_replay: bool = True
     """Keep the replay in the checkpoints, so that resuming is exact."""
     tensorboard: bool = True
     """Write TensorBoard event files."""
     wandb: bool = False
     """Report to Weights & Biases (needs the extra `wandb`)."""
+    wandb_group: str | None = None
+    """The group of the run there; default the directory of a sweep's runs. Without
+    WANDB_PROJECT the project is crl-eqx."""
     pictures: bool = True
     """Draw trajectories and a video when training ends."""
 

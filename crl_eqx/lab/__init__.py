@@ -1,7 +1,7 @@
 """Several runs that differ in a choice or two: seeds, depths, whatever else."""
 
 from ._forecast import Forecast as Forecast, forecast as forecast
-from ._report import FEW_STEPS as FEW_STEPS, report as report
+from ._report import report as report
 from ._results import Group as Group, read_results as read_results, Result as Result
 from ._statistics import (
     interquartile_mean as interquartile_mean,

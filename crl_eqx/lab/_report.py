@@ -11,16 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from .._errors import UserError
+from .._verdict import GOOD_VERDICTS
 from ..config import differences, experiment_flags
 from ..store._files import replace_file
 from ._results import Group, METRIC, read_results, Result
 from ._statistics import interval, permutation_test, probability_of_improvement
 from ._sweep import Sweep
 
-
-FEW_STEPS = 50_000_000
-"""Below so many environment steps a flat curve of a hard task proves nothing: in the paper deep
-networks began to pay after tens of millions."""
 
 SIGNIFICANT = 0.05
 
@@ -104,14 +101,15 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
                 f"No depth is significantly better than {first.label} with this budget and these "
                 f"seeds: **{first.label} is enough, as far as this shows**."
             )
-    most = max(result.env_steps for group in groups for result in group.results)
-    if most < FEW_STEPS:
+    begun = [result for group in groups for result in group.results]
+    most = max(result.env_steps for result in begun)
+    if most < begun[0].config.evaluation.conclusive_steps:
         said.append(
             f"Runs took at most {most:,} environment steps. On hard tasks depth began to pay after "
             f"tens of millions, so that a longer budget may say otherwise."
         )
     verdicts = {v for group in groups for result in group.results for v in result.verdicts()}
-    if bad := sorted(verdicts - {"nothing found"}):
+    if bad := sorted(verdicts - GOOD_VERDICTS):
         said.append(f"Some rows of metrics were judged: {', '.join(bad)}. See the table.")
     return said
 
@@ -139,10 +137,10 @@ def _health(results: Sequence[Result]) -> str:
         for verdict, count in result.verdicts().items():
             counts[verdict] = counts.get(verdict, 0) + count
     total = sum(counts.values())
-    bad = {verdict: count for verdict, count in counts.items() if verdict != "nothing found"}
+    bad = {verdict: count for verdict, count in counts.items() if verdict not in GOOD_VERDICTS}
     if not total:
         return "not measured"
-    return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items()) or "nothing found"
+    return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items()) or "healthy"
 
 
 def _figures(

@@ -36,7 +36,7 @@ from ..store._files import refuse_link
 from ._build import make_task, resolved
 from ._check import check_parts
 from ._resources import check_resources, estimate
-from ._run import Run
+from ._run import BEST, Run
 from ._writers import read_metrics
 
 
@@ -45,7 +45,7 @@ def begin(
 ) -> tuple[TrainState, dict[str, Any]]:
     """The state to go on from: restored, or fresh."""
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    for name in ("checkpoints", TASK_FILES):
+    for name in ("checkpoints", BEST, TASK_FILES):
         refuse_link(run.run_dir / name)
     if resume:
         check_configuration(run.store.metadata() or {}, run.run_dir, run.config)
@@ -59,6 +59,7 @@ def begin(
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
     found = None
     if resume:
+        run.best.adopt()
         found = run.store.restore(abstract, run.step.buffer, report=say, refill=refill)
     if found is not None:
         _check_same_experiment(found[1], run)
@@ -132,9 +133,11 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
 
 
 @not_forked
-def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]:
-    """A finished or stopped run and its newest good agent, to evaluate or to draw. Says on stderr
-    which checkpoints it had to skip.
+def load_run(
+    run_dir: Path, compute: Compute | None = None, *, best: bool = False
+) -> tuple[Run, Agent]:
+    """A finished or stopped run and its newest good agent, or that of its best evaluation, to
+    evaluate or to draw. Says on stderr which checkpoints it had to skip.
 
     Its networks are computed as `compute` says, not as the run's configuration does: an agent
     trained on a GPU can be viewed on a laptop.
@@ -147,9 +150,11 @@ def load_run(run_dir: Path, compute: Compute | None = None) -> tuple[Run, Agent]
     check_parts(config)
     run, skipped = Run(config, run_dir), []
     check_configuration(run.store.metadata() or {}, run_dir, config)
-    agent = run.store.newest_agent(run.abstract().agent, report=skipped.append)
+    store = run.best if best else run.store
+    agent = store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
-        raise UserError(skipped[0] if skipped else f"`{run_dir}` has no checkpoint yet.")
+        none = "kept no checkpoint of its best evaluation" if best else "has no checkpoint yet"
+        raise UserError(skipped[0] if skipped else f"`{run_dir}` {none}.")
     for sentence in skipped:
         print(sentence, file=sys.stderr)
     return run, agent

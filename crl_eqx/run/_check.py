@@ -167,6 +167,7 @@ _DEMANDS = {
     "eval_every": _POSITIVE,
     "eval_episodes": _MANY,
     "stop_at_success": _Demand("lie in (0, 1]", lambda x: 0 < x <= 1),
+    "conclusive_steps": _POSITIVE,
     "log_every": _POSITIVE,
     "checkpoint_every": _POSITIVE,
     "keep_checkpoints": _POSITIVE,

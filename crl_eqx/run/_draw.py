@@ -40,6 +40,7 @@ def draw_pictures(
     num_episodes: int = 4,
     view: View = "auto",
     seed: int = 0,
+    best: bool = False,
 ) -> Iterator[str]:
     """Draws trajectories over the critic's energy, then a video; yields a line about each.
 
@@ -47,7 +48,7 @@ def draw_pictures(
 
     **Raises:** `UserError` if these cannot be written to.
     """
-    run, agent = load_run(run_dir, compute)
+    run, agent = load_run(run_dir, compute, best=best)
     plots, videos = (folder or run_dir / name for name in ("plots", "videos"))
     for place in (plots, videos):
         if folder is None:

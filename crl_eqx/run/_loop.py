@@ -2,9 +2,8 @@
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from rich.console import Console
 from .._errors import TrainingError
 from .._fork import not_forked
 from .._train_state import TrainState
+from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES
 from ..config import Config
 from ..run_files import alone, prepare_run_dir, require_trust, with_whole_path
 from ._begin import begin
@@ -23,6 +23,7 @@ from ._meter import Meter
 from ._progress import Reporter
 from ._run import Run
 from ._signals import stop_requests, StopRequest
+from ._stopping import LASTING, Reason, reason_to_stop
 from ._writers import Writers
 
 
@@ -36,8 +37,8 @@ class Outcome:
     """0, or 128 + the signal that stopped it."""
     success_rate: float | None
     """The last evaluation's."""
-    late: bool = False
-    """Whether `--max-hours` ended it."""
+    reason: Reason | None = None
+    """Why it ended before its budget, if it did so by itself."""
 
 
 def crossed(before: int, now: int, every: int) -> bool:
@@ -45,10 +46,18 @@ def crossed(before: int, now: int, every: int) -> bool:
     return before // every != now // every
 
 
-def is_enough(successes: Sequence[float], config: Config) -> bool:
-    """Whether two evaluations in a row have reached what `--stop-at-success` asks for."""
-    enough = config.evaluation.stop_at_success
-    return enough is not None and len(successes) == 2 and min(successes) >= enough
+def _evaluated(row: Mapping[str, float], env_steps: int) -> Evaluated:
+    """What of a row of metrics decides whether a run gets on."""
+    names = [name + end for name in MEASURES for end in ("", "_se")]
+    found = {name: float(row[f"eval/{name}"]) for name in names if f"eval/{name}" in row}
+    return found | {"env_steps": env_steps}
+
+
+def _is_best(evaluations: Sequence[Evaluated]) -> bool:
+    """Whether the last evaluation is better than all before it: by success, then by how long."""
+    score = lambda row: (row["success_rate"], row.get("time_at_goal", 0.0))
+    *before, last = evaluations
+    return all(score(last) > score(row) for row in before)
 
 
 def _floats(metrics: dict[str, Any]) -> dict[str, float]:
@@ -86,17 +95,20 @@ def _check_finite(row: dict[str, float], run: Run) -> None:
 def _loop(
     run: Run, state: TrainState, kept: dict[str, Any], reporter: Reporter, stop: StopRequest
 ) -> Outcome:
-    """Advances to the budget, to the success rate that is enough, or to a request to stop.
+    """Advances to the budget, to a reason to stop before, or to a request to stop.
 
-    `kept` is what was saved with the state: the latest success rates, the meter's rows, and whether
-    an evaluation is still due.
+    `kept` is what was saved with the state: evaluations and latest verdicts, the meter's rows, and
+    whether an evaluation is still due.
     """
     config = run.config
     env_steps, gradient_steps = int(state.env_steps), int(state.gradient_steps)
-    successes: list[float] = [*kept.get("success_rates", ())]
+    evaluations: list[Evaluated] = [*kept.get("evaluations", ())]
+    verdicts: list[str] = [*kept.get("verdicts", ())]
     meter = Meter(env_steps, kept.get("meter", ()), float(kept.get("elapsed_seconds", 0.0)))
-    hours = math.inf if config.max_hours is None else config.max_hours
-    is_late = lambda: meter.elapsed >= 3600 * hours
+
+    def ended() -> Reason | None:
+        return reason_to_stop(evaluations, verdicts, hours=hours, config=config)
+
     due = bool(kept.get("evaluation_due", env_steps == 0))
     unsaved = not kept
 
@@ -104,7 +116,8 @@ def _loop(
         nonlocal unsaved
         reporter.phase("saving")
         metadata = run.identity | {
-            "success_rates": successes,
+            "evaluations": evaluations,
+            "verdicts": verdicts,
             "meter": meter.rows,
             "elapsed_seconds": meter.elapsed,
             "evaluation_due": due,
@@ -136,22 +149,25 @@ def _loop(
                 if found is None:
                     return
                 due, unsaved = False, True
-                successes[:] = [*successes[-1:], float(found["eval/success_rate"])]
-                reporter.success(successes[-1])
+                evaluations.append(_evaluated(found, env_steps))
+                reporter.success(evaluations[-1]["success_rate"])
+                if config.logging.keep_best and _is_best(evaluations):
+                    about = run.identity | {"evaluation": evaluations[-1]}
+                    run.best.save(state, run.step.buffer, metadata=about)
             row: dict[str, Any] = {"env_steps": env_steps, "gradient_steps": gradient_steps}
             row |= meter.take(env_steps) | found
             if config.logging.diagnostics and not run.prefilling(state):
-                row |= run.diagnostics(state, env_steps)
+                row |= run.diagnostics(state, env_steps, row, evaluations)
+                _tell(row, verdicts, reporter)
             writers.write(row)
 
         if due:
             if unsaved:
                 save(state)  # evaluating a deep network on a slow machine takes minutes
             measure(evaluated=True)
-        late = is_late()
-        while not (
-            late or stop or env_steps >= config.total_env_steps or is_enough(successes, config)
-        ):
+        hours = meter.elapsed / 3600
+        reason = ended()
+        while not (reason or stop or env_steps >= config.total_env_steps):
             phase = run.phase("prefilling" if run.prefilling(state) else "training")
             reporter.phase(phase)
             before, updates_before, begun = env_steps, gradient_steps, time.monotonic()
@@ -161,18 +177,29 @@ def _loop(
             _check_finite(row, run)
             seconds = None if phase == "compiling" else time.monotonic() - begun
             meter.add(row, updates=gradient_steps - updates_before, seconds=seconds)
-            late = is_late()
-            over = late or env_steps >= config.total_env_steps
+            hours = meter.elapsed / 3600
+            reason = ended()
+            over = reason is not None or env_steps >= config.total_env_steps
             evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
             if evaluated or crossed(before, env_steps, config.logging.log_every):
                 measure(evaluated=evaluated)
+                reason = ended()
             if stop.save or crossed(before, env_steps, config.logging.checkpoint_every):
                 save(state)
             reporter.update(env_steps)
         if unsaved:
             save(state)
-    success = successes[-1] if successes else None
-    return Outcome(run.run_dir, env_steps, stop.exit_code, success, late)
+    success = evaluations[-1]["success_rate"] if evaluations else None
+    return Outcome(run.run_dir, env_steps, stop.exit_code, success, reason)
+
+
+def _tell(row: Mapping[str, Any], verdicts: list[str], reporter: Reporter) -> None:
+    """Keeps the row's verdict, and says it once it lasts and is nothing good."""
+    word = row["health/verdict"]
+    verdicts[:] = [*verdicts, word][-LASTING - 1 :]
+    is_new = [v == word for v in verdicts] in ([True] * LASTING, [False] + [True] * LASTING)
+    if is_new and word not in GOOD_VERDICTS:
+        reporter.say(f"{word:<16} {row['health/reason']}")
 
 
 @not_forked

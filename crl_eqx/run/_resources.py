@@ -57,6 +57,7 @@ def estimate(config: Config, step: AbstractTrainStep, state: TrainState) -> Need
     kept = config.logging.keep_checkpoints + 1
     between = config.logging.checkpoint_every / max(rows * step.num_envs, 1)
     replays = stored * (1 + min(between, 1.0) * (kept - 1)) if config.logging.save_replay else 0
+    kept += 2 * config.logging.keep_best  # the best one, and while it is replaced its successor
     return Needs(replay, parameters, update, int(kept * parameters + replays))
 
 
@@ -71,7 +72,7 @@ def _free_memory() -> int:
 
 def _taken(run_dir: Path) -> int:
     """Bytes of the checkpoints that a resumed run is going to replace."""
-    files = (run_dir / "checkpoints").rglob("*")
+    files = [path for name in ("checkpoints", "best") for path in (run_dir / name).rglob("*")]
     return sum(path.stat().st_size for path in files if path.is_file())
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +13,26 @@ import numpy as np
 from .. import envs
 from .._acting import Acting
 from .._agent import Agent
-from .._diagnose import diagnose, VERDICTS
+from .._diagnose import coverage, diagnose
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
 from .._evaluate import begin, go_on, UnderWay
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
+from .._verdict import Evaluated, verdict
 from ..config import Config, experiment_checksum
 from ..run_files import fingerprint, kept_task
 from ..store import CheckpointStore
 from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes
 from ._check import check
+
+
+BEST = "best"
+"""Where a run keeps the checkpoint of its best evaluation."""
+
+VISITED = 4096
+"""States of the replay among which goals are looked for."""
 
 
 def run_key(seed: int, purpose: str):
@@ -52,13 +60,17 @@ def _summary(under_way: UnderWay):
 def _diagnose(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
     batch_key, loss_key = jax.random.split(key)
     batch = step.sample(state, min(step.batch_size, 256), key=batch_key)
-    return diagnose(
+    rows = diagnose(
         state.agent,
         batch,
         objective=step.objective,
         objective_state=state.objective_state,
         key=loss_key,
     )
+    visited = step.sample(state, VISITED, key=jax.random.fold_in(batch_key, 1))
+    rows["coverage"] = coverage(step.env, visited.state, batch.goal)
+    rows["replay_age"] = step.num_envs * (step.buffer.size(state.buffer) - 1) / 2
+    return rows
 
 
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
@@ -115,6 +127,7 @@ class Run:
             keep=config.logging.keep_checkpoints,
             replay=config.logging.save_replay,
         )
+        self.best = CheckpointStore(run_dir / BEST, keep=1, replay=False)
         self._evaluators = self._make_evaluators()
         self._compiled: set[str] = set()
         self._has_futures = False
@@ -207,10 +220,25 @@ class Run:
             row |= {f"{split}/{name}": value for name, value in metrics.items()}
         return row
 
-    def diagnostics(self, state: TrainState, env_steps: int) -> dict[str, Any]:
+    def diagnostics(
+        self,
+        state: TrainState,
+        env_steps: int,
+        row: Mapping[str, Any],
+        evaluations: Sequence[Evaluated],
+    ) -> dict[str, Any]:
+        """Health rows; `row` has what training measured since the last ones."""
         key = jax.random.fold_in(run_key(self.seed, "diagnose"), env_steps)
-        rows = {name: np.asarray(value) for name, value in _diagnose(self.step, state, key).items()}
-        verdict = VERDICTS[int(rows.pop("verdict"))]
-        return {"health/verdict": verdict} | {
-            f"health/{name}": value.tolist() for name, value in rows.items()
-        }
+        found = _diagnose(self.step, state, key)
+        health = {name: np.asarray(value).tolist() for name, value in found.items()}
+        for group in ("actor", "critic"):
+            moved, weights = (
+                row.get(f"train/{group}_update_norm"),
+                health.get(f"{group}_param_norm"),
+            )
+            if moved is not None and weights:
+                health[f"{group}_update_to_weight"] = moved / weights
+        conclusive = self.config.evaluation.conclusive_steps
+        word, reason = verdict(health, evaluations, conclusive_steps=conclusive)
+        health |= {"verdict": word, "reason": reason}
+        return {f"health/{name}": value for name, value in health.items()}

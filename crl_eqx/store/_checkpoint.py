@@ -90,6 +90,11 @@ class CheckpointStore:
                 continue
         return None
 
+    def adopt(self) -> None:
+        """Takes the checkpoints that are there for this store's own: the next save may drop them.
+        `restore` does the same."""
+        self._entered = True
+
     def save(
         self, state: TrainState, buffer: TrajectoryBuffer, *, metadata: dict[str, Any]
     ) -> Path:
@@ -126,8 +131,8 @@ class CheckpointStore:
         if not self._entered and (steps := self.steps()):
             raise UserError(
                 f"`CheckpointStore({str(self.directory)!r}).save` found checkpoints (newest: step "
-                f"{steps[-1]:,}) that it did not restore: call `restore` first, or name another "
-                f"directory."
+                f"{steps[-1]:,}) that it did not restore: call `restore` or `adopt` first, or name "
+                f"another directory."
             )
 
     def _write(

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from crl_eqx import cli, envs
-from crl_eqx.cli._info import progress
 from crl_eqx.cli._train import parse_config, preset_of
 from crl_eqx.config import PRESETS, Task
 from crl_eqx.run import load_run, read_metrics
@@ -514,22 +513,6 @@ def test_nobody_without_a_home_can_look_at_a_run(trained):
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-
-
-def test_a_run_that_learns_nothing_is_not_called_healthy():
-    row = lambda steps, distance, rate: {
-        "env_steps": steps,
-        "gradient_steps": steps // 10,
-        "eval/final_distance": distance,
-        "eval/final_distance_se": 0.1,
-        "eval/success_rate": rate,
-        "eval/success_rate_se": 0.02,
-    }
-    told = progress([row(0, 10.0, 0.0), {"env_steps": 5}, row(3_000_000, 9.9, 0.01)])
-    assert told is not None and "no better than untrained after 300,000 updates" in told
-    told = progress([row(0, 10.0, 0.0), row(100, 4.0, 0.0)])
-    assert told == "better than untrained (final distance 10 -> 4, success 0 -> 0)"
-    assert progress([row(0, 10.0, 0.0)]) is None
 
 
 @pytest.mark.parametrize("words", [["info", ""], ["train", "--run-dir", ""], ["resume", ""]])

@@ -14,7 +14,7 @@ from crl_eqx.lab import begin_sweep, read_results, report, Sweep
 from ..run.conftest import console as console, tiny
 
 
-def written(tmp_path, console, scores, *, verdict="nothing found", axes=None, steps=1200):
+def written(tmp_path, console, scores, *, verdict="healthy", axes=None, steps=1200):
     """A sweep whose runs ended with the given success rates, by depth."""
     axes = axes or {"depth": tuple(scores), "seed": tuple(range(len(next(iter(scores.values())))))}
     run_dir = tmp_path / "runs"
@@ -51,7 +51,7 @@ def test_a_jump_is_found_and_named(tmp_path, console):
     assert "significantly better than depth 4 is **depth 16**" in text
     assert "at most 1,200 environment steps" in text
     row = next(line for line in text.splitlines() if line.startswith("| depth 16"))
-    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.05 | nothing found |" in row
+    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.05 | healthy |" in row
     assert "depth_16_seed_0: --depth 4 -> 16" in text
     assert page == run_dir / "report.html"
 

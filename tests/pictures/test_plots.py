@@ -52,7 +52,7 @@ def rows(offset=0.0, count=6):
             "eval/final_distance": 5.0 - i / 2,
             "eval_split/success_rate": i / 20,
             "train/critic_loss": 4.0 - i / 10,
-            "health/verdict": "nothing found",
+            "health/verdict": "healthy",
         }
         for i in range(count)
     ]

@@ -29,7 +29,7 @@ from crl_eqx.run import (
     train,
     TrainingError,
 )
-from crl_eqx.run._loop import crossed, is_enough
+from crl_eqx.run._loop import crossed
 from crl_eqx.run._meter import Meter
 from crl_eqx.run._run import PiecewiseEvaluation
 from crl_eqx.run_files import record_provenance
@@ -178,13 +178,6 @@ def test_two_evaluations_in_a_row_are_enough(tmp_path, console, monkeypatch):
     assert steps == sorted(set(steps)) and steps[-1] == 560
 
 
-def test_one_evaluation_is_not_enough():
-    assert is_enough([0.9, 0.8], tiny(stop_at_success=0.8))
-    assert not is_enough([0.7, 1.0], tiny(stop_at_success=0.8))
-    assert not is_enough([1.0], tiny(stop_at_success=0.8))
-    assert not is_enough([1.0, 1.0], tiny())
-
-
 def test_without_its_replay_a_resumed_run_fills_it_again_before_it_learns(tmp_path, console):
     run_dir = tmp_path / "run"
     train(tiny(total_env_steps=480, save_replay=False), run_dir, console)
@@ -241,14 +234,14 @@ def test_a_run_ends_with_its_hours_saved_and_evaluated_and_goes_on_bit_identical
     train(config, whole, console)
     run_dir = tmp_path / "late"
     outcome = train(dataclasses.replace(config, max_hours=1e-9), run_dir, console)
-    assert outcome.late and outcome.exit_code == 0 and outcome.env_steps < 480
+    assert outcome.reason is not None and outcome.exit_code == 0 and outcome.env_steps < 480
     rows = read_metrics(run_dir / "metrics.jsonl")
     before = rows[-1]["time/elapsed_seconds"]
     # Of a run that has no hours left, nothing more is made.
     again = train(dataclasses.replace(config, max_hours=1e-9), run_dir, console, resume=True)
-    assert again.late and again.env_steps == outcome.env_steps
+    assert again.reason is not None and again.env_steps == outcome.env_steps
     outcome = train(config, run_dir, console, resume=True)
-    assert outcome.env_steps == 480 and not outcome.late
+    assert outcome.env_steps == 480 and outcome.reason is None
     assert read_metrics(run_dir / "metrics.jsonl")[-1]["time/elapsed_seconds"] > before > 0
     for one, other in zip(state_of(whole), state_of(run_dir), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -655,9 +655,13 @@ def test_states_of_two_runs_in_one_store_share_no_rows(states, directory):
 def test_a_store_does_not_overwrite_what_it_did_not_restore(states, directory):
     save(CheckpointStore(directory), states[4])
     before = files(directory)
-    with pytest.raises(UserError, match="call `restore` first"):
+    with pytest.raises(UserError, match="call `restore` or `adopt` first"):
         save(CheckpointStore(directory), states[2])
     assert files(directory) == before
+    store = CheckpointStore(directory)
+    store.adopt()
+    save(store, states[2])
+    assert store.steps() == [int(states[2].env_steps)]
 
 
 # What does not fit is refused, by name
