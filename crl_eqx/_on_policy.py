@@ -105,7 +105,7 @@ class OnPolicyStep(AbstractTrainStep):
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         maker = state.agent
         state, counts = self.collect(state)
-        rollout, metrics = self._judged(maker, state)
+        rollout, metrics = self._rollout(maker, state)
         key, order_key, update_key = jax.random.split(state.key, 3)
         state = eqx.tree_at(lambda s: s.key, state, key)
         size, whole = self.env_steps_per_unroll, self.env_steps_per_unroll // self.batch_size
@@ -130,14 +130,14 @@ class OnPolicyStep(AbstractTrainStep):
         return jnp.ones((), bool)
 
     def sample(self, state: TrainState, size: int, *, key: PRNGKey) -> RolloutBatch:
-        rollout, _ = self._judged(state.agent, state)
+        rollout, _ = self._rollout(state.agent, state)
         place = jax.random.randint(key, (size,), 0, self.env_steps_per_unroll)
         return jax.tree.map(lambda leaf: leaf[place], rollout)
 
-    def _judged(self, agent: Agent, state: TrainState) -> tuple[RolloutBatch, Metrics]:
+    def _rollout(self, agent: Agent, state: TrainState) -> tuple[RolloutBatch, Metrics]:
         """The steps of the latest unroll, one after the other, and what `agent` thinks of them."""
         steps: Transition = state.buffer.steps  # whole unrolls: the first row is the oldest
-        batch, metrics = self.objective.judged(agent, steps)
+        batch, metrics = self.objective.with_advantages(agent, steps)
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), batch), metrics
 
 

@@ -92,22 +92,20 @@ class AbstractTrainStep(eqx.Module):
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.
         average = agent.actor if self.policy_average else None
-        agent, opt_state, episodes, key, average, objective_state, *counters = jax.tree.map(
-            lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf,
-            (agent, opt_state, episodes, key, average, objective_state, zero, zero, zero),
+        copied = lambda tree: jax.tree.map(
+            lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree
         )
-        env_steps, gradient_steps, update_debt = counters
         return TrainState(
-            agent,
-            opt_state,
-            self.buffer.init(example),
-            episodes,
-            key,
-            env_steps,
-            gradient_steps,
-            update_debt,
-            average,
-            objective_state,
+            agent=copied(agent),
+            opt_state=copied(opt_state),
+            buffer=self.buffer.init(example),
+            episodes=copied(episodes),
+            key=copied(key),
+            env_steps=copied(zero),
+            gradient_steps=copied(zero),
+            update_debt=copied(zero),
+            average=copied(average),
+            objective_state=copied(objective_state),
         )
 
     @not_forked
@@ -122,7 +120,7 @@ class AbstractTrainStep(eqx.Module):
         return functools.partial(_advance, self)
 
     @not_forked
-    def restart(self, state: TrainState) -> TrainState:
+    def with_fresh_episodes(self, state: TrainState) -> TrainState:
         """Fresh episodes instead of those under way, which end here: for a restored state whose
         environment is not [`crl_eqx.AbstractGoalEnv.resumable`][]."""
         key, start_key = jax.random.split(state.key)
@@ -174,7 +172,7 @@ class AbstractTrainStep(eqx.Module):
         return eqx.combine(arrays, static)
 
     def averaged(self, state: TrainState, due: Int[Array, ""]) -> TrainState:
-        """Moves the averaged policy by `due` updates' worth."""
+        """Moves the averaged policy as far as `due` updates move it."""
         if state.average is None:
             return state
         step = -jnp.expm1(-due.astype(jnp.float32) / self.policy_average)

@@ -59,7 +59,7 @@ class TrainStep(AbstractTrainStep):
     - `prefill_length`: control steps of each environment before the first update, rounded up to
         whole unrolls.
     - `batch_size`: transitions per update.
-    - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next step.
+    - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next call.
     - `replay_capacity`: steps kept per environment.
     - `absorbing`: whether a fallen robot stays down: see [`crl_eqx.TrajectoryBuffer`][].
     - `discount`: of the distribution of future goals.

@@ -128,8 +128,8 @@ ALL: dict[str, Loss] = {
 
 
 def logsumexp_penalty(logits: Logits, loss: Loss = infonce) -> Scalar:
-    """mean(logsumexp²) along the axis (or axes) that `loss` normalises over: what it says itself by
-    an attribute `normalized_over`, or else axis 1, along the rows.
+    """mean(logsumexp²) along the axis (or axes) that `loss` normalises over: its attribute
+    `normalized_over`, else 1, along the rows.
 
     Without it the logits of a contrastive loss may drift by any constant.
     """

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from .. import envs as suite
 from .._errors import UserError
-from ..run import check_call
+from ..run import check_counts
 from ._flags import parse
 
 
@@ -33,7 +33,7 @@ class Envs:
 
 def envs(arguments: Sequence[str], console: Console) -> int:
     options = parse(Envs, "envs", arguments)
-    check_call(seed=options.seed)
+    check_counts(seed=options.seed)
     if options.name is None:
         for flag, given in (("picture", options.picture), ("env-option", options.env_option)):
             if given:

@@ -20,7 +20,7 @@ from .._evaluate import evaluate as play_episodes
 from .._types import PRNGKey
 from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import check_call, load_run, make_acting, make_env, Run, sizes
+from ..run import check_counts, load_run, make_acting, make_env, Run, sizes
 from ._flags import parse
 
 
@@ -54,7 +54,7 @@ class Evaluate:
 
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
-    check_call(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
+    check_counts(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
     run, agent = load_run(
         options.run, Compute(options.kernel, options.precision), best=options.best
     )
@@ -64,13 +64,15 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
             f"`--objective {run.config.objective.objective}`."
         )
     name = options.env or run.config.env
-    tasks = {name: make_env(run.task, options.env)}
+    tasks = {name: make_env(run.task_config, options.env)}
     far = envs.eval_split(run.config.env)
     if options.env is None and far is not None:
-        tasks[far] = make_env(run.task, far)
+        tasks[far] = make_env(run.task_config, far)
     if options.env is None and run.regions is not None:
         for goals in ("seen", "unseen"):
-            tasks[f"{name}, {goals} goals"] = make_env(run.task, regions=run.regions, goals=goals)
+            tasks[f"{name}, {goals} goals"] = make_env(
+                run.task_config, regions=run.regions, goals=goals
+            )
     policy = make_acting(options.acting, options.candidates)
     rows = {}
     for name, env in tasks.items():

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, load_config
-from ..run import check_configuration, CheckpointStore, read_metrics
+from ..run import check_saved_under, CheckpointStore, read_metrics
 from ..run_files import read_provenance
 from ._flags import parse
 
@@ -55,7 +55,7 @@ def info(arguments: Sequence[str], console: Console) -> int:
     for path, why in store.damaged().items():
         say(f"The checkpoint `{path}` cannot be used: {why}.")
     try:
-        check_configuration(store.metadata() or {}, run, config)
+        check_saved_under(store.metadata() or {}, run, config)
     except UserError as error:  # which `resume`, `evaluate` and the others stop at
         say(str(error))
     return 0

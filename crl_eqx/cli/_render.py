@@ -12,7 +12,7 @@ from .. import envs as suite
 from .._errors import UserError
 from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import check_call, draw_pictures, draw_task
+from ..run import check_counts, draw_pictures, draw_task
 from ._flags import parse
 
 
@@ -47,7 +47,7 @@ class Render:
 
 def render(arguments: Sequence[str], console: Console) -> int:
     options = parse(Render, "render", arguments)
-    check_call(seed=options.seed, episodes=options.episodes)
+    check_counts(seed=options.seed, episodes=options.episodes)
     for sentence in _draw(options):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     return 0

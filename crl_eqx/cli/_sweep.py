@@ -13,7 +13,7 @@ from .._errors import UserError
 from ..config import Config, file_name, SWEEP
 from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
 from ..run import resumed_config
-from ..run_files import require_trust, with_whole_path
+from ..run_files import require_trust, with_absolute_path
 from ._flags import program
 from ._train import finish_run, parse_config, preset_of, take_value
 
@@ -23,8 +23,8 @@ _COMMON = """
   -j          runs at a time, each in a process of its own (default 1)
   --run-dir   where to (default runs/ENV_{command})
 
-The same command again goes on where it was stopped and repeats nothing; budget, evaluation and
-logging may change. All other options are those of `crl-eqx train`.
+The same command again goes on where it was stopped and repeats nothing; budget, evaluation,
+logging and how networks are computed may change. All other options are those of `crl-eqx train`.
 `crl-eqx report RUN-DIR` says what came out."""
 
 HELP = {
@@ -91,7 +91,9 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         found = load_sweep(run_dir)
         _refuse_another(found, sweep, run_dir)
         require_trust(found.config, run_dir)
-        config = resumed_config(found.config, with_whole_path(sweep.config), run_dir)
+        asked = dataclasses.replace(sweep.config, run_dir=found.config.run_dir)  # it may have moved
+        call = f"crl-eqx {command} --run-dir {run_dir}"
+        config = resumed_config(found.config, with_absolute_path(asked), call)
         sweep = dataclasses.replace(found, config=config)
         update_sweep(sweep, run_dir)
     else:

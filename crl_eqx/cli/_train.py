@@ -11,7 +11,7 @@ from rich.console import Console
 from .._errors import UserError
 from ..config import CONFIG, Config, load_config, PRESETS, SWEEP
 from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import check, Outcome, resumed_config, train as train_run
+from ..run import check, draw_run, Outcome, resumed_config, train as train_run
 from ..run_files import default_run_dir, require_trust
 from ._flags import parse, program
 
@@ -26,8 +26,9 @@ ABOUT = {
     ),
     "resume": (
         "Go on with a run from its newest good checkpoint, or with several seeds. Only the budget, "
-        "evaluation and logging may differ from what the run began with. `--refill-replay` goes on "
-        "from the newest checkpoint with whole networks, and fills a damaged replay anew."
+        "evaluation, logging and how networks are computed may differ from what it began with. "
+        "`--refill-replay` goes on from the newest checkpoint whose networks are undamaged, and "
+        "fills a damaged replay anew."
     ),
 }
 
@@ -109,7 +110,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
 
 
 def resume(arguments: Sequence[str], console: Console) -> int:
-    """`resume RUN [flags]`: only budget, evaluation and logging may differ."""
+    """`resume RUN [flags]`: only budget, evaluation, logging and compute may differ."""
     if set(arguments[:1]) & {"-h", "--help"}:
         parse_config(["--help"], Config(), "resume RUN")
     if not arguments or arguments[0].startswith("-"):
@@ -121,7 +122,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         old = load_config(run_dir / CONFIG)
         new, seeds = parse_config(arguments[1:], old, command)
         _refuse_other_seeds(run_dir, (old.seed,), seeds)
-        new = resumed_config(old, new, run_dir)
+        new = resumed_config(old, new, f"crl-eqx resume {run_dir}")
         require_trust(new, run_dir)
         check(new)
         outcome = train_run(new, run_dir, console, resume=True, refill_replay=refill)
@@ -130,7 +131,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     old, several = sweep.config, sweep.axes.get("seed", (sweep.config.seed,))
     new, seeds = parse_config(arguments[1:], old, command, several)
     _refuse_other_seeds(run_dir, several, seeds)
-    new = resumed_config(old, dataclasses.replace(new, seed=old.seed), run_dir)
+    new = resumed_config(old, dataclasses.replace(new, seed=old.seed), f"crl-eqx resume {run_dir}")
     require_trust(new, run_dir)
     sweep = dataclasses.replace(sweep, config=new)
     update_sweep(sweep, run_dir)
@@ -184,16 +185,8 @@ def finish_run(
     if outcome.reason is not None and outcome.env_steps < config.total_env_steps:
         why, more = outcome.reason
         say(f"stopped early    {why}")
-    try:
-        from ..run import draw_curve, draw_pictures  # not before: a run needs no matplotlib
-
-        say(f"learning curve   {draw_curve([run], run / 'plots' / 'learning_curve.png')}")
-        if config.logging.pictures:
-            for sentence in draw_pictures(run):
-                say(sentence)
-    # The training is done and saved, whatever becomes of its pictures.
-    except (OSError, UserError, ImportError) as error:
-        say(f"The pictures could not be drawn: {error}. Try again: {program()} render {run}")
+    if not draw_run(config, run, say):
+        say(f"Try again: {program()} render {run}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")
     say(f"go on            {again} {more}")

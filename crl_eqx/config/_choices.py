@@ -72,7 +72,8 @@ def differences(old: Config, new: Config) -> list[str]:
 
 
 def experiment_checksum(config: Config) -> int:
-    """Of all that `differences` compares: what a run may not change."""
+    """Of what a run may not change: all that `differences` compares, but for `run_dir`, as a run
+    may move."""
     # What stands at its default is left out, so that a new choice does not change old runs.
     fixed = [
         (group, name, value)

@@ -30,14 +30,14 @@ PresetName: TypeAlias = Literal["paper", "laptop", "cpu-demo"]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The three networks."""
+    """The policy, and the networks that teach it."""
 
     depth: int = 16
     """Dense layers in the residual blocks of every network, a multiple of 4."""
     actor_depth: int | None = None
     """Depth of the policy, if different."""
     critic_depth: int | None = None
-    """Depth of both encoders, if different."""
+    """Depth of the critic's networks (crl: both encoders), if different."""
     width: int = 256
     """Width of every hidden layer."""
     repr_size: int = 64
@@ -124,7 +124,7 @@ class Learning:
     actor_learning_rate: float = 3e-4
     """Learning rate of the policy."""
     critic_learning_rate: float = 3e-4
-    """Learning rate of both encoders."""
+    """Learning rate of the critic (crl: of both encoders)."""
     alpha_learning_rate: float = 3e-4
     """Learning rate of the entropy temperature."""
     schedule: Literal["constant", "cosine"] = "constant"

@@ -1,20 +1,36 @@
 """`python -m crl_eqx.lab RUN_DIR NAME`: one run of a sweep, for a job of its own."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
+import tyro
 from rich.console import Console
 
 from .._errors import TrainingError, UserError
+from ..run_files import trusting
 from . import train_one
 
 
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Trains one run of a sweep, or goes on with it."""
+
+    run_dir: tyro.conf.Positional[Path]
+    """The sweep's directory."""
+    name: tyro.conf.Positional[str]
+    """The run's directory below it."""
+    refill_replay: bool = False
+    """Fill a damaged replay anew."""
+    trust: bool = False
+    """Run the code of a task that the directory names, even if it comes from elsewhere."""
+
+
 def main() -> int:
-    if len(sys.argv) != 3:
-        print("usage: python -m crl_eqx.lab RUN_DIR NAME", file=sys.stderr)
-        return 2
+    job = tyro.cli(Job, prog="python -m crl_eqx.lab")
     try:
-        return train_one(Path(sys.argv[1]), sys.argv[2], Console())
+        with trusting(job.trust):
+            return train_one(job.run_dir, job.name, Console(), refill_replay=job.refill_replay)
     except (UserError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, TrainingError) else 2

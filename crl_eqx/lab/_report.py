@@ -28,8 +28,7 @@ def report(run_dir: Path, *, metric: str = METRIC) -> Path:
     **Raises:** `UserError` if the directory holds no sweep, or no run has the metric yet.
     """
     sweep, groups = read_results(run_dir)
-    groups = tuple(group for group in groups if len(group.scores(metric)))
-    if not groups:
+    if not any(metric in row for group in groups for run in group.results for row in run.rows):
         raise UserError(f"`{run_dir}`: no run has measured `{metric}` yet.")
     folder = run_dir / "report"
     folder.mkdir(exist_ok=True)
@@ -51,8 +50,8 @@ def _sections(
     return [
         f"# {sweep.config.env}: {told} by {varied}",
         f"{done} of {len(sweep.runs)} runs are complete, {len(begun)} were begun. Scores are of "
-        f"the last evaluation of each run ({sweep.config.evaluation.eval_episodes} episodes): the "
-        f"interquartile mean over seeds with a 95 % bootstrap interval.",
+        f"the last evaluation of each complete run ({sweep.config.evaluation.eval_episodes} "
+        f"episodes): the interquartile mean over seeds with a 95 % bootstrap interval.",
         "## What to conclude",
         *conclusions(groups, axes, metric),
         "## Scores",
@@ -66,6 +65,14 @@ def _sections(
 def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> list[str]:
     """In plain language, with the uncertainty, and what cannot be concluded."""
     said = []
+    if waiting := [group.label for group in groups if not group.done]:
+        said.append(
+            f"**Not all runs are complete**: {', '.join(waiting)}. What follows is about complete "
+            f"runs alone."
+        )
+    groups = [group for group in groups if len(group.scores(metric))]
+    if not groups:
+        return [*said, "**Nothing can be concluded yet.**"]
     fewest = min(len(group.scores(metric)) for group in groups)
     if fewest < 3:
         said.append(
@@ -87,8 +94,8 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
         wins = probability_of_improvement(new, old)
         said.append(
             f"- **{group.label}** is {verdict} {first.label}: {new.mean() - old.mean():+.3g} on "
-            f"average, a run of it wins in {wins:.0%} of all pairs (permutation test, p = "
-            f"{min(better, worse):.3f})."
+            f"average; a run of it scores higher than one of {first.label} in {wins:.0%} of all "
+            f"pairs (permutation test, p = {min(better, worse):.3f})."
         )
     if len(groups) > 1 and axes == ["depth"]:
         if found and fewest >= 3:
@@ -96,7 +103,7 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
                 f"The first depth that is significantly better than {first.label} is "
                 f"**{found[0].label}**. Of equally good depths take the cheapest."
             )
-        else:
+        elif fewest >= 3:
             said.append(
                 f"No depth is significantly better than {first.label} with this budget and these "
                 f"seeds: **{first.label} is enough, as far as this shows**."
@@ -105,28 +112,32 @@ def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> li
     most = max(result.env_steps for result in begun)
     if most < begun[0].config.evaluation.conclusive_steps:
         said.append(
-            f"Runs took at most {most:,} environment steps. On hard tasks depth began to pay after "
-            f"tens of millions, so that a longer budget may say otherwise."
+            f"Runs took at most {most:,} environment steps. On hard tasks deep networks began to "
+            f"score higher after tens of millions, so that a longer budget may say otherwise."
         )
     verdicts = {v for group in groups for result in group.results for v in result.verdicts()}
     if bad := sorted(verdicts - GOOD_VERDICTS):
-        said.append(f"Some rows of metrics were judged: {', '.join(bad)}. See the table.")
+        said.append(f"Health checks found: {', '.join(bad)}. See the table.")
     return said
 
 
 def _table(groups: Sequence[Group], metric: str) -> str:
-    head = "| | runs | score | 95 % interval | best, worst run | steps | updates | minutes each "
-    lines = [head + "| health |", "|---|---|---|---|---|---|---|---|---|"]
+    columns = ["", "complete", "score", "95 % interval", "best, worst run", "steps", "updates"]
+    columns += ["minutes each", "health"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for group in groups:
-        scores = group.scores(metric)
-        value, low, high = interval(scores)
-        span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
-        results = group.results
+        scores, results = group.scores(metric), group.results
+        judged = "– | – | –"
+        if len(scores):
+            value, low, high = interval(scores)
+            span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
+            judged = f"{value:.3g} | {span} | {scores.max():.3g}, {scores.min():.3g}"
         minutes = 60 * np.mean([result.hours() for result in results])
+        steps = max(result.env_steps for result in results)
+        updates = max(result.gradient_steps for result in results)
         lines.append(
-            f"| {group.label} | {len(scores)} | {value:.3g} | {span} | {scores.max():.3g}, "
-            f"{scores.min():.3g} | {max(r.env_steps for r in results):,} | "
-            f"{max(r.gradient_steps for r in results):,} | {minutes:.3g} | {_health(results)} |"
+            f"| {group.label} | {len(scores)} of {len(results)} | {judged} | {steps:,} | "
+            f"{updates:,} | {minutes:.3g} | {_health(results)} |"
         )
     return "\n".join(lines)
 
@@ -166,11 +177,13 @@ def _figures(
         points = []
         for group in groups:
             runs = group.scores(metric)
-            points.append((group.choices[axes[0]], *interval(runs), runs.tolist()))
-        path = folder / "scores.png"
-        name = axes[0].replace("_", " ")
-        scores(points, path, title="last evaluations", x=name, y=told)
-        said.append(f"![{told} against {name}, every run a dot]({place(path)})")
+            if len(runs):
+                points.append((group.choices[axes[0]], *interval(runs), runs.tolist()))
+        if points:
+            path = folder / "scores.png"
+            name = axes[0].replace("_", " ")
+            scores(points, path, title="last evaluations", x=name, y=told)
+            said.append(f"![{told} against {name}, every run a dot]({place(path)})")
     for network in ("sa_encoder", "q_0", "v", "actor"):
         key = f"health/{network}_block_grad_norms"
         maps = {}
@@ -195,15 +208,15 @@ def _commands(sweep: Sweep, run_dir: Path) -> list[str]:
     runs = sweep.runs
     base = next(iter(runs.values()))
     lines = [
-        f"{name}: " + " ".join(differences(base, config)) if config != base else f"{name}: as below"
+        f"{name}: {', '.join(differences(base, config))}"
         for name, config in runs.items()
+        if config != base
     ]
     command = shlex.join(["crl-eqx", "train", *experiment_flags(base)])
     return [
         "The first run's choices, as a command:",
         f"```\n{command}\n```",
-        "What the others change:",
-        "```\n" + "\n".join(lines) + "\n```",
+        *(["What the others change:", "```\n" + "\n".join(lines) + "\n```"] if lines else []),
     ]
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from .._errors import UserError
 from ..config import choice_of, CONFIG, Config, load_config
-from ..run import read_metrics
+from ..run import evaluated, read_metrics, reason_to_stop
 from ._sweep import load_sweep, Sweep
 
 
@@ -50,14 +50,13 @@ class Result:
 
     @property
     def done(self) -> bool:
-        """Whether it has used up its budget of steps or hours, or reached what was enough."""
-        hours = self.config.max_hours
-        if hours is not None and self.hours() >= hours:
+        """Whether it has used up its budget, or had another reason to end."""
+        if self.env_steps >= self.config.total_env_steps:
             return True
-        enough = self.config.evaluation.stop_at_success
-        last = self.curve(METRIC)[-2:, 1]
-        satisfied = enough is not None and len(last) == 2 and bool((last >= enough).all())
-        return self.env_steps >= self.config.total_env_steps or satisfied
+        verdicts = [row["health/verdict"] for row in self.rows if "health/verdict" in row]
+        evaluations = [evaluated(row) for row in self.rows if METRIC in row]
+        hours, config = self.hours(), self.config
+        return reason_to_stop(evaluations, verdicts, hours=hours, config=config) is not None
 
     def hours(self) -> float:
         """That the run has been at work."""
@@ -84,9 +83,13 @@ class Group:
         words = (f"{name.replace('_', ' ')} {value}" for name, value in self.choices.items())
         return ", ".join(words) or "all runs"
 
+    @property
+    def done(self) -> bool:
+        return all(result.done for result in self.results)
+
     def scores(self, metric: str) -> Float[np.ndarray, " runs"]:
-        """The last value of every run that has one."""
-        curves = (result.curve(metric) for result in self.results)
+        """The last value of every complete run that has one."""
+        curves = (result.curve(metric) for result in self.results if result.done)
         return np.array([curve[-1, 1] for curve in curves if len(curve)])
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,15 @@ from ..config import (
     SWEEP,
     write_config,
 )
-from ..run import check, keep_files, Outcome, refuse_link, resolved, train
-from ..run_files import alone, prepare_run_dir, remember, with_whole_path
+from ..run import check, copy_task_files, draw_run, Outcome, refuse_link, resolved, train
+from ..run_files import (
+    alone,
+    is_trusting,
+    prepare_run_dir,
+    remember,
+    require_trust,
+    with_absolute_path,
+)
 
 
 Finish = Callable[[Outcome, Config], int]
@@ -104,9 +111,9 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
     for name in sweep.runs:
         prepare_run_dir(run_dir / name, within=run_dir)
     # What `auto` means here is kept for all runs, wherever they are made.
-    sweep = dataclasses.replace(sweep, config=with_whole_path(resolved(sweep.config)))
+    sweep = dataclasses.replace(sweep, config=with_absolute_path(resolved(sweep.config)))
     _save(sweep, run_dir)
-    keep_files(sweep.config, run_dir, console.print)
+    copy_task_files(sweep.config, run_dir, console.print)
     remember(sweep.config, run_dir)
     return sweep
 
@@ -138,11 +145,17 @@ def train_sweep(
     """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those
     already begun; what is done is not repeated.
 
+    **Arguments:**
+
+    - `finish`: what becomes of a run that has ended, by default nothing. With several `jobs` each
+        draws its own pictures, as `train_one` does, and `finish` is not called.
+
     **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """
     require_count(jobs, f"train_sweep(jobs={jobs!r})")
     if jobs > 1:
-        return _in_processes(sweep, run_dir, console, jobs)
+        flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
+        return _in_processes(sweep, run_dir, console, jobs, flags)
     for name, config in sweep.runs.items():
         console.print(name.replace("_", " "), highlight=False)
         if code := finish(_train(config, run_dir / name, console, refill_replay), config):
@@ -150,16 +163,24 @@ def train_sweep(
     return 0
 
 
-def train_one(run_dir: Path, name: str, console: Console) -> int:
-    """One run of the sweep in `run_dir`, begun or gone on with. What `python -m crl_eqx.lab RUN_DIR
-    NAME` does, on any machine that sees the directory.
+def train_one(run_dir: Path, name: str, console: Console, *, refill_replay: bool = False) -> int:
+    """One run of the sweep in `run_dir`, begun or gone on with, and drawn when it has ended. What
+    `python -m crl_eqx.lab RUN_DIR NAME` does, on any machine that sees the directory.
 
-    **Raises:** `UserError` if the sweep has no such run.
+    **Returns:** 0, or the exit code of a run that was stopped.
+
+    **Raises:** `UserError` if the sweep has no such run, or names the code of a task that the
+    user neither began it with nor trusts.
     """
-    runs = load_sweep(run_dir).runs
-    if name not in runs:
-        raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(runs)}.")
-    return _train(runs[name], run_dir / name, console).exit_code
+    sweep = load_sweep(run_dir)
+    if name not in sweep.runs:
+        raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(sweep.runs)}.")
+    require_trust(sweep.config, run_dir)
+    config = sweep.runs[name]
+    outcome = _train(config, run_dir / name, console, refill_replay)
+    if not outcome.exit_code:
+        draw_run(config, run_dir / name, lambda sentence: console.print(sentence, soft_wrap=True))
+    return outcome.exit_code
 
 
 def _train(
@@ -169,14 +190,16 @@ def _train(
     return train(config, directory, console, resume=begun, refill_replay=refill_replay)
 
 
-def _in_processes(sweep: Sweep, run_dir: Path, console: Console, jobs: int) -> int:
+def _in_processes(
+    sweep: Sweep, run_dir: Path, console: Console, jobs: int, flags: Sequence[str]
+) -> int:
     """A stop reaches the children, too: each saves and ends, and no other is begun."""
-    waiting, running, worst = list(sweep.runs), {}, 0
+    waiting, running, first = list(sweep.runs), {}, 0
     with _handing_on(signal.SIGTERM, waiting, running):
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                command = [sys.executable, "-m", "crl_eqx.lab", str(run_dir), name]
+                command = [sys.executable, "-m", "crl_eqx.lab", *flags, str(run_dir), name]
                 with open(run_dir / name / "console.log", "ab") as log:
                     running[name] = subprocess.Popen(command, stdout=log, stderr=log)
                 console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
@@ -194,9 +217,9 @@ def _in_processes(sweep: Sweep, run_dir: Path, console: Console, jobs: int) -> i
             said = "done" if code == 0 else f"ended with exit code {code}, see {name}/console.log"
             console.print(f"{name.replace('_', ' ')}: {said}", highlight=False)
             if code:
-                worst = worst or (code if code > 0 else 128 - code)
+                first = first or (code if code > 0 else 128 - code)
                 waiting.clear()
-    return worst
+    return first
 
 
 @contextlib.contextmanager

@@ -113,7 +113,8 @@ class CRL(AbstractObjective):
     def _policy_goals(
         self, batch: Batch, goal: Goal, *, key: PRNGKey
     ) -> tuple[Goal, Callable[[Agent, Repr], Repr]]:
-        """The goals, and how their representations follow from those of the batch's own."""
+        """As `Goals.draw`, but ψ of the batch's own goals, which the critic's loss has computed, is
+        used again: the goals, and how their representations follow from those."""
         if self.goals.future == 1:
             return goal, lambda agent, g_repr: g_repr
         if self.goals.commanded == 1:

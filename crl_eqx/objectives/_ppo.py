@@ -109,7 +109,7 @@ class PPO(AbstractObjective):
     def init(self, agent: Agent) -> None:
         require_critic(agent, ValueFunction, self)
 
-    def judged(self, agent: Agent, steps: Transition) -> tuple[RolloutBatch, Metrics]:
+    def with_advantages(self, agent: Agent, steps: Transition) -> tuple[RolloutBatch, Metrics]:
         """Steps `[time, envs]` that follow one another, and what each was worth to `agent`, which
         took them."""
         assert steps.next_state is not None and steps.terminated is not None

@@ -7,8 +7,8 @@ from .._errors import TrainingError as TrainingError
 from ..store import CheckpointStore as CheckpointStore
 from ..store._files import refuse_link as refuse_link, require_writable as require_writable
 from ._begin import (
-    check_configuration as check_configuration,
-    keep_files as keep_files,
+    check_saved_under as check_saved_under,
+    copy_task_files as copy_task_files,
     load_run as load_run,
     resumed_config as resumed_config,
 )
@@ -18,11 +18,13 @@ from ._build import (
     resolved as resolved,
     sizes as sizes,
 )
-from ._check import check as check, check_call as check_call
+from ._check import check as check, check_counts as check_counts
 from ._export import description as description, export_policy as export_policy
-from ._loop import Outcome as Outcome, train as train
+from ._finish import draw_run as draw_run
+from ._loop import evaluated as evaluated, Outcome as Outcome, train as train
 from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run
+from ._stopping import reason_to_stop as reason_to_stop
 from ._writers import read_metrics as read_metrics
 
 

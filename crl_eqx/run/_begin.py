@@ -34,7 +34,6 @@ from ..run_files import (
 )
 from ..store._files import refuse_link
 from ._build import make_task, resolved
-from ._check import check_parts
 from ._resources import check_resources, estimate
 from ._run import BEST, Run
 from ._writers import read_metrics
@@ -48,7 +47,8 @@ def begin(
     for name in ("checkpoints", BEST, TASK_FILES):
         refuse_link(run.run_dir / name)
     if resume:
-        check_configuration(run.store.metadata() or {}, run.run_dir, run.config)
+        # Before anything of that size is compiled; what is restored is checked below.
+        check_saved_under(run.store.metadata() or {}, run.run_dir, run.config)
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, run.run_dir)
@@ -67,8 +67,8 @@ def begin(
         _check_nothing_lost(run)
         say("No checkpoint was saved yet: the run starts from its beginning.")
     save_config(run.config, run.run_dir / CONFIG)
-    if found is None:  # else what the task is has been settled
-        keep_files(run.task, run.run_dir, say)
+    if found is None:  # a resumed run has its copy
+        copy_task_files(run.task_config, run.run_dir, say)
     if has_changed(run.config.env, run.run_dir):
         say(
             f"`{task_file(run.config.env)}` or a file that it uses has changed: the run goes on "
@@ -83,13 +83,13 @@ def begin(
     state, metadata = found
     if not run.env.resumable:
         say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
-        state = run.step.restart(state)
+        state = run.step.with_fresh_episodes(state)
     return state, metadata
 
 
 def _check_nothing_lost(run: Run) -> None:
     """**Raises:** `UserError` if a run without a checkpoint has metrics of a later step than 0:
-    every run saves one before its first row."""
+    every run saves a checkpoint before it writes its first row."""
     reached = max(
         (row["env_steps"] for row in read_metrics(run.run_dir / "metrics.jsonl")), default=0
     )
@@ -101,12 +101,13 @@ def _check_nothing_lost(run: Run) -> None:
 
 
 def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
-    """**Raises:** `UserError` if a checkpoint is not from the run that its directory names."""
-    check_configuration(metadata, run.run_dir, run.config)
+    """**Raises:** `UserError` if a checkpoint was saved under another configuration, or
+    with another version of the task."""
+    check_saved_under(metadata, run.run_dir, run.config)
     check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
 
 
-def check_configuration(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
+def check_saved_under(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
     """**Raises:** `UserError` if a checkpoint with that metadata was saved under another
     configuration."""
     if metadata.get("experiment") not in (None, experiment_checksum(config)):
@@ -116,8 +117,8 @@ def check_configuration(metadata: dict[str, Any], run_dir: Path, config: Config)
         )
 
 
-def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
-    """`new`, if it is still the same experiment as `old`.
+def resumed_config(old: Config, new: Config, call: str) -> Config:
+    """`new`, if it is still the same experiment as `old`; `call` is what the user wrote.
 
     **Raises:** `UserError` with the differences if it is not.
     """
@@ -125,7 +126,7 @@ def resumed_config(old: Config, new: Config, run_dir: Path) -> Config:
     changes = differences(old, new)
     if changes:
         raise UserError(
-            f"`crl-eqx resume {run_dir}` would change the experiment: {', '.join(changes)}. Only "
+            f"`{call}` would change the experiment: {', '.join(changes)}. Only "
             f"the budget, evaluation, logging and how networks are computed may change; start a "
             f"new run for the rest."
         )
@@ -147,9 +148,8 @@ def load_run(
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)
-    check_parts(config)
     run, skipped = Run(config, run_dir), []
-    check_configuration(run.store.metadata() or {}, run_dir, config)
+    check_saved_under(run.store.metadata() or {}, run_dir, config)
     store = run.best if best else run.store
     agent = store.newest_agent(run.abstract().agent, report=skipped.append)
     if agent is None:
@@ -160,7 +160,7 @@ def load_run(
     return run, agent
 
 
-def keep_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
+def copy_task_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
     """A copy of the files of the user's own task in `run_dir`."""
     if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
         say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")

@@ -191,7 +191,7 @@ def _check_numbers(config: Config) -> None:
             )
 
 
-def check_call(*, seed: int = 0, **counts: int) -> None:
+def check_counts(*, seed: int = 0, **counts: int) -> None:
     """**Raises:** `UserError` for an impossible seed or count, named as its flag."""
     if not _SEED.met(seed):
         raise UserError(f"`--seed {seed}` must {_SEED.words}.")

@@ -16,7 +16,7 @@ from .._fork import not_forked
 from .._train_state import TrainState
 from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES
 from ..config import Config
-from ..run_files import alone, prepare_run_dir, require_trust, with_whole_path
+from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
 from ._begin import begin
 from ._build import resolved
 from ._meter import Meter
@@ -46,11 +46,11 @@ def crossed(before: int, now: int, every: int) -> bool:
     return before // every != now // every
 
 
-def _evaluated(row: Mapping[str, float], env_steps: int) -> Evaluated:
+def evaluated(row: Mapping[str, Any]) -> Evaluated:
     """What of a row of metrics decides whether a run gets on."""
     names = [name + end for name in MEASURES for end in ("", "_se")]
     found = {name: float(row[f"eval/{name}"]) for name in names if f"eval/{name}" in row}
-    return found | {"env_steps": env_steps}
+    return found | {"env_steps": row["env_steps"]}
 
 
 def _is_best(evaluations: Sequence[Evaluated]) -> bool:
@@ -138,18 +138,18 @@ def _loop(
                 reporter.phase("evaluating")
             return not stop
 
-        def measure(*, evaluated: bool) -> None:
+        def measure(*, evaluating: bool) -> None:
             """Writes a row about the present state, unless a stop comes between: then it is due."""
             nonlocal due, unsaved
             found: dict[str, float] | None = {}
-            if evaluated:
+            if evaluating:
                 due = True
                 reporter.phase(run.phase("evaluating"))
-                found = run.evaluations(state.acting_agent, env_steps, go_on=undisturbed)
+                found = run.evaluations(state.acting_agent, env_steps, may_go_on=undisturbed)
                 if found is None:
                     return
                 due, unsaved = False, True
-                evaluations.append(_evaluated(found, env_steps))
+                evaluations.append(evaluated(found | {"env_steps": env_steps}))
                 reporter.success(evaluations[-1]["success_rate"])
                 if config.logging.keep_best and _is_best(evaluations):
                     about = run.identity | {"evaluation": evaluations[-1]}
@@ -164,7 +164,7 @@ def _loop(
         if due:
             if unsaved:
                 save(state)  # evaluating a deep network on a slow machine takes minutes
-            measure(evaluated=True)
+            measure(evaluating=True)
         hours = meter.elapsed / 3600
         reason = ended()
         while not (reason or stop or env_steps >= config.total_env_steps):
@@ -180,9 +180,9 @@ def _loop(
             hours = meter.elapsed / 3600
             reason = ended()
             over = reason is not None or env_steps >= config.total_env_steps
-            evaluated = over or crossed(before, env_steps, config.evaluation.eval_every)
-            if evaluated or crossed(before, env_steps, config.logging.log_every):
-                measure(evaluated=evaluated)
+            evaluating = over or crossed(before, env_steps, config.evaluation.eval_every)
+            if evaluating or crossed(before, env_steps, config.logging.log_every):
+                measure(evaluating=evaluating)
                 reason = ended()
             if stop.save or crossed(before, env_steps, config.logging.checkpoint_every):
                 save(state)
@@ -223,7 +223,7 @@ def train(
     """
     if resume:
         require_trust(config, run_dir)
-    run = Run(with_whole_path(resolved(config)), run_dir)
+    run = Run(with_absolute_path(resolved(config)), run_dir)
     if not resume:
         prepare_run_dir(run_dir)
     with alone(run_dir), stop_requests() as stop:

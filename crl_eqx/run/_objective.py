@@ -11,8 +11,9 @@ from ..config import Config, flag, flat, Learning, ObjectiveName, PRESETS
 from ..objectives import AbstractObjective, CLearning, CRL, GCBC, Goals, PPO, SAC, TD3
 
 
+# Objectives with a replay, with a critic of actions, and with a learned temperature.
 _OFF_POLICY = ("crl", "gcbc", "c-learning", "sac", "td3")
-_JUDGE_ACTIONS = ("crl", "c-learning", "sac", "td3")
+_ACTION_CRITICS = ("crl", "c-learning", "sac", "td3")
 _ENTROPIC = ("crl", "c-learning", "sac")
 
 OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
@@ -28,11 +29,11 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
         ),
         ("crl",),
     ),
-    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _JUDGE_ACTIONS),
+    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _ACTION_CRITICS),
     **dict.fromkeys(
         ("target_entropy_per_action", "initial_alpha", "alpha_learning_rate"), _ENTROPIC
     ),
-    **dict.fromkeys(("critic_depth", "critic_learning_rate"), (*_JUDGE_ACTIONS, "ppo")),
+    **dict.fromkeys(("critic_depth", "critic_learning_rate"), (*_ACTION_CRITICS, "ppo")),
     "polyak_rate": ("c-learning", "sac", "td3"),
     "variant": ("c-learning",),
     "max_weight": ("c-learning",),

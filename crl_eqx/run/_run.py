@@ -1,4 +1,4 @@
-"""One seed's run: what is played, learnt and measured, without an effect outside of it."""
+"""One seed's run: its environment, its train step, its evaluations, its checkpoints."""
 
 import dataclasses
 import functools
@@ -10,13 +10,13 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from .. import envs
+from .. import _evaluate, envs
 from .._acting import Acting
 from .._agent import Agent
 from .._diagnose import coverage, diagnose
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
-from .._evaluate import begin, go_on, UnderWay
+from .._evaluate import UnderWay
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
@@ -43,12 +43,12 @@ def run_key(seed: int, purpose: str):
 
 # The state is donated, and so updated in place; the step, which holds the environment, is not.
 _collect = eqx.filter_jit(AbstractTrainStep.collect, donate="all-except-first")
-_begin_episodes = eqx.filter_jit(begin)
+_begin_episodes = eqx.filter_jit(_evaluate.begin)
 
 
 @eqx.filter_jit
 def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
-    return go_on(acting(agent), env, under_way, keys)[0]
+    return _evaluate.go_on(acting(agent), env, under_way, keys)[0]
 
 
 @eqx.filter_jit
@@ -89,15 +89,15 @@ class PiecewiseEvaluation:
     def __init__(self, acting: Acting, env: AbstractGoalEnv, num_episodes: int):
         steps = env.episode_length
         self._acting, self._env, self._num_episodes, self._steps = acting, env, num_episodes, steps
-        self._piece = max(n for n in range(1, max(1, steps // 20) + 1) if steps % n == 0)
+        self._piece = -(-steps // 20)
 
     def __call__(
-        self, agent: Agent, key: PRNGKey, *, go_on: Callable[[float], bool]
+        self, agent: Agent, key: PRNGKey, *, may_go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
-        """The summary, or None if `go_on`, given the share done, said no."""
+        """The summary, or None if `may_go_on`, given the share done, said no."""
         under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
         for done in range(0, self._steps, self._piece):
-            if not go_on(done / self._steps):
+            if not may_go_on(done / self._steps):
                 return None
             piece = keys[done : done + self._piece]
             under_way = _play(self._acting, agent, self._env, under_way, piece)
@@ -112,14 +112,14 @@ class Run:
         check(config)
         self.config, self.run_dir = config, run_dir
         self.seed = config.seed
-        self.task = dataclasses.replace(config, env=kept_task(config.env, run_dir))
+        self.task_config = dataclasses.replace(config, env=kept_task(config.env, run_dir))
         """The configuration by which tasks are made: where the run has a copy of the task's files,
         it names that."""
-        self.env = make_env(self.task)
-        self.regions = make_regions(self.task)
+        self.env = make_env(self.task_config)
+        self.regions = make_regions(self.task_config)
         training = self.env
         if config.task.train_env_option or self.regions is not None:
-            training = make_env(self.task, training=True, regions=self.regions)
+            training = make_env(self.task_config, training=True, regions=self.regions)
         _check_same_sizes(training, self.env, config)
         self.step = make_train_step(config, training)
         self.store = CheckpointStore(
@@ -152,11 +152,13 @@ class Run:
         splits = {"eval": self.env}
         if self.regions is not None:
             for goals in ("seen", "unseen"):
-                splits[f"eval_{goals}"] = make_env(self.task, regions=self.regions, goals=goals)
+                splits[f"eval_{goals}"] = make_env(
+                    self.task_config, regions=self.regions, goals=goals
+                )
         far = envs.eval_split(self.config.env)
         if evaluation.eval_split and far is not None:
             try:
-                splits["eval_split"] = make_env(self.task, far)
+                splits["eval_split"] = make_env(self.task_config, far)
             except UserError as error:
                 raise UserError(
                     f"{error} This is about the task's far goals, {far}: `--no-eval-split` "
@@ -206,15 +208,17 @@ class Run:
         return "compiling" if first else name
 
     def evaluations(
-        self, agent: Agent, env_steps: int, *, go_on: Callable[[float], bool]
+        self, agent: Agent, env_steps: int, *, may_go_on: Callable[[float], bool]
     ) -> dict[str, float] | None:
-        """Every split's metrics, from keys that only the seed and the step count fix; None if
-        `go_on`, called repeatedly with the share done, said no."""
+        """Every split's metrics, with keys that depend only on seed and step count; None if
+        `may_go_on`, called repeatedly with the share done, said no."""
         key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
         row: dict[str, float] = {}
         for number, (split, evaluator) in enumerate(self._evaluators.items()):
             share = lambda part, number=number: (number + part) / len(self._evaluators)
-            metrics = evaluator(agent, key, go_on=lambda part, share=share: go_on(share(part)))
+            metrics = evaluator(
+                agent, key, may_go_on=lambda part, share=share: may_go_on(share(part))
+            )
             if metrics is None:
                 return None
             row |= {f"{split}/{name}": value for name, value in metrics.items()}

@@ -24,8 +24,9 @@ from ._task_files import (
 from ._trust import (
     check_same_task as check_same_task,
     fingerprint as fingerprint,
+    is_trusting as is_trusting,
     remember as remember,
     require_trust as require_trust,
     trusting as trusting,
-    with_whole_path as with_whole_path,
+    with_absolute_path as with_absolute_path,
 )

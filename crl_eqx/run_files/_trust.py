@@ -34,7 +34,12 @@ def trusting(consent: bool):
         _trusting = before
 
 
-def with_whole_path(config: Config) -> Config:
+def is_trusting() -> bool:
+    """Whether the user has consented."""
+    return _trusting
+
+
+def with_absolute_path(config: Config) -> Config:
     """If a run names a file, its absolute path, so that the run can be viewed from anywhere."""
     file = task_file(config.env)
     if file is None or not file.is_file():

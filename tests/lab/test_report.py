@@ -51,7 +51,7 @@ def test_a_jump_is_found_and_named(tmp_path, console):
     assert "significantly better than depth 4 is **depth 16**" in text
     assert "at most 1,200 environment steps" in text
     row = next(line for line in text.splitlines() if line.startswith("| depth 16"))
-    assert "| 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.05 | healthy |" in row
+    assert "| 4 of 4 | 0.875 |" in row and "0.95, 0.8 | 1,200 | 120 | 0.05 | healthy |" in row
     assert "depth_16_seed_0: --depth 4 -> 16" in text
     assert page == run_dir / "report.html"
 
@@ -61,8 +61,30 @@ def test_a_flat_ladder_and_few_seeds_are_not_talked_up(tmp_path, console):
     report(run_dir)
     text = (run_dir / "report.md").read_text()
     assert "**Not enough data to conclude**: 2 runs in the smallest group" in text
-    assert "**depth 4 is enough, as far as this shows**" in text
+    assert "is enough" not in text
     assert "vanishing in 6 of 6 rows" in text
+
+
+def test_without_a_jump_the_shallowest_is_enough(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.5, 0.6, 0.7), 8: (0.55, 0.5, 0.65)})
+    report(run_dir)
+    assert "**depth 4 is enough, as far as this shows**" in (run_dir / "report.md").read_text()
+
+
+def test_runs_that_are_not_complete_are_not_compared(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.8, 0.9, 0.7), 8: (0.1, 0.2, 0.3)})
+    for seed in range(3):
+        path = run_dir / f"depth_8_seed_{seed}" / "metrics.jsonl"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "3 of 6 runs are complete, 6 were begun" in text
+    assert "**Not all runs are complete**: depth 8." in text
+    assert "worse" not in text and "| depth 8 | 0 of 3 | – |" in text
+    for path in run_dir.glob("depth_4*/metrics.jsonl"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    report(run_dir)
+    assert "**Nothing can be concluded yet.**" in (run_dir / "report.md").read_text()
 
 
 def test_what_is_worse_is_called_worse(tmp_path, console):

@@ -24,7 +24,7 @@ def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
     found = run.store.restore(run.abstract(), run.step.buffer, report=pytest.fail)
     assert found is not None
     state, _ = found
-    fresh = run.step.restart(state)
+    fresh = run.step.with_fresh_episodes(state)
     assert not fresh.episodes.age.any()
     began = state.episodes.age > 0
     assert began.any()

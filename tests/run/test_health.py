@@ -105,7 +105,7 @@ def test_the_best_agent_is_kept_and_replaced_only_by_a_better_one(tmp_path, cons
     rates = iter([0.2, 0.5, 0.3, 0.5, 0.6])
     given = {}
 
-    def evaluations(self, agent, env_steps, *, go_on):
+    def evaluations(self, agent, env_steps, *, may_go_on):
         given.setdefault(env_steps, next(rates))
         return {"eval/success_rate": given[env_steps], "eval/success_rate_se": 0.1}
 

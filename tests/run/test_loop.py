@@ -105,7 +105,7 @@ def test_a_stop_in_the_middle_of_an_evaluation_costs_no_row(tmp_path, console, m
                     os.kill(os.getpid(), signal.SIGTERM)
                 return go_on(share)
 
-            return super().__call__(agent, key, go_on=ask)
+            return super().__call__(agent, key, may_go_on=ask)
 
     monkeypatch.setattr(run_module, "PiecewiseEvaluation", Interrupted)
     outcomes = [train(tiny(run_dir=run_dir), run_dir, console)]
@@ -167,7 +167,7 @@ def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):
 
 def test_two_evaluations_in_a_row_are_enough(tmp_path, console, monkeypatch):
     run_dir, config = tmp_path / "run", tiny(stop_at_success=0.9)
-    everybody = lambda self, agent, env_steps, *, go_on: {"eval/success_rate": 1.0}
+    everybody = lambda self, agent, env_steps, *, may_go_on: {"eval/success_rate": 1.0}
     monkeypatch.setattr(Run, "evaluations", everybody)
     enough = train(config, run_dir, console)
     assert (enough.env_steps, enough.success_rate) == (400, 1.0), "those at 0 and at 400"

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from crl_eqx import envs, UserError
-from crl_eqx.run import keep_files, load_run, Run, train
+from crl_eqx.run import copy_task_files, load_run, Run, train
 from crl_eqx.run_files import has_changed, trusting
 
 from ..run.conftest import console as console, tiny
@@ -138,7 +138,7 @@ def test_resuming_goes_on_with_the_copy_and_tells_that_the_original_has_changed(
 
 @pytest.mark.parametrize("file", ["tasks/helper.py", "robots/parts/options.xml"])
 def test_each_file_of_the_original_is_looked_at(file, project, tmp_path):
-    keep_files(choices(project), tmp_path, print)
+    copy_task_files(choices(project), tmp_path, print)
     name = choices(project).env
     assert not has_changed(name, tmp_path)
     with (project / file).open("a") as original:
@@ -192,7 +192,7 @@ def test_a_task_that_needs_its_place_is_not_copied_and_has_another_identity_when
 ):
     (project / "tasks/own.py").write_text(TASK.format(model=str(project / "robots/slide.xml")))
     config, said = choices(project), []
-    keep_files(config, tmp_path, said.append)
+    copy_task_files(config, tmp_path, said.append)
     assert "The run keeps no copy of its task, and needs it where it is: it reads" in said[0]
     assert not (tmp_path / "task").exists()
     before = Run(config, tmp_path).identity["task"]
@@ -206,11 +206,11 @@ def test_several_seeds_share_the_task_that_they_began_with(project, tmp_path):
     (several / "seed_1").mkdir(parents=True)
     config = choices(project)
     (several / "sweep.json").write_text("{}")
-    keep_files(config, several, print)
+    copy_task_files(config, several, print)
     (project / "tasks/own.py").write_text("raise SystemExit('the original was run')")
     run = Run(choices(project, seed=1), several / "seed_1")
-    assert run.task.env == f"{several}/task/tasks/own.py:slide"
-    keep_files(run.task, run.run_dir, print)
+    assert run.task_config.env == f"{several}/task/tasks/own.py:slide"
+    copy_task_files(run.task_config, run.run_dir, print)
     copies = (several / "task", run.run_dir / "task")
     files = [{p.relative_to(c): p.read_bytes() for p in c.rglob("*.*")} for c in copies]
     assert files[0] == files[1] and Path("tasks/helper.py") in files[1]
