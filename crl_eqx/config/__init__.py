@@ -1,6 +1,7 @@
 """What a run is to do, as data: its fields, the flags that name them, its presets and its file."""
 
 from ._choices import (
+    CHANGEABLE as CHANGEABLE,
     choice_of as choice_of,
     differences as differences,
     experiment_checksum as experiment_checksum,

@@ -1,9 +1,17 @@
 """Several runs that differ in a choice or two: seeds, depths, whatever else."""
 
+from ._conclusions import conclusions as conclusions
 from ._forecast import Forecast as Forecast, forecast as forecast
-from ._report import report as report
-from ._results import Group as Group, read_results as read_results, Result as Result
+from ._report import compare as compare, report as report
+from ._results import (
+    Group as Group,
+    read_results as read_results,
+    Result as Result,
+    Results as Results,
+)
 from ._statistics import (
+    Band as Band,
+    band as band,
     interquartile_mean as interquartile_mean,
     Interval as Interval,
     interval as interval,

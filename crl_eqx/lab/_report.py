@@ -1,11 +1,11 @@
-"""What a sweep says: a page that needs nothing else, and the same as Markdown."""
+"""What some runs say: a page that needs nothing else, the same as Markdown, a table, a figure."""
 
-import base64
-import html
+import csv
+import io
 import math
-import re
 import shlex
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,131 +14,114 @@ from .._errors import UserError
 from .._verdict import GOOD_VERDICTS
 from ..config import differences, experiment_flags
 from ..store._files import replace_file
-from ._results import Group, METRIC, read_results, Result
-from ._statistics import interval, permutation_test, probability_of_improvement
-from ._sweep import Sweep
+from ._conclusions import conclusions
+from ._page import as_page
+from ._results import Group, METRIC, read_results, Result, Results
+from ._statistics import band, interval
 
 
-SIGNIFICANT = 0.05
+NETWORKS = ("sa_encoder", "q_0", "v", "actor")
+"""Whose gradients are shown: the first of these that the runs have."""
 
 
-def report(run_dir: Path, *, metric: str = METRIC) -> Path:
-    """Writes `report.html` and `report.md` into a sweep's directory, and returns the page.
+def report(
+    *run_dirs: Path, out: Path | None = None, metric: str = METRIC, price_per_hour: float = 0.0
+) -> Path:
+    """Writes `report.html` and `report.md`, and what they show under `report/`, into `out`, by
+    default the directory itself if there is one alone, and returns the page.
 
-    **Raises:** `UserError` if the directory holds no sweep, or no run has the metric yet.
+    **Arguments:**
+
+    - `run_dirs`: sweeps, or runs that were made separately.
+    - `metric`: any number that evaluations write.
+    - `price_per_hour`: of the machine; with it the report says what each run cost.
+
+    **Raises:** `UserError` if a directory holds no run, runs are of different tasks, or none has
+    the metric yet.
     """
-    sweep, groups = read_results(run_dir)
-    if not any(metric in row for group in groups for run in group.results for row in run.rows):
-        raise UserError(f"`{run_dir}`: no run has measured `{metric}` yet.")
-    folder = run_dir / "report"
-    folder.mkdir(exist_ok=True)
-    text = "\n\n".join(_sections(sweep, groups, run_dir, folder, metric)) + "\n"
-    replace_file(run_dir / "report.md", text.encode())
-    page = run_dir / "report.html"
-    replace_file(page, _page(text, run_dir).encode())
+    results, out = _read(run_dirs, out, metric)
+    folder = out / "report"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "\n\n".join(_sections(results, folder, metric, price_per_hour)) + "\n"
+    replace_file(out / "report.md", text.encode())
+    page = out / "report.html"
+    replace_file(page, as_page(text, out).encode())
     return page
 
 
-def _sections(
-    sweep: Sweep, groups: Sequence[Group], run_dir: Path, folder: Path, metric: str
-) -> list[str]:
-    axes = [name for name in sweep.axes if name != "seed"]
-    varied = " and ".join(name.replace("_", " ") for name in axes) or "the seed"
-    told = metric.removeprefix("eval/").replace("_", " ")
-    begun = [result for group in groups for result in group.results]
-    done = sum(result.done for result in begun)
-    return [
-        f"# {sweep.config.env}: {told} by {varied}",
-        f"{done} of {len(sweep.runs)} runs are complete, {len(begun)} were begun. Scores are of "
-        f"the last evaluation of each complete run ({sweep.config.evaluation.eval_episodes} "
-        f"episodes): the interquartile mean over seeds with a 95 % bootstrap interval.",
-        "## What to conclude",
-        *conclusions(groups, axes, metric),
-        "## Scores",
-        _table(groups, metric),
-        *_figures(groups, axes, run_dir, folder, metric, told),
-        "## How each run was made",
-        *_commands(sweep, run_dir),
-    ]
+def compare(*run_dirs: Path, out: Path, metric: str = METRIC) -> tuple[Path, Path]:
+    """Writes `compare.csv`, a line for every run, and `compare.pdf`, a figure for a paper, into
+    `out`, and returns both.
+
+    **Raises:** `UserError` as `report` does.
+    """
+    from ..pictures._sweep import comparison  # slow to import
+
+    results, out = _read(run_dirs, out, metric)
+    out.mkdir(parents=True, exist_ok=True)
+    table, figure = out / "compare.csv", out / "compare.pdf"
+    replace_file(table, _csv(results, metric).encode())
+    curves = {
+        group.label: band([r.curve(metric) for r in group.results]) for group in results.groups
+    }
+    points = _points(results.groups, metric)
+    comparison(curves, points, figure, x=_told(results.axes), y=_name(metric))
+    return table, figure
 
 
-def conclusions(groups: Sequence[Group], axes: Sequence[str], metric: str) -> list[str]:
-    """In plain language, with the uncertainty, and what cannot be concluded."""
-    said = []
-    if waiting := [group.label for group in groups if not group.done]:
-        said.append(
-            f"**Not all runs are complete**: {', '.join(waiting)}. What follows is about complete "
-            f"runs alone."
-        )
-    groups = [group for group in groups if len(group.scores(metric))]
-    if not groups:
-        return [*said, "**Nothing can be concluded yet.**"]
-    fewest = min(len(group.scores(metric)) for group in groups)
-    if fewest < 3:
-        said.append(
-            f"**Not enough data to conclude**: {fewest} run{'s' * (fewest != 1)} in the smallest "
-            f"group. Differences between seeds are as large as those between choices; use at least "
-            f"3, better 5."
-        )
-    first = groups[0]
-    found = []
-    for group in groups[1:]:
-        new, old = group.scores(metric), first.scores(metric)
-        better, worse = permutation_test(new, old), permutation_test(old, new)
-        verdict = "not shown to differ from"
-        if better <= SIGNIFICANT:
-            verdict = "better than"
-            found.append(group)
-        elif worse <= SIGNIFICANT:
-            verdict = "worse than"
-        wins = probability_of_improvement(new, old)
-        said.append(
-            f"- **{group.label}** is {verdict} {first.label}: {new.mean() - old.mean():+.3g} on "
-            f"average; a run of it scores higher than one of {first.label} in {wins:.0%} of all "
-            f"pairs (permutation test, p = {min(better, worse):.3f})."
-        )
-    if len(groups) > 1 and axes == ["depth"]:
-        if found and fewest >= 3:
-            said.append(
-                f"The first depth that is significantly better than {first.label} is "
-                f"**{found[0].label}**. Of equally good depths take the cheapest."
-            )
-        elif fewest >= 3:
-            said.append(
-                f"No depth is significantly better than {first.label} with this budget and these "
-                f"seeds: **{first.label} is enough, as far as this shows**."
-            )
-    begun = [result for group in groups for result in group.results]
-    most = max(result.env_steps for result in begun)
-    if most < begun[0].config.evaluation.conclusive_steps:
-        said.append(
-            f"Runs took at most {most:,} environment steps. On hard tasks deep networks began to "
-            f"score higher after tens of millions, so that a longer budget may say otherwise."
-        )
-    verdicts = {v for group in groups for result in group.results for v in result.verdicts()}
-    if bad := sorted(verdicts - GOOD_VERDICTS):
-        said.append(f"Health checks found: {', '.join(bad)}. See the table.")
-    return said
+def _read(run_dirs: Sequence[Path], out: Path | None, metric: str) -> tuple[Results, Path]:
+    results = read_results(*run_dirs)
+    if not any(metric in row for run in results.runs for row in run.rows):
+        raise UserError(f"`{run_dirs[0]}`: no run has measured `{metric}` yet.")
+    if out is None and len(run_dirs) > 1:
+        raise UserError("`report(out=None)` goes with one directory; say where to write it.")
+    return results, run_dirs[0] if out is None else out
 
 
-def _table(groups: Sequence[Group], metric: str) -> str:
+def _name(metric: str) -> str:
+    return metric.removeprefix("eval/").replace("_", " ")
+
+
+def _told(axes: Sequence[str]) -> str:
+    return " and ".join(axis.replace("_", " ") for axis in axes) or "the seed"
+
+
+def _sections(results: Results, folder: Path, metric: str, price: float) -> Iterator[str]:
+    begun = results.runs
+    done = sum(run.done for run in begun)
+    episodes = results.config.evaluation.eval_episodes
+    yield f"# {results.config.env}: {_name(metric)} by {_told(results.axes)}"
+    yield (
+        f"{done} of {len(results.planned)} runs are complete, {len(begun)} were begun. Scores are "
+        f"of the last evaluation of each complete run ({episodes} episodes): the interquartile "
+        f"mean over seeds with a 95 % bootstrap interval."
+    )
+    yield "## What to conclude"
+    yield from conclusions(results, metric)
+    yield "## Scores"
+    yield _table(results.groups, metric, price)
+    yield from _figures(results, folder, metric)
+    yield from _videos(results.groups, folder)
+    yield "## How each run was made"
+    yield from _commands(results)
+
+
+def _table(groups: Sequence[Group], metric: str, price: float) -> str:
     columns = ["", "complete", "score", "95 % interval", "best, worst run", "steps", "updates"]
-    columns += ["minutes each", "health"]
+    columns += ["minutes each", *(["cost each"] if price else []), "health"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for group in groups:
-        scores, results = group.scores(metric), group.results
-        judged = "– | – | –"
+        scores, runs = group.scores(metric), group.results
+        score = ["–", "–", "–"]
         if len(scores):
             value, low, high = interval(scores)
             span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
-            judged = f"{value:.3g} | {span} | {scores.max():.3g}, {scores.min():.3g}"
-        minutes = 60 * np.mean([result.hours() for result in results])
-        steps = max(result.env_steps for result in results)
-        updates = max(result.gradient_steps for result in results)
-        lines.append(
-            f"| {group.label} | {len(scores)} of {len(results)} | {judged} | {steps:,} | "
-            f"{updates:,} | {minutes:.3g} | {_health(results)} |"
-        )
+            score = [f"{value:.3g}", span, f"{scores.max():.3g}, {scores.min():.3g}"]
+        hours = float(np.mean([run.hours() for run in runs]))
+        steps, updates = (max(getattr(r, n) for r in runs) for n in ("env_steps", "gradient_steps"))
+        cells = [group.label, f"{len(scores)} of {len(runs)}", *score, f"{steps:,}", f"{updates:,}"]
+        cells += [f"{60 * hours:.3g}", *([f"{hours * price:.3g}"] if price else []), _health(runs)]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -154,123 +137,112 @@ def _health(results: Sequence[Result]) -> str:
     return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items()) or "healthy"
 
 
-def _figures(
-    groups: Sequence[Group],
-    axes: Sequence[str],
-    run_dir: Path,
-    folder: Path,
-    metric: str,
-    told: str,
-) -> list[str]:
-    from ..pictures._sweep import gradient_map, group_curves, scores  # slow to import
+Point = tuple[object, float, float, float, list[float]]
 
-    place = lambda path: path.relative_to(run_dir)
-    curves = {group.label: [r.curve(metric) for r in group.results] for group in groups}
-    path = folder / "curves.png"
-    group_curves(curves, path, title="against experience", x="environment steps", y=told)
-    said = ["## Curves", f"![{told} against environment steps]({place(path)})"]
-    hours = {group.label: [r.curve_over_hours(metric) for r in group.results] for group in groups}
-    path = folder / "time.png"
-    group_curves(hours, path, title="against time", x="hours", y=told)
-    said.append(f"![{told} against hours of training]({place(path)})")
-    if len(axes) == 1 and len(groups) > 1:
-        points = []
-        for group in groups:
-            runs = group.scores(metric)
-            if len(runs):
-                points.append((group.choices[axes[0]], *interval(runs), runs.tolist()))
-        if points:
-            path = folder / "scores.png"
-            name = axes[0].replace("_", " ")
-            scores(points, path, title="last evaluations", x=name, y=told)
-            said.append(f"![{told} against {name}, every run a dot]({place(path)})")
-    for network in ("sa_encoder", "q_0", "v", "actor"):
-        key = f"health/{network}_block_grad_norms"
-        maps = {}
+
+def _points(groups: Sequence[Group], metric: str) -> list[Point]:
+    """What sets a group apart, its score with the interval, and every run's."""
+    scored = [(group, group.scores(metric)) for group in groups]
+    told = lambda group: ", ".join(str(value) for value in group.choices.values()) or "all"
+    found = [(told(group), interval(runs), runs.tolist()) for group, runs in scored if len(runs)]
+    return [(label, score.value, score.low, score.high, runs) for label, score, runs in found]
+
+
+def _figures(results: Results, folder: Path, metric: str) -> Iterator[str]:
+    from ..pictures._sweep import group_curves, scores  # slow to import
+
+    place = lambda path: path.relative_to(folder.parent)
+    groups, told = results.groups, _name(metric)
+
+    def draw(file: str, curve: Callable[[Result], np.ndarray], x: str, y: str = told) -> str | None:
+        curves = {group.label: band([curve(run) for run in group.results]) for group in groups}
+        if not any(len(each.at) for each in curves.values()):
+            return None
+        path = group_curves(curves, folder / file, x=x, y=y)
+        return f"![{y} against {x}]({place(path)})"
+
+    yield "## Curves"
+    yield (
+        "Interquartile means over seeds; shaded: their 95 % bootstrap interval. Equal experience, "
+        "equal time, and equal arithmetic are three questions."
+    )
+    drawn = (
+        draw("curves.png", lambda run: run.curve(metric), "environment steps"),
+        draw("time.png", lambda run: run.curve_over_hours(metric), "hours"),
+        draw("flop.png", lambda run: run.curve_over_flop(metric), "FLOP of all updates"),
+    )
+    yield from (each for each in drawn if each)
+    if len(groups) > 1 and (points := _points(groups, metric)):
+        x = _told(results.axes)
+        path = scores(points, folder / "scores.png", title="last evaluations", x=x, y=told)
+        yield f"![{told} against {x}, every run a dot]({place(path)})"
+    yield from _gradients(groups, folder)
+    rank = "health/sa_repr_rank"
+    if drawn := draw(
+        "rank.png", lambda run: run.curve(rank), "environment steps", "effective rank"
+    ):
+        yield "## Rank of the representations"
+        yield "Of states and actions. A rank that falls towards 1 is a collapse."
+        yield drawn
+
+
+def _gradients(groups: Sequence[Group], folder: Path) -> Iterator[str]:
+    from ..pictures._sweep import gradient_map  # slow to import
+
+    for network in NETWORKS:
+        key, maps = f"health/{network}_block_grad_norms", {}
         for group in groups:
             rows = [row for row in group.results[0].rows if key in row]
             if len(rows) > 1:
                 norms = np.array([row[key] for row in rows], float)
                 maps[group.label] = ([row["env_steps"] for row in rows], norms)
         if maps:
-            path = gradient_map(maps, folder / "gradients.png")
-            said += [
-                "## Gradients along depth",
+            path = gradient_map(maps, folder / "gradients.png").relative_to(folder.parent)
+            yield "## Gradients along depth"
+            yield (
                 f"Of `{network}`, first seed. A block far darker than the others learns next to "
-                f"nothing.",
-                f"![gradient norms of the blocks over training]({place(path)})",
-            ]
-            break
-    return said
+                f"nothing."
+            )
+            yield f"![gradient norms of the blocks over training]({path})"
+            return
 
 
-def _commands(sweep: Sweep, run_dir: Path) -> list[str]:
-    runs = sweep.runs
-    base = next(iter(runs.values()))
-    lines = [
-        f"{name}: {', '.join(differences(base, config))}"
-        for name, config in runs.items()
-        if config != base
-    ]
+def _videos(groups: Sequence[Group], folder: Path) -> Iterator[str]:
+    """One of each group, if its runs were filmed."""
+    shown = []
+    for number, group in enumerate(groups):
+        films = [film for run in group.results for film in sorted(run.run_dir.glob("videos/*.mp4"))]
+        if films:
+            kept = folder / f"policy_{number}.mp4"
+            shutil.copyfile(films[0], kept)
+            shown.append(f"[{group.label}]({kept.relative_to(folder.parent)})")
+    if shown:
+        yield "## Final policies"
+        yield from shown
+
+
+def _commands(results: Results) -> Iterator[str]:
+    runs, base = results.planned, results.config
+    changes = {name: differences(base, config) for name, config in runs.items()}
+    lines = [f"{name}: {', '.join(changed)}" for name, changed in changes.items() if changed]
     command = shlex.join(["crl-eqx", "train", *experiment_flags(base)])
-    return [
-        "The first run's choices, as a command:",
-        f"```\n{command}\n```",
-        *(["What the others change:", "```\n" + "\n".join(lines) + "\n```"] if lines else []),
-    ]
+    yield "The first run's choices, as a command:"
+    yield f"```\n{command}\n```"
+    if lines:
+        yield "What the others change:"
+        yield "```\n" + "\n".join(lines) + "\n```"
 
 
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; color: #1f2933; max-width: 52rem; margin: 2rem auto;
-       padding: 0 1rem; }
-img { max-width: 100%; height: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; }
-td, th { border-bottom: 1px solid #e4e7eb; padding: 0.3rem 0.6rem; text-align: left; }
-.wide { overflow-x: auto; }
-pre { background: #f5f7fa; padding: 0.8rem; overflow-x: auto; font-size: 0.85rem; }
-"""
-
-
-def _page(text: str, run_dir: Path) -> str:
-    """The Markdown that `_sections` writes, as a page with its pictures inside."""
-    parts = [_block(block, run_dir) for block in text.strip().split("\n\n")]
-    title = html.escape(text.splitlines()[0].removeprefix("# "))
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<style>{_STYLE}</style></head><body>{''.join(parts)}</body></html>"
-    )
-
-
-def _block(block: str, run_dir: Path) -> str:
-    if heading := re.fullmatch(r"(#+) (.*)", block):
-        level = len(heading[1])
-        return f"<h{level}>{_inline(heading[2])}</h{level}>"
-    if picture := re.fullmatch(r"!\[(.*)\]\((.*)\)", block):
-        data = base64.b64encode((run_dir / picture[2]).read_bytes()).decode()
-        said = html.escape(picture[1], quote=True)
-        return f'<p><img alt="{said}" src="data:image/png;base64,{data}"></p>'
-    if block.startswith("```"):
-        return f"<pre>{html.escape(block.strip('`').strip())}</pre>"
-    if block.startswith("|"):
-        return f'<div class="wide">{_rows(block)}</div>'
-    if block.startswith("- "):
-        return f"<ul><li>{_inline(block[2:])}</li></ul>"
-    return f"<p>{_inline(block)}</p>"
-
-
-def _rows(block: str) -> str:
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()]
-    row = lambda kind, line: "".join(f"<{kind}>{_inline(cell)}</{kind}>" for cell in line)
-    head, _, *rest = cells
-    return (
-        f"<table><tr>{row('th', head)}</tr>"
-        + "".join(f"<tr>{row('td', line)}</tr>" for line in rest)
-        + "</table>"
-    )
-
-
-def _inline(text: str) -> str:
-    text = html.escape(text)
-    text = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", text)
-    return re.sub(r"`(.+?)`", r"<code>\1</code>", text)
+def _csv(results: Results, metric: str) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    head = ["run", *results.axes, "seed", "complete", "env_steps", "gradient_steps", "hours"]
+    writer.writerow([*head, metric, "flop"])
+    for group in results.groups:
+        for run in group.results:
+            curve = run.curve(metric)
+            flop = run.flop_per_update and run.flop_per_update * run.gradient_steps
+            steps = [run.env_steps, run.gradient_steps, f"{run.hours():.4g}"]
+            own = [run.name, *group.choices.values(), run.config.seed, run.done, *steps]
+            writer.writerow([*own, curve[-1, 1] if len(curve) else "", flop or ""])
+    return text.getvalue()

@@ -1,8 +1,8 @@
-"""What a sweep's runs have reached so far."""
+"""What some runs have reached so far: of a sweep, or made separately."""
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +10,16 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import UserError
-from ..config import choice_of, CONFIG, Config, load_config
+from ..config import CHANGEABLE, choice_of, CONFIG, Config, flat, load_config, SWEEP
 from ..run import evaluated, read_metrics, reason_to_stop
+from ..run_files import read_provenance
 from ._sweep import load_sweep, Sweep
 
 
 METRIC = "eval/success_rate"
+
+_NO_AXIS = frozenset({"seed", "run_dir", "preset"})
+"""Choices that make no group of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,19 +29,28 @@ class Result:
     name: str
     config: Config
     rows: tuple[Mapping[str, Any], ...]
+    run_dir: Path
+    flop_per_update: float | None = None
+    """Floating-point operations of a gradient step; None if the run did not note them."""
 
-    def curve(self, metric: str) -> Float[np.ndarray, "evaluations 2"]:
+    def curve(self, metric: str) -> Float[np.ndarray, "points 2"]:
         """Environment steps and value, of every row that has the metric."""
-        points = [(row["env_steps"], row[metric]) for row in self.rows if metric in row]
-        return np.array(points, float).reshape(-1, 2)
+        return self._curve(metric, lambda row: row["env_steps"])
 
-    def curve_over_hours(self, metric: str) -> Float[np.ndarray, "evaluations 2"]:
+    def curve_over_hours(self, metric: str) -> Float[np.ndarray, "points 2"]:
         """Hours at work and value, of every row that has the metric."""
-        points = [
-            (row.get("time/elapsed_seconds", 0.0) / 3600, row[metric])
-            for row in self.rows
-            if metric in row
-        ]
+        return self._curve(metric, lambda row: row.get("time/elapsed_seconds", 0.0) / 3600)
+
+    def curve_over_flop(self, metric: str) -> Float[np.ndarray, "points 2"]:
+        """Floating-point operations of all updates so far and value, of every row that has the
+        metric; no point if they are not known."""
+        cost = self.flop_per_update
+        if cost is None:
+            return np.zeros((0, 2))
+        return self._curve(metric, lambda row: row["gradient_steps"] * cost)
+
+    def _curve(self, metric: str, at: Any) -> Float[np.ndarray, "points 2"]:
+        points = [(at(row), row[metric]) for row in self.rows if metric in row]
         return np.array(points, float).reshape(-1, 2)
 
     @property
@@ -93,24 +106,100 @@ class Group:
         return np.array([curve[-1, 1] for curve in curves if len(curve)])
 
 
-def read_results(run_dir: Path) -> tuple[Sweep, tuple[Group, ...]]:
-    """A sweep and its runs by all that they differ in but the seed.
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """Runs of one task, by all that they differ in but the seed."""
 
-    **Raises:** `UserError` if the directory holds no sweep, or none of its runs was begun.
+    groups: tuple[Group, ...]
+    planned: Mapping[str, Config]
+    """Every run's configuration, those not yet begun included."""
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The choices in which groups differ."""
+        return tuple(self.groups[0].choices)
+
+    @property
+    def config(self) -> Config:
+        return next(iter(self.planned.values()))
+
+    @property
+    def runs(self) -> tuple[Result, ...]:
+        return tuple(result for group in self.groups for result in group.results)
+
+
+def read_results(*run_dirs: Path) -> Results:
+    """Runs and their groups. Each directory holds a run, or a sweep of several.
+
+    **Raises:** `UserError` if a directory holds neither, no run was begun yet, or the runs are of
+    different tasks.
     """
-    sweep = load_sweep(run_dir)
-    axes = [name for name in sweep.axes if name != "seed"]
+    planned: dict[Path, Config] = {}
+    sweeps: list[Sweep] = []
+    for run_dir in run_dirs:
+        if (run_dir / SWEEP).is_file():
+            sweeps.append(sweep := load_sweep(run_dir))
+            planned |= {run_dir / name: config for name, config in sweep.runs.items()}
+        elif (run_dir / CONFIG).is_file():
+            planned[run_dir] = load_config(run_dir / CONFIG)
+        else:
+            raise UserError(f"`{run_dir}` holds neither a run ({CONFIG}) nor a sweep ({SWEEP}).")
+    begun = [place for place in planned if (place / CONFIG).is_file()]
+    if not begun:
+        where = ", ".join(f"`{run_dir}`" for run_dir in run_dirs)
+        raise UserError(f"{where}: none of its {len(planned)} runs was begun yet.")
+    if len(run_dirs) == 1 and sweeps:
+        names = {place: place.name for place in planned}
+        choices = {place: sweeps[0].choices[place.name] for place in planned}
+    else:
+        _require_one_task(planned.values())
+        names = {place: place.as_posix() for place in planned}
+        axes = _differing([*planned.values()])
+        choices = {
+            place: {axis: choice_of(config, axis) for axis in axes}
+            for place, config in planned.items()
+        }
     groups: dict[str, tuple[dict[str, Any], list[Result]]] = {}
-    for name, planned in sweep.runs.items():
-        directory = run_dir / name
-        if not (directory / CONFIG).is_file():
-            continue
-        metrics = directory / "metrics.jsonl"
-        rows = tuple(read_metrics(metrics)) if metrics.is_file() else ()
-        choices = {axis: choice_of(planned, axis) for axis in axes}
-        key = json.dumps(choices, default=str)
-        found = groups.setdefault(key, (choices, []))
-        found[1].append(Result(name, load_config(directory / CONFIG), rows))
-    if not groups:
-        raise UserError(f"`{run_dir}`: none of its {len(sweep.runs)} runs was begun yet.")
-    return sweep, tuple(Group(choices, tuple(results)) for choices, results in groups.values())
+    for place in begun:
+        own = {name: value for name, value in choices[place].items() if name != "seed"}
+        found = groups.setdefault(json.dumps(own, default=str), (own, []))
+        found[1].append(_read(place, names[place]))
+    ordered = sorted(groups.values(), key=lambda group: [_order(x) for x in group[0].values()])
+    return Results(
+        tuple(Group(own, tuple(results)) for own, results in ordered),
+        {names[place]: config for place, config in planned.items()},
+    )
+
+
+def _require_one_task(configs: Collection[Config]) -> None:
+    tasks = sorted({config.env for config in configs})
+    if len(tasks) > 1:
+        raise UserError(
+            f"The runs are of different tasks, {' and '.join(tasks)}: compare runs of one."
+        )
+
+
+def _differing(configs: Sequence[Config]) -> list[str]:
+    """Choices of the experiment in which they differ, without the seed."""
+    columns = zip(*(flat(config) for config in configs), strict=True)
+    return [
+        column[0][1]
+        for column in columns
+        if len({repr(value) for _, _, value in column}) > 1
+        and column[0][0] not in CHANGEABLE
+        and column[0][1] not in _NO_AXIS
+    ]
+
+
+def _order(value: Any) -> tuple[int, float]:
+    """Numbers by size; all else in the order in which it comes, and behind them."""
+    return (0, float(value)) if isinstance(value, int | float) else (1, 0.0)
+
+
+def _read(run_dir: Path, name: str) -> Result:
+    metrics, made = run_dir / "metrics.jsonl", run_dir / "provenance.json"
+    rows = tuple(read_metrics(metrics)) if metrics.is_file() else ()
+    facts = (read_provenance(made) if made.is_file() else None) or {}
+    cost = facts.get("flop_per_update")
+    cost = float(cost) if isinstance(cost, int | float) else None
+    return Result(name, load_config(run_dir / CONFIG), rows, run_dir, cost)

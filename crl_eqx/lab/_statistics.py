@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ from jaxtyping import Float
 
 
 RESAMPLES = 10_000
+CURVE_RESAMPLES = 1_000
 EXACT = 20_000  # permutations that are all gone through; more are drawn at random
 
 
@@ -42,6 +44,43 @@ def interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
     means = np.sort(draws, axis=1)[:, cut : len(values) - cut].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(middle, float(low), float(high))
+
+
+class Band(NamedTuple):
+    """A curve with its uncertainty, each `[points]`."""
+
+    at: Float[np.ndarray, " points"]
+    value: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"]
+    high: Float[np.ndarray, " points"]
+
+
+def band(curves: Sequence[Float[np.ndarray, "_ 2"]], *, seed: int = 0) -> Band:
+    """The interquartile mean of several runs' curves wherever all of them are known, and its 95 %
+    interval as in `interval`. Between their points curves are straight lines; those without a
+    point are left out. Whole runs are drawn again, so that a run stays itself along the curve."""
+    curves = [curve for curve in curves if len(curve)]
+    if not curves:
+        none = np.zeros(0)
+        return Band(none, none, none, none)
+    first, last = max(c[0, 0] for c in curves), min(c[-1, 0] for c in curves)
+    at = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
+    at = at[(first <= at) & (at <= last)]
+    table = np.stack([np.interp(at, curve[:, 0], curve[:, 1]) for curve in curves])
+    middle = lambda rows: _middle(rows).mean(axis=-2)
+    value = middle(table)
+    if len(curves) < 2:
+        return Band(at, value, value, value)
+    drawn = np.random.default_rng(seed).integers(len(curves), size=(CURVE_RESAMPLES, len(curves)))
+    low, high = np.quantile(middle(table[drawn]), [0.025, 0.975], axis=0)
+    return Band(at, value, low, high)
+
+
+def _middle(
+    rows: Float[np.ndarray, "*draws runs points"],
+) -> Float[np.ndarray, "*draws half points"]:
+    cut = rows.shape[-2] // 4
+    return np.sort(rows, axis=-2)[..., cut : rows.shape[-2] - cut, :]
 
 
 def probability_of_improvement(new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"]) -> float:

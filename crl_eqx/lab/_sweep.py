@@ -41,6 +41,10 @@ Finish = Callable[[Outcome, Config], int]
 """What to do when a run has ended; an exit code other than 0 ends the sweep."""
 
 
+VARIANT = "variant"
+"""What of a run's choices names its variant."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Sweep:
     """Every combination of some choices on top of one configuration, each a run of its own.
@@ -57,6 +61,9 @@ class Sweep:
     config: Config
     axes: Mapping[str, tuple[Any, ...]]
     """The values of each choice, by the choice's name; the last one changes fastest."""
+    variants: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """Sets of choices that go together, by a name of their own, each combined with all axes: for
+    comparisons that are no grid, such as ablations."""
 
     def __post_init__(self):
         for name, values in self.axes.items():
@@ -71,10 +78,23 @@ class Sweep:
     def runs(self) -> dict[str, Config]:
         """Every run's configuration, by the name of its directory, such as `depth_4_seed_0`."""
         found = {}
-        for values in itertools.product(*self.axes.values()):
-            choices = dict(zip(self.axes, values, strict=True))
-            name = "_".join(f"{name}_{file_name(str(value))}" for name, value in choices.items())
-            found[name] = replaced(self.config, **choices)
+        for name, choices in self.choices.items():
+            own = {axis: value for axis, value in choices.items() if axis != VARIANT}
+            of_variant = self.variants.get(choices.get(VARIANT, ""), {})
+            found[name] = replaced(self.config, **of_variant | own)
+        return found
+
+    @property
+    def choices(self) -> dict[str, dict[str, Any]]:
+        """What tells the runs apart, by the name of their directory: the value of every axis, and
+        under `variant` which one it is."""
+        found = {}
+        for variant in self.variants or (None,):
+            for values in itertools.product(*self.axes.values()):
+                own = dict(zip(self.axes, values, strict=True))
+                parts = [f"{axis}_{file_name(str(value))}" for axis, value in own.items()]
+                named = {} if variant is None else {VARIANT: variant}
+                found["_".join([*named.values(), *parts])] = named | own
         return found
 
 
@@ -84,7 +104,7 @@ def load_sweep(run_dir: Path) -> Sweep:
     if not path.is_file():
         raise UserError(f"`{run_dir}` is no sweep: it has no {SWEEP}.")
     written = read_config(path, _Written)
-    return Sweep(as_config(written.config, path), written.axes)
+    return Sweep(as_config(written.config, path), written.axes, written.variants)
 
 
 class _Written(msgspec.Struct, forbid_unknown_fields=True):
@@ -92,10 +112,13 @@ class _Written(msgspec.Struct, forbid_unknown_fields=True):
 
     config: dict[str, Any]
     axes: dict[str, tuple[Any, ...]]
+    variants: dict[str, dict[str, Any]] = {}
 
 
 def _save(sweep: Sweep, run_dir: Path) -> None:
-    write_config(dict(config=sweep.config, axes=dict(sweep.axes)), run_dir / SWEEP)
+    variants = {name: dict(choices) for name, choices in sweep.variants.items()}
+    written = dict(config=sweep.config, axes=dict(sweep.axes), variants=variants)
+    write_config(written, run_dir / SWEEP)
 
 
 def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:

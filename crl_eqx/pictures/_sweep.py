@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -11,10 +11,12 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from ..store._files import unlinked
 from ._figure import save, style
 
 
-Curve = Float[np.ndarray, "points 2"]
+Point = tuple[Any, float, float, float, Sequence[float]]
+"""Where, the value, its interval from low to high, and every run's."""
 
 
 def colours(count: int) -> list[Any]:
@@ -22,61 +24,86 @@ def colours(count: int) -> list[Any]:
     return [colormaps["viridis"](x) for x in np.linspace(0.0, 0.85, max(count, 2))][:count]
 
 
-def group_curves(
-    groups: Mapping[str, Sequence[Curve]], path: Path, *, title: str, x: str, y: str
-) -> Path:
-    """For every group the mean over its runs and their range; a thin line for each run."""
+@runtime_checkable
+class Banded(Protocol):
+    """A curve with its uncertainty, each `[points]`."""
+
+    @property
+    def at(self) -> Float[np.ndarray, " points"]: ...
+    @property
+    def value(self) -> Float[np.ndarray, " points"]: ...
+    @property
+    def low(self) -> Float[np.ndarray, " points"]: ...
+    @property
+    def high(self) -> Float[np.ndarray, " points"]: ...
+
+
+def group_curves(curves: Mapping[str, Banded], path: Path, *, x: str, y: str) -> Path:
+    """Every group's curve with its band."""
     with style():
         figure = Figure(figsize=(6.5, 3.6), layout="constrained")
         axes = figure.subplots()
-        for (label, curves), colour in zip(groups.items(), colours(len(groups)), strict=True):
-            curves = [curve for curve in curves if len(curve)]
-            if not curves:
-                continue
-            at = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-            values = [
-                np.interp(at, c[:, 0], c[:, 1], left=math.nan, right=math.nan) for c in curves
-            ]
-            table = np.ma.masked_invalid(np.stack(values))
-            for curve in curves:
-                axes.plot(curve[:, 0], curve[:, 1], color=colour, linewidth=0.5, alpha=0.5)
-            low, high = table.min(axis=0), table.max(axis=0)
-            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.plot(at, table.mean(axis=0), color=colour, linewidth=1.8, label=label)
-        axes.set_title(title)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.set_xlim(left=0)
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        axes.grid(color="#e4e7eb", linewidth=0.7)
+        _curves(axes, curves, x, y)
         axes.legend(frameon=False, fontsize=8)
         return save(figure, path, dpi=130)
 
 
+def _curves(axes: Any, curves: Mapping[str, Banded], x: str, y: str) -> None:
+    for (label, band), colour in zip(curves.items(), colours(len(curves)), strict=True):
+        if not len(band.at):
+            continue
+        axes.fill_between(band.at, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
+        axes.plot(band.at, band.value, color=colour, linewidth=1.8, label=label)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.set_xlim(left=0)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.grid(color="#e4e7eb", linewidth=0.7)
+
+
 def scores(
-    points: Sequence[tuple[Any, float, float, float, Sequence[float]]],
+    points: Sequence[Point],
     path: Path,
     *,
     title: str,
     x: str,
     y: str,
 ) -> Path:
-    """`(x, value, low, high, runs)` each: the value with its interval, and every run as a dot."""
+    """Values with their intervals, and every run as a dot."""
     with style():
         figure = Figure(figsize=(5, 3.4), layout="constrained")
         axes = figure.subplots()
-        places = [str(point[0]) for point in points]
-        for place, (_, value, low, high, runs) in zip(places, points, strict=True):
-            axes.plot([place] * len(runs), runs, "o", color="#8a94a0", markersize=3, alpha=0.7)
-            if math.isfinite(low) and math.isfinite(high):
-                axes.plot([place, place], [low, high], color="#1f5fa8", linewidth=1.6)
-            axes.plot([place], [value], "o", color="#1f5fa8", markersize=6)
-        axes.plot(places, [point[1] for point in points], color="#1f5fa8", linewidth=0.8)
+        _scores(axes, points, x, y)
         axes.set_title(title)
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        axes.grid(axis="y", color="#e4e7eb", linewidth=0.7)
         return save(figure, path, dpi=130)
+
+
+def _scores(axes: Any, points: Sequence[Point], x: str, y: str) -> None:
+    places = [str(point[0]) for point in points]
+    for place, (_, value, low, high, runs) in zip(places, points, strict=True):
+        axes.plot([place] * len(runs), runs, "o", color="#8a94a0", markersize=3, alpha=0.7)
+        if math.isfinite(low) and math.isfinite(high):
+            axes.plot([place, place], [low, high], color="#1f5fa8", linewidth=1.6)
+        axes.plot([place], [value], "o", color="#1f5fa8", markersize=6)
+    axes.plot(places, [point[1] for point in points], color="#1f5fa8", linewidth=0.8)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.tick_params(axis="x", rotation=30 if max(map(len, places), default=0) > 6 else 0)
+    axes.grid(axis="y", color="#e4e7eb", linewidth=0.7)
+
+
+def comparison(
+    curves: Mapping[str, Banded], points: Sequence[Point], path: Path, *, x: str, y: str
+) -> Path:
+    """Curves, and beside them the last scores: a figure for a paper, as wide as its text."""
+    with style():
+        figure = Figure(figsize=(6.75, 2.6), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+        _curves(left, curves, "environment steps", y)
+        left.legend(frameon=False, fontsize=7)
+        _scores(right, points, x, y)
+        figure.savefig(unlinked(path), format="pdf", metadata={"CreationDate": None})
+        return path
 
 
 def gradient_map(

@@ -75,7 +75,8 @@ def begin(
             f"with its own copies."
         )
     remember(run.config, run.run_dir)
-    about = {"estimate": str(needs)}
+    cost = audit(abstract.agent).flops_per_update(run.step.batch_size)
+    about = {"estimate": str(needs), "flop_per_update": cost}
     path = run.run_dir / "provenance.json"
     record_provenance(path, task=run.config.env, about=about, report=say)
     if found is None:

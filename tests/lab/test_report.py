@@ -1,14 +1,16 @@
 """A report says what the runs say, and no more."""
 
+import csv
 import dataclasses
 import json
 import re
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
 from crl_eqx import cli, UserError
-from crl_eqx.config import save_config
+from crl_eqx.config import load_config, replaced, save_config
 from crl_eqx.lab import begin_sweep, read_results, report, Sweep
 
 from ..run.conftest import console as console, tiny
@@ -124,18 +126,79 @@ def test_the_page_holds_all_that_it_needs(tmp_path, console):
 
 def test_what_is_not_there_yet_is_told(tmp_path, console):
     run_dir = written(tmp_path, console, {4: (0.1, None, 0.3), 8: (None, None, None)})
-    _, groups = read_results(run_dir)
-    assert [group.label for group in groups] == ["depth 4"]
+    assert [group.label for group in read_results(run_dir).groups] == ["depth 4"]
     report(run_dir)
     assert "2 of 6 runs are complete, 2 were begun" in (run_dir / "report.md").read_text()
     with pytest.raises(UserError, match="no run has measured `eval/wings` yet"):
         report(run_dir, metric="eval/wings")
-    with pytest.raises(UserError, match=r"sweep.json"):
+    with pytest.raises(UserError, match=r"holds neither a run \(config.json\) nor a sweep"):
         report(tmp_path)
     empty = begin_sweep(Sweep(tiny(), {"seed": (0, 1)}), tmp_path / "empty", console)
     with pytest.raises(UserError, match="none of its 2 runs was begun yet"):
         report(tmp_path / "empty")
     assert dataclasses.replace(empty) == empty
+
+
+def test_runs_that_were_made_separately_are_compared(tmp_path, console, capsys):
+    scores = {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6), 16: (0.7, 0.8, 0.9)}
+    run_dir = written(tmp_path, console, scores)
+    (run_dir / "sweep.json").unlink()
+    runs = [str(path) for path in sorted(run_dir.glob("depth_*"))]
+    out = tmp_path / "out"
+    assert cli.run(["compare", *runs, "--out", str(out)]) == 0
+    head, *lines = csv.reader((out / "compare.csv").read_text().splitlines())
+    assert head[:4] == ["run", "depth", "seed", "complete"] and len(lines) == 9
+    assert [line[1] for line in lines] == ["4"] * 3 + ["8"] * 3 + ["16"] * 3  # by size
+    assert [float(line[head.index("eval/success_rate")]) for line in lines[:3]] == [0.1, 0.2, 0.3]
+    assert (out / "compare.pdf").read_bytes().startswith(b"%PDF")
+    assert cli.run(["report", *runs, "--out", str(out), "--price-per-hour", "36000"]) == 0
+    text = (out / "report.md").read_text()
+    assert "**depth 16** is better than depth 4" in text and "| cost each |" in text
+    assert "| 0.05 | 30 | healthy |" in text  # 3 s of 10 a second
+    other = tmp_path / "other"
+    other.mkdir()
+    save_config(tiny(env="point_big_maze"), other / "config.json")
+    capsys.readouterr()
+    for words, sentence in (
+        ([*runs, str(other)], "of different tasks, point_big_maze and point_u_maze"),
+        ([], "needs the directory of a run or a sweep"),
+        ([str(tmp_path)], "holds neither a run"),
+    ):
+        assert cli.run(["compare", *words]) == 2
+        assert sentence in " ".join(capsys.readouterr().err.split())
+
+
+def test_unequal_budgets_are_told(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6)})
+    longer = run_dir / "depth_8_seed_0" / "config.json"
+    save_config(replaced(load_config(longer), total_env_steps=5000), longer)
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "**Budgets differ**, from 1,200 to 5,000 environment steps" in text
+
+
+def test_arithmetic_is_an_axis_where_it_is_known(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3)})
+    for run in run_dir.glob("depth_*"):
+        facts = {"versions": {}, "hardware": {}, "flop_per_update": 1e9}
+        (run / "provenance.json").write_text(json.dumps(facts))
+    result = read_results(run_dir).groups[0].results[0]
+    np.testing.assert_array_equal(result.curve_over_flop("eval/success_rate")[:, 0],
+                                  [0.0, 60e9, 120e9])  # fmt: skip
+    report(run_dir)
+    assert "FLOP of all updates" in (run_dir / "report.md").read_text()
+
+
+def test_a_film_of_each_group_is_in_the_page(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2), 8: (0.4, 0.5)})
+    for depth in (4, 8):
+        videos = run_dir / f"depth_{depth}_seed_1" / "videos"
+        videos.mkdir()
+        (videos / "task.mp4").write_bytes(b"film")
+    page = Page()
+    page.feed(report(run_dir).read_text())
+    films = [link for link in page.links if link.startswith("data:video/mp4;base64,")]
+    assert len(films) == 2 and page.open == []
 
 
 def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp_path, capsys):

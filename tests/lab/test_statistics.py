@@ -8,6 +8,7 @@ from hypothesis import given, settings, strategies as st
 from scipy import stats
 
 from crl_eqx.lab import (
+    band,
     interquartile_mean,
     interval,
     permutation_test,
@@ -65,3 +66,24 @@ def test_many_runs_are_dealt_at_random_and_say_nearly_the_same():
     new, old = generator.normal(0.4, 1, 20), generator.normal(0, 1, 20)
     expected = stats.ttest_ind(new, old, alternative="greater").pvalue
     assert permutation_test(new, old) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_band_lies_where_all_curves_are_known():
+    first = np.array([[0.0, 0.0], [10.0, 1.0], [30.0, 3.0]])
+    second = np.array([[5.0, 2.0], [20.0, 5.0]])
+    found = band([first, second, np.zeros((0, 2))])
+    np.testing.assert_array_equal(found.at, [5, 10, 20])
+    np.testing.assert_allclose(found.value, [(0.5 + 2) / 2, (1 + 3) / 2, (2 + 5) / 2])
+    np.testing.assert_allclose(found.low, [0.5, 1, 2])  # one of four draws has the same run twice
+    np.testing.assert_allclose(found.high, [2, 3, 5])
+    alone = band([first])
+    np.testing.assert_array_equal(alone.low, alone.value)
+    assert not len(band([]).at)
+
+
+def test_a_band_is_at_each_point_an_interval():
+    values = np.random.default_rng(1).normal(size=(9, 1))
+    flat = [np.array([[0.0, float(v[0])], [1.0, float(v[0])]]) for v in values]
+    found, alone = band(flat), interval(values[:, 0])
+    np.testing.assert_allclose(found.value, alone.value)
+    np.testing.assert_allclose([found.low[0], found.high[0]], alone[1:], atol=0.05)
