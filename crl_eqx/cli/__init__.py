@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("_doctor", "what this machine is, and what a run would take on it"),
     "sweep": Command("_sweep", "train every combination of some choices: --over depth=4,16"),
     "ladder": Command("_sweep", "train several depths, with several seeds each"),
+    "ablate": Command("_sweep", "train without one part at a time: LayerNorm, depth, width, ..."),
     "report": Command("_report", "what some runs say: of a sweep, a ladder, or made separately"),
     "compare": Command("_report", "runs side by side: a table as CSV, a figure as PDF"),
     "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),

@@ -1,4 +1,4 @@
-"""`crl-eqx sweep` and `crl-eqx ladder`."""
+"""`crl-eqx sweep`, `crl-eqx ladder` and `crl-eqx ablate`."""
 
 import dataclasses
 import typing
@@ -11,12 +11,14 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import Config, file_name, SWEEP
-from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import resumed_config
+from ..lab import ablations, begin_sweep, load_sweep, PARTS, Sweep, train_sweep, update_sweep
+from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._flags import program
 from ._train import finish_run, parse_config, preset_of, take_value
 
+
+USUAL_PARTS = "stabilizers", "width", "networks"
 
 _COMMON = """
   --seeds     seeds of each, 0 to N - 1 (default 1)
@@ -40,6 +42,13 @@ Trains several depths.
 
   --depths    Dense layers of every network, multiples of 4, such as 4,16,64"""
     + _COMMON.format(command="ladder"),
+    "ablate": f"""usage: crl-eqx ablate [--parts PART PART ...] [--seeds N] [-j N] [options]
+
+Trains the full model, and next to it each change of some parts, alone, with the same budget.
+
+  --parts     of {", ".join(PARTS)}, or all
+              (default {" ".join(USUAL_PARTS)})"""
+    + _COMMON.format(command="ablate"),
 }
 
 
@@ -51,6 +60,14 @@ def ladder(arguments: Sequence[str], console: Console) -> int:
     return _run("ladder", arguments, console)
 
 
+def ablate(arguments: Sequence[str], console: Console) -> int:
+    return _run("ablate", arguments, console)
+
+
+_FLAG = {"sweep": "--over", "ladder": "--depths", "ablate": "--parts"}
+"""Which flag says what differs."""
+
+
 class Planned(NamedTuple):
     """What a command asks for."""
 
@@ -60,17 +77,19 @@ class Planned(NamedTuple):
 
 
 def planned(command: str, arguments: Sequence[str]) -> Planned:
-    """Reads the arguments of `sweep` or `ladder`.
+    """Reads the arguments of `sweep`, `ladder` or `ablate`.
 
     **Raises:** `UserError` for what cannot be read.
     """
-    words, rest = _words_after(arguments, "--depths" if command == "ladder" else "--over")
+    words, rest = _words_after(arguments, _FLAG[command])
     if command == "ladder" and words:
         words = [f"depth={','.join(words)}"]
+    if command == "ablate":
+        words = words or list(USUAL_PARTS)
     if not words:
         needs = "--depths 4,16" if command == "ladder" else "--over depth=4,16"
         raise UserError(f"`crl-eqx {command}` needs to know what differs, such as `{needs}`.")
-    axes = _axes(words)
+    axes = {} if command == "ablate" else _axes(words)
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
     config, given = parse_config(rest, preset_of(rest), "train")
@@ -79,7 +98,12 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
             f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
         )
     run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
-    return Planned(Sweep(config, axes | {"seed": tuple(range(seeds))}), run_dir, jobs)
+    variants = {}
+    if command == "ablate":
+        parts = list(PARTS) if words == ["all"] else words
+        variants = ablations(resolved(config), parts)
+    sweep = Sweep(config, axes | {"seed": tuple(range(seeds))}, variants)
+    return Planned(sweep, run_dir, jobs)
 
 
 def _run(command: str, arguments: Sequence[str], console: Console) -> int:
@@ -114,7 +138,7 @@ def _words_after(arguments: Sequence[str], flag: str) -> tuple[list[str], list[s
     start = arguments.index(flag) + 1
     stop = next((i for i in range(start, len(arguments)) if arguments[i].startswith("-")), None)
     words = list(arguments[start:stop])
-    if flag == "--depths":
+    if flag != "--over":
         words = [part for word in words for part in word.split(",") if part]
     return words, [*arguments[: start - 1], *([] if stop is None else arguments[stop:])]
 

@@ -1,5 +1,6 @@
 """Several runs that differ in a choice or two: seeds, depths, whatever else."""
 
+from ._ablations import ablations as ablations, PARTS as PARTS
 from ._conclusions import conclusions as conclusions
 from ._forecast import Forecast as Forecast, forecast as forecast
 from ._report import compare as compare, report as report

@@ -13,7 +13,7 @@ from .._errors import UserError
 from ..config import CHANGEABLE, choice_of, CONFIG, Config, flat, load_config, SWEEP
 from ..run import evaluated, read_metrics, reason_to_stop
 from ..run_files import read_provenance
-from ._sweep import load_sweep, Sweep
+from ._sweep import load_sweep, Sweep, VARIANT
 
 
 METRIC = "eval/success_rate"
@@ -93,7 +93,8 @@ class Group:
 
     @property
     def label(self) -> str:
-        words = (f"{name.replace('_', ' ')} {value}" for name, value in self.choices.items())
+        told = lambda name: "" if name == VARIANT else f"{name.replace('_', ' ')} "
+        words = (f"{told(name)}{value}" for name, value in self.choices.items())
         return ", ".join(words) or "all runs"
 
     @property

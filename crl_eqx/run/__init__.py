@@ -14,6 +14,7 @@ from ._begin import (
 )
 from ._build import (
     make_acting as make_acting,
+    make_agent as make_agent,
     make_env as make_env,
     resolved as resolved,
     sizes as sizes,
@@ -22,6 +23,7 @@ from ._check import check as check, check_counts as check_counts
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._loop import evaluated as evaluated, Outcome as Outcome, train as train
+from ._objective import OWNERS as OWNERS
 from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run
 from ._stopping import reason_to_stop as reason_to_stop

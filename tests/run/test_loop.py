@@ -98,12 +98,12 @@ def test_a_stop_in_the_middle_of_an_evaluation_costs_no_row(tmp_path, console, m
     train(tiny(run_dir=uninterrupted), uninterrupted, console)
 
     class Interrupted(PiecewiseEvaluation):
-        def __call__(self, agent, key, *, go_on):
+        def __call__(self, agent, key, *, may_go_on):
             def ask(share):
                 calls.append(share)
                 if len(calls) in (1, 30):  # of the first evaluation, and of a later one
                     os.kill(os.getpid(), signal.SIGTERM)
-                return go_on(share)
+                return may_go_on(share)
 
             return super().__call__(agent, key, may_go_on=ask)
 

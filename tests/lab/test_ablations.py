@@ -1,0 +1,76 @@
+"""Ablations change one thing, and are trained and told like any sweep."""
+
+import equinox as eqx
+import jax
+import pytest
+
+from crl_eqx import cli, UserError
+from crl_eqx.config import replaced
+from crl_eqx.lab import ablations, load_sweep, PARTS, read_results, Sweep
+from crl_eqx.nn import audit
+from crl_eqx.run import check, make_agent, make_env, resolved
+
+from ..run.conftest import flags, tiny
+
+
+@pytest.fixture(scope="module")
+def config():
+    return resolved(tiny(depth=16, width=64, batch_size=128, num_envs=16, prefill_length=40))
+
+
+def test_every_ablation_can_be_trained(config):
+    found = ablations(config, list(PARTS))
+    assert next(iter(found)) == "full" and found["full"] == {}
+    for choices in found.values():
+        check(replaced(config, **choices))
+    assert {"no_layer_norm", "relu", "deep_actor_alone", "batch_32", "loss_dpo", "ppo"} <= {*found}
+    assert "goals_half_random" not in found  # as the full model has it
+    assert found["no_residual"] == {"residual": False}
+
+
+def test_a_wide_network_has_as_many_parameters(config):
+    env, (name,) = make_env(config), set(ablations(config, ["width"])) - {"full"}
+    wide = replaced(config, **ablations(config, ["width"])[name])
+    assert wide.network.depth == 4 and wide.network.width > 100
+
+    def counted(config):
+        make = lambda: make_agent(config, env, key=jax.random.key(0))
+        return audit(eqx.filter_eval_shape(make))
+
+    old, new = counted(config), counted(wide)
+    assert new.parameters == pytest.approx(old.parameters, rel=0.02)
+    assert new.flops_per_update(1) == pytest.approx(old.flops_per_update(1), rel=0.03)
+
+
+def test_what_is_off_already_is_no_ablation(config):
+    bare = replaced(config, residual=False)
+    assert "no_residual" not in ablations(bare, ["stabilizers"])
+    with pytest.raises(UserError, match="changes nothing about these choices"):
+        ablations(replaced(config, depth=4), ["networks"])
+    with pytest.raises(UserError, match=r"`--parts wings` must be of stabilizers, width"):
+        ablations(config, ["wings"])
+
+
+def test_variants_are_combined_with_every_axis():
+    sweep = Sweep(tiny(), {"seed": (0, 1)}, {"full": {}, "flat": {"depth": 8, "width": 32}})
+    assert [*sweep.runs] == ["full_seed_0", "full_seed_1", "flat_seed_0", "flat_seed_1"]
+    assert sweep.choices["flat_seed_1"] == {"variant": "flat", "seed": 1}
+    assert sweep.runs["flat_seed_1"] == tiny(depth=8, width=32, seed=1)
+    with pytest.raises(UserError, match="no choice `wings`"):
+        Sweep(tiny(), {"seed": (0,)}, {"full": {"wings": 2}})
+
+
+def test_an_ablation_from_the_command_line(tmp_path, capsys):
+    run_dir = tmp_path / "runs"
+    words = ["ablate", "--parts", "networks", *flags(tiny(depth=8, total_env_steps=240))]
+    words += ["--run-dir", str(run_dir)]
+    assert cli.run(words) == 0
+    assert [*load_sweep(run_dir).variants] == ["full", "deep_actor_alone", "deep_critic_alone"]
+    groups = read_results(run_dir).groups
+    assert [g.label for g in groups] == ["full", "deep_actor_alone", "deep_critic_alone"]
+    capsys.readouterr()
+    assert cli.run(words) == 0  # again: nothing is repeated
+    assert cli.run(["report", str(run_dir)]) == 0
+    assert "**deep_actor_alone** is not shown to differ from full" in capsys.readouterr().out
+    assert cli.run([*words[:2], "wings", *words[3:]]) == 2
+    assert "`--parts wings` must be of" in capsys.readouterr().err
