@@ -168,7 +168,7 @@ def _figures(results: Results, folder: Path, metric: str) -> Iterator[str]:
     )
     drawn = (
         draw("curves.png", lambda run: run.curve(metric), "environment steps"),
-        draw("time.png", lambda run: run.curve_over_hours(metric), "hours"),
+        draw("time.png", lambda run: run.curve_over_minutes(metric), "minutes of training"),
         draw("flop.png", lambda run: run.curve_over_flop(metric), "FLOP of all updates"),
     )
     yield from (each for each in drawn if each)

@@ -37,9 +37,12 @@ class Result:
         """Environment steps and value, of every row that has the metric."""
         return self._curve(metric, lambda row: row["env_steps"])
 
-    def curve_over_hours(self, metric: str) -> Float[np.ndarray, "points 2"]:
-        """Hours at work and value, of every row that has the metric."""
-        return self._curve(metric, lambda row: row.get("time/elapsed_seconds", 0.0) / 3600)
+    def curve_over_minutes(self, metric: str) -> Float[np.ndarray, "points 2"]:
+        """Minutes at work and value, of every row that has the metric; no point if they were not
+        written down."""
+        if not self.hours():
+            return np.zeros((0, 2))
+        return self._curve(metric, lambda row: row.get("time/elapsed_seconds", 0.0) / 60)
 
     def curve_over_flop(self, metric: str) -> Float[np.ndarray, "points 2"]:
         """Floating-point operations of all updates so far and value, of every row that has the
