@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command("_report", "what some runs say: of a sweep, a ladder, or made separately"),
     "compare": Command("_report", "runs side by side: a table as CSV, a figure as PDF"),
     "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),
+    "plot": Command("_plot", "all metrics of a run, or of several, on one sheet"),
     "render": Command("_render", "draw a trained agent, or a task played at random: --env NAME"),
     "export": Command("_export", "write a trained policy as a file that JAX alone can run"),
     "envs": Command("_envs", "list the tasks, or show one"),

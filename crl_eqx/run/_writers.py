@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import math
+import os
 import time
 import uuid
 import warnings
@@ -11,8 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable, TypeAlias
 
+import numpy as np
+
 from .._errors import UserError
-from ..config import Config
+from ..config import Config, SWEEP
 from ..store._files import own_directory, read_regular, replace_file
 
 
@@ -89,6 +92,18 @@ def _scalars(row: Row) -> dict[str, float]:
     return scalars
 
 
+def _lists(row: Row) -> dict[str, Sequence[float]]:
+    """Lists of finite numbers, one for each block of a network."""
+    lists = {name: value for name, value in row.items() if isinstance(value, list) and value}
+    return {name: value for name, value in lists.items() if all(map(math.isfinite, value))}
+
+
+def _verdict(row: Row) -> str:
+    """The verdict with its reason, as a line of text."""
+    word = row.get("health/verdict", "")
+    return f"{word}: {row.get('health/reason', '')}" if word else ""
+
+
 class TensorBoard:
     """Event files under `tensorboard/`; what a resumed run writes again replaces the old.
 
@@ -98,18 +113,24 @@ class TensorBoard:
     def __init__(self, path: Path, *, after: int):
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
-        from tensorboardX.summary import scalar
+        from tensorboardX.summary import histogram, scalar, text
 
         proto: Any = event_pb2  # whose classes are made when it is imported
         self._event, self._scalar = proto.Event, scalar
+        self._histogram, self._text = histogram, text
         name = f".{uuid.uuid4().hex}"  # which nobody can have foreseen, nor made a link of
         self._writer = EventsWriter(str(path / "events"), name)
         start = proto.SessionLog(status=proto.SessionLog.START)
         self._write(self._event(session_log=start, step=after + 1))
 
     def write(self, row: Row) -> None:
-        for name, value in _scalars(row).items():
-            self._write(self._event(summary=self._scalar(name, value), step=row["env_steps"]))
+        summaries = [self._scalar(name, value) for name, value in _scalars(row).items()]
+        for name, values in _lists(row).items():
+            summaries.append(self._histogram(name, np.array(values), bins=len(values)))
+        if said := _verdict(row):
+            summaries.append(self._text("health/verdict", said))
+        for summary in summaries:
+            self._write(self._event(summary=summary, step=row["env_steps"]))
         self._writer.flush()
 
     def _write(self, event: Any) -> None:
@@ -120,17 +141,25 @@ class TensorBoard:
         self._writer.close()
 
 
+def _sweep_of(run_dir: Path) -> str | None:
+    """The name of the sweep that a run belongs to."""
+    whole = run_dir.resolve().parent
+    return whole.name if (whole / SWEEP).is_file() else None
+
+
 class WeightsAndBiases:
     """One W&B run per run directory; the id that it goes on under is kept there."""
 
     def __init__(self, run_dir: Path, config: Config):
         import wandb  # pyright: ignore[reportMissingImports]
 
+        self._histogram = wandb.Histogram
         kept = run_dir / "wandb_id.txt"
         if not kept.exists():
             replace_file(kept, uuid.uuid4().hex.encode())
         self._run = wandb.init(
-            project="crl-eqx",
+            project=os.environ.get("WANDB_PROJECT") or "crl-eqx",
+            group=config.logging.wandb_group or _sweep_of(run_dir),
             id=read_regular(kept, 1000).decode(),
             name=run_dir.as_posix().replace("/", "-"),
             resume="allow",
@@ -139,7 +168,10 @@ class WeightsAndBiases:
         )
 
     def write(self, row: Row) -> None:
-        self._run.log(_scalars(row), step=row["env_steps"])
+        blocks = {f"{name}/blocks": self._histogram(v) for name, v in _lists(row).items()}
+        self._run.log(_scalars(row) | blocks, step=row["env_steps"])
+        if said := _verdict(row):
+            self._run.summary["health/verdict"] = said
 
     def close(self) -> None:
         self._run.finish()

@@ -212,20 +212,28 @@ def test_a_run_writes_what_it_was_made_with(tmp_path, console):
     assert {"jax", "mujoco", "python"} <= facts["versions"].keys()
     assert facts["hardware"]["cores"] >= 1
     (events,) = (run_dir / "tensorboard").iterdir()
-    shown = {(step, tag): value for step, tag, value in scalars(events)}
+    shown = {(step, value.tag): value for step, value in summaries(events)}
     for row in read_metrics(run_dir / "metrics.jsonl"):
-        value = shown[row["env_steps"], "time/env_steps_per_second"]
+        value = shown[row["env_steps"], "time/env_steps_per_second"].simple_value
         assert value == pytest.approx(row["time/env_steps_per_second"])
-    assert any(tag == "health/actor_block_grad_norms/max" for _, tag in shown)
+    step = row["env_steps"]
+    norms, blocks = (
+        row["health/actor_block_grad_norms"],
+        shown[step, "health/actor_block_grad_norms"],
+    )
+    assert shown[step, "health/actor_block_grad_norms/max"].simple_value == np.float32(max(norms))
+    assert blocks.histo.num == len(norms) and blocks.histo.max == pytest.approx(max(norms))
+    said = shown[step, "health/verdict/text_summary"].tensor.string_val[0].decode()
+    assert said == f"{row['health/verdict']}: {row['health/reason']}"
 
 
-def scalars(path):
-    """(step, tag, value) of an event file: records of length, checksum, event, checksum."""
+def summaries(path):
+    """(step, summary) of an event file: records of length, checksum, event, checksum."""
     data, at = path.read_bytes(), 0
     while at < len(data):
         length = int.from_bytes(data[at : at + 8], "little")
         event = Event.FromString(data[at + 12 : at + 12 + length])
-        yield from ((event.step, value.tag, value.simple_value) for value in event.summary.value)
+        yield from ((event.step, value) for value in event.summary.value)
         at += 16 + length
 
 
