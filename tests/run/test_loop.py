@@ -216,12 +216,9 @@ def test_a_run_writes_what_it_was_made_with(tmp_path, console):
     for row in read_metrics(run_dir / "metrics.jsonl"):
         value = shown[row["env_steps"], "time/env_steps_per_second"].simple_value
         assert value == pytest.approx(row["time/env_steps_per_second"])
-    step = row["env_steps"]
-    norms, blocks = (
-        row["health/actor_block_grad_norms"],
-        shown[step, "health/actor_block_grad_norms"],
-    )
-    assert shown[step, "health/actor_block_grad_norms/max"].simple_value == np.float32(max(norms))
+    step, name = row["env_steps"], "health/actor_block_grad_norms"
+    norms, blocks = row[name], shown[step, name]
+    assert shown[step, f"{name}/max"].simple_value == np.float32(max(norms))
     assert blocks.histo.num == len(norms) and blocks.histo.max == pytest.approx(max(norms))
     said = shown[step, "health/verdict/text_summary"].tensor.string_val[0].decode()
     assert said == f"{row['health/verdict']}: {row['health/reason']}"
