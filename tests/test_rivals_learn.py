@@ -27,7 +27,8 @@ def test_it_finds_its_way_through_a_maze(objective, tmp_path):
 
 def test_an_arm_learns_from_its_latest_steps_alone(tmp_path):
     budget = ["--total-env-steps", "1000000", "--eval-every", "100000"]
-    words = ["--preset", "laptop", "--env", "reacher", "--objective", "ppo", *budget]
+    rate = ["--schedule", "cosine", "--schedule-updates", "12000", "--schedule-end", "0.02"]
+    words = ["--preset", "laptop", "--env", "reacher", "--objective", "ppo", *budget, *rate]
     first, *later = rows(tmp_path / "run", *words)
     assert first["eval/time_at_goal"] < 150
     assert max(row["eval/time_at_goal"] for row in later) > 700

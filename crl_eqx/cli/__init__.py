@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "report": Command("_report", "what some runs say: of a sweep, a ladder, or made separately"),
     "compare": Command("_report", "runs side by side: a table as CSV, a figure as PDF"),
     "evaluate": Command("_evaluate", "play fresh episodes with a trained agent and report"),
+    "generalize": Command("_generalize", "play an agent where it was not trained"),
     "plot": Command("_plot", "all metrics of a run, or of several, on one sheet"),
     "render": Command("_render", "draw a trained agent, or a task played at random: --env NAME"),
     "export": Command("_export", "write a trained policy as a file that JAX alone can run"),
@@ -43,7 +44,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def _usage() -> str:
-    rows = [f"  {name:<10}{command.sentence}" for name, command in COMMANDS.items()]
+    rows = [f"  {name:<12}{command.sentence}" for name, command in COMMANDS.items()]
     return "\n".join(
         [
             "crl-eqx: deep contrastive reinforcement learning",

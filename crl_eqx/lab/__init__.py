@@ -3,6 +3,11 @@
 from ._ablations import ablations as ablations, PARTS as PARTS
 from ._conclusions import conclusions as conclusions
 from ._forecast import Forecast as Forecast, forecast as forecast
+from ._generalize import (
+    generalize as generalize,
+    Measured as Measured,
+    read_generalization as read_generalization,
+)
 from ._report import compare as compare, report as report
 from ._results import (
     Group as Group,

@@ -15,6 +15,7 @@ from .._verdict import GOOD_VERDICTS
 from ..config import differences, experiment_flags
 from ..store._files import replace_file
 from ._conclusions import conclusions
+from ._generalize import Measured, read_generalization
 from ._page import as_page
 from ._results import Group, METRIC, read_results, Result, Results
 from ._statistics import band, interval
@@ -102,6 +103,7 @@ def _sections(results: Results, folder: Path, metric: str, price: float) -> Iter
     yield _table(results.groups, metric, price)
     yield from _figures(results, folder, metric)
     yield from _videos(results.groups, folder)
+    yield from _generalization(results.groups)
     yield "## How each run was made"
     yield from _commands(results)
 
@@ -219,6 +221,34 @@ def _videos(groups: Sequence[Group], folder: Path) -> Iterator[str]:
     if shown:
         yield "## Final policies"
         yield from shown
+
+
+def _generalization(groups: Sequence[Group]) -> Iterator[str]:
+    """What `crl-eqx generalize` has found, of each group the mean over its runs."""
+    cells: dict[tuple[str, str, str], dict[str, list[Measured]]] = {}
+    for group in groups:
+        for run in group.results:
+            for found in read_generalization(run.run_dir):
+                row = cells.setdefault((found.part, found.what, found.value), {})
+                row.setdefault(group.label, []).append(found)
+    if not cells:
+        return
+    labels = [g.label for g in groups if any(g.label in row for row in cells.values())]
+    yield "## Where it was not trained"
+    yield (
+        "Success rates, with the standard error over episodes; of several runs the mean (`crl-eqx "
+        "generalize`)."
+    )
+    lines = [f"| part | what | value | {' | '.join(labels)} |", "|---" * (3 + len(labels)) + "|"]
+    for place, row in cells.items():
+        told = []
+        for label in labels:
+            found = row.get(label, [])
+            error = math.sqrt(sum(x.success_rate_se**2 for x in found)) / max(len(found), 1)
+            mean = sum(x.success_rate for x in found) / max(len(found), 1)
+            told.append(f"{mean:.2f} ± {error:.2f}" if found else "–")
+        lines.append(f"| {' | '.join([*place, *told])} |")
+    yield "\n".join(lines)
 
 
 def _commands(results: Results) -> Iterator[str]:
