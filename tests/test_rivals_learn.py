@@ -2,19 +2,14 @@
 
 import pytest
 
-from crl_eqx import cli
-from crl_eqx.run import read_metrics
+from .trainings import QUIET, trained
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("optimized")]
-
-QUIET = ["--no-pictures", "--no-tensorboard", "--eval-episodes", "64"]
+pytestmark = pytest.mark.slow
 
 
 def rows(run_dir, *words):
-    assert cli.run(["train", *words, *QUIET, "--run-dir", str(run_dir)]) == 0
-    written = read_metrics(run_dir / "metrics.jsonl")
-    return [row for row in written if "eval/success_rate" in row]
+    return trained(run_dir, *words, "--eval-episodes", "64", *QUIET)
 
 
 @pytest.mark.parametrize("objective", ["sac", "td3", "c-learning"])
