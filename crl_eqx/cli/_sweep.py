@@ -1,23 +1,40 @@
 """`crl-eqx sweep`, `crl-eqx ladder` and `crl-eqx ablate`."""
 
+import contextlib
 import dataclasses
+import time
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
+from rich.live import Live
 
 from .._errors import UserError
 from ..config import Config, file_name, SWEEP
-from ..lab import ablations, begin_sweep, load_sweep, PARTS, Sweep, train_sweep, update_sweep
+from ..lab import (
+    ablations,
+    begin_sweep,
+    conclusions,
+    load_sweep,
+    PARTS,
+    read_results,
+    report,
+    Sweep,
+    table,
+    train_sweep,
+    update_sweep,
+)
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._flags import program
 from ._train import finish_run, parse_config, preset_of, take_value
 
 
+EVERY = 5.0  # seconds between two looks at all runs
+METRIC = "eval/success_rate"
 USUAL_PARTS = "stabilizers", "width", "networks"
 
 _COMMON = """
@@ -123,12 +140,47 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     else:
         sweep = begin_sweep(sweep, run_dir, console)
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
-    code = train_sweep(sweep, run_dir, console, jobs=jobs, finish=say)
-    after = f"Stopped: the same command goes on. So far: {program()} report {run_dir}"
-    if not code:
-        after = f"What came out: {program()} report {run_dir}"
-    console.print(after, highlight=False, soft_wrap=True)
-    return code
+    with _watching(sweep, run_dir, console, jobs) as watch:
+        code = train_sweep(sweep, run_dir, console, jobs=jobs, finish=say, watch=watch)
+    if code:
+        after = f"Stopped: the same command goes on. So far: {program()} report {run_dir}"
+        console.print(after, highlight=False, soft_wrap=True)
+        return code
+    try:
+        page = report(run_dir)
+    except (OSError, UserError, ImportError) as error:
+        console.print(f"The report could not be written: {error}", soft_wrap=True, markup=False)
+        return 0
+    console.print()
+    for sentence in conclusions(read_results(run_dir), METRIC):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"report           {page}", highlight=False, soft_wrap=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _watching(
+    sweep: Sweep, run_dir: Path, console: Console, jobs: int
+) -> Iterator[Callable[[], None]]:
+    """While open, the function given keeps a table of the runs up to date: of several jobs at a
+    terminal it stands below what is printed; otherwise it is printed after each run."""
+    if jobs == 1:
+        yield lambda: console.print(table(sweep, run_dir))
+    elif not console.is_terminal:
+        yield lambda: None
+        console.print(table(sweep, run_dir))
+    else:
+        with Live(console=console, auto_refresh=False) as live:
+            seen = 0.0
+
+            def watch() -> None:
+                nonlocal seen
+                if time.monotonic() - seen > EVERY:
+                    seen = time.monotonic()
+                    live.update(table(sweep, run_dir), refresh=True)
+
+            yield watch
+            live.update(table(sweep, run_dir), refresh=True)
 
 
 def _words_after(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:

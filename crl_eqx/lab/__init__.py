@@ -26,9 +26,11 @@ from ._statistics import (
 )
 from ._sweep import (
     begin_sweep as begin_sweep,
+    Finish as Finish,
     load_sweep as load_sweep,
     Sweep as Sweep,
     train_one as train_one,
     train_sweep as train_sweep,
     update_sweep as update_sweep,
 )
+from ._table import table as table

@@ -167,7 +167,7 @@ def read_results(*run_dirs: Path) -> Results:
     for place in begun:
         own = {name: value for name, value in choices[place].items() if name != "seed"}
         found = groups.setdefault(json.dumps(own, default=str), (own, []))
-        found[1].append(_read(place, names[place]))
+        found[1].append(read_result(place, names[place]))
     ordered = sorted(groups.values(), key=lambda group: [_order(x) for x in group[0].values()])
     return Results(
         tuple(Group(own, tuple(results)) for own, results in ordered),
@@ -200,7 +200,8 @@ def _order(value: Any) -> tuple[int, float]:
     return (0, float(value)) if isinstance(value, int | float) else (1, 0.0)
 
 
-def _read(run_dir: Path, name: str) -> Result:
+def read_result(run_dir: Path, name: str) -> Result:
+    """One run, as far as it has come."""
     metrics, made = run_dir / "metrics.jsonl", run_dir / "provenance.json"
     rows = tuple(read_metrics(metrics)) if metrics.is_file() else ()
     facts = (read_provenance(made) if made.is_file() else None) or {}

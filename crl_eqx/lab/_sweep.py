@@ -164,6 +164,7 @@ def train_sweep(
     jobs: int = 1,
     refill_replay: bool = False,
     finish: Finish = lambda outcome, config: outcome.exit_code,
+    watch: Callable[[], None] = lambda: None,
 ) -> int:
     """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those
     already begun; what is done is not repeated.
@@ -172,16 +173,19 @@ def train_sweep(
 
     - `finish`: what becomes of a run that has ended, by default nothing. With several `jobs` each
         draws its own pictures, as `train_one` does, and `finish` is not called.
+    - `watch`: called several times a second while `jobs` are at work, and after every run.
 
     **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """
     require_count(jobs, f"train_sweep(jobs={jobs!r})")
     if jobs > 1:
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
-        return _in_processes(sweep, run_dir, console, jobs, flags)
+        return _in_processes(sweep, run_dir, console, jobs, flags, watch)
     for name, config in sweep.runs.items():
         console.print(name.replace("_", " "), highlight=False)
-        if code := finish(_train(config, run_dir / name, console, refill_replay), config):
+        code = finish(_train(config, run_dir / name, console, refill_replay), config)
+        watch()
+        if code:
             return code
     return 0
 
@@ -214,7 +218,12 @@ def _train(
 
 
 def _in_processes(
-    sweep: Sweep, run_dir: Path, console: Console, jobs: int, flags: Sequence[str]
+    sweep: Sweep,
+    run_dir: Path,
+    console: Console,
+    jobs: int,
+    flags: Sequence[str],
+    watch: Callable[[], None],
 ) -> int:
     """A stop reaches the children, too: each saves and ends, and no other is begun."""
     waiting, running, first = list(sweep.runs), {}, 0
@@ -226,6 +235,7 @@ def _in_processes(
                 with open(run_dir / name / "console.log", "ab") as log:
                     running[name] = subprocess.Popen(command, stdout=log, stderr=log)
                 console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
+            watch()
             name = next(iter(running))
             process = running.pop(name)
             try:

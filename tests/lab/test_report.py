@@ -211,7 +211,9 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
     ).split()
     words = ["ladder", "--depths", "4,8", "--seeds", "1", *small, "--run-dir", run_dir]
     assert cli.run(words) == 0
-    assert "What came out" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Not enough data to conclude" in said and "report.html" in said
+    assert "depth 8 seed 0 waiting" in said and "depth 8 seed 0 400 of 400" in said
     before = (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes()
     assert cli.run(words) == 0  # nothing is repeated
     assert (tmp_path / "runs/depth_8_seed_0/metrics.jsonl").read_bytes() == before
