@@ -22,6 +22,8 @@ from ..lab import (
     PARTS,
     read_results,
     report,
+    Resources,
+    submit_sweep,
     Sweep,
     table,
     train_sweep,
@@ -41,6 +43,9 @@ _COMMON = """
   --seeds     seeds of each, 0 to N - 1 (default 1)
   -j          runs at a time, each in a process of its own (default 1)
   --run-dir   where to (default runs/ENV_{command})
+  --on        local (default), or slurm: submits a job for each run and returns; with it
+              --partition, --account, --minutes (per job, default 1440: then it saves and queues
+              again), --gpus, --cpus and --memory-gb of each job
 
 The same command again goes on where it was stopped and repeats nothing; budget, evaluation,
 logging and how networks are computed may change. All other options are those of `crl-eqx train`.
@@ -91,6 +96,8 @@ class Planned(NamedTuple):
     sweep: Sweep
     run_dir: Path
     jobs: int
+    cluster: Resources | None = None
+    """Under `--on slurm`."""
 
 
 def planned(command: str, arguments: Sequence[str]) -> Planned:
@@ -109,6 +116,7 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     axes = {} if command == "ablate" else _axes(words)
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
+    cluster, rest = _cluster(rest)
     config, given = parse_config(rest, preset_of(rest), "train")
     if given != (0,):
         raise UserError(
@@ -120,14 +128,14 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
         parts = list(PARTS) if words == ["all"] else words
         variants = ablations(resolved(config), parts)
     sweep = Sweep(config, axes | {"seed": tuple(range(seeds))}, variants)
-    return Planned(sweep, run_dir, jobs)
+    return Planned(sweep, run_dir, jobs, cluster)
 
 
 def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(HELP[command])
         return 0
-    sweep, run_dir, jobs = planned(command, arguments)
+    sweep, run_dir, jobs, cluster = planned(command, arguments)
     if (run_dir / SWEEP).is_file():
         found = load_sweep(run_dir)
         _refuse_another(found, sweep, run_dir)
@@ -139,6 +147,12 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         update_sweep(sweep, run_dir)
     else:
         sweep = begin_sweep(sweep, run_dir, console)
+    if cluster is not None:
+        for name, job in submit_sweep(sweep, run_dir, cluster).items():
+            console.print(f"{name}: job {job.job_id}", highlight=False)
+        after = f"Submitted; so far: {program()} report {run_dir}"
+        console.print(after, highlight=False, soft_wrap=True)
+        return 0
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
     with _watching(sweep, run_dir, console, jobs) as watch:
         code = train_sweep(sweep, run_dir, console, jobs=jobs, finish=say, watch=watch)
@@ -229,6 +243,29 @@ def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:
     if not value.isdecimal() or not 1 <= int(value) <= 10_000:
         raise UserError(f"`{flag} {value}` must be a number from 1 to 10,000.")
     return int(value), rest
+
+
+def _cluster(arguments: Sequence[str]) -> tuple[Resources | None, list[str]]:
+    """What `--on slurm` asks for; None runs here.
+
+    **Raises:** `UserError` if that cannot be read.
+    """
+    place, rest = take_value(arguments, "--on")
+    if place not in (None, "local", "slurm"):
+        raise UserError(f"`--on {place}` must be local or slurm.")
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(Resources):
+        flag = f"--{field.name.replace('_', '-')}"
+        word, rest = take_value(rest, flag)
+        if word is None:
+            continue
+        if place != "slurm":
+            raise UserError(f"`{flag} {word}` goes with `--on slurm`.")
+        is_name = field.name in ("partition", "account")
+        if not is_name and (not word.isdecimal() or not 1 <= int(word) <= 1_000_000):
+            raise UserError(f"`{flag} {word}` must be a number from 1 to 1,000,000.")
+        found[field.name] = word if is_name else int(word)
+    return (Resources(**found) if place == "slurm" else None), list(rest)
 
 
 def _refuse_another(found: Sweep, planned: Sweep, run_dir: Path) -> None:

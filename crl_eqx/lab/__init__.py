@@ -15,6 +15,7 @@ from ._results import (
     Result as Result,
     Results as Results,
 )
+from ._slurm import Cluster as Cluster, Resources as Resources, submit_sweep as submit_sweep
 from ._statistics import (
     Band as Band,
     band as band,

@@ -1,0 +1,124 @@
+"""The runs of a sweep as jobs of a cluster, by submitit."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from .._errors import UserError
+from ..config import CONFIG
+from ..run_files import is_trusting
+from ._results import read_result
+from ._sweep import Sweep
+
+
+Cluster: TypeAlias = Literal["slurm", "local", "debug"]
+"""Submitit's: `local` starts processes here, `debug` works in this one; both are for trying."""
+
+FOLDER = "jobs"
+"""Where a sweep keeps what its jobs print."""
+
+BEFORE_THE_END = 120  # seconds between the signal and the end of a job: time to save
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What each job asks for; None is the cluster's default."""
+
+    partition: str | None = None
+    minutes: int = 24 * 60
+    """After which a job is stopped, saved and queued again."""
+    gpus: int | None = None
+    cpus: int | None = None
+    memory_gb: int | None = None
+    account: str | None = None
+
+
+def submit_sweep(
+    sweep: Sweep,
+    run_dir: Path,
+    resources: Resources | None = None,
+    *,
+    cluster: Cluster = "slurm",
+) -> dict[str, Any]:
+    """Submits a job for every run that is not complete, and returns: they go on without us. A job
+    that is preempted or out of time saves and is queued again. Submitting again goes on with what
+    failed.
+
+    **Returns:** submitit's jobs by the name of their run.
+
+    **Raises:** `UserError` if submitit or Slurm is not there, or Slurm refuses.
+    """
+    try:
+        import submitit
+        from submitit.core.utils import FailedJobError
+    except ImportError as error:
+        raise UserError(
+            "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
+        ) from error
+    waiting = {name for name in sweep.runs if not _is_done(run_dir, name)}
+    folder = run_dir / FOLDER
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**_parameters(resources or Resources(), run_dir, cluster))
+        flags = ("--trust",) if is_trusting() else ()
+        return {
+            name: executor.submit(Job(str(run_dir.resolve()), name, flags))
+            for name in sweep.runs
+            if name in waiting
+        }
+    except (RuntimeError, FailedJobError, OSError) as error:
+        why = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"Nothing runs `{run_dir}` on {cluster}: {why}.") from error
+
+
+def _is_done(run_dir: Path, name: str) -> bool:
+    return (run_dir / name / CONFIG).is_file() and read_result(run_dir / name, name).done
+
+
+def _parameters(asked: Resources, run_dir: Path, cluster: Cluster) -> dict[str, Any]:
+    """In submitit's words."""
+    found: dict[str, Any] = {"name": run_dir.name, "timeout_min": asked.minutes}
+    for name, value in (
+        ("gpus_per_node", asked.gpus),
+        ("cpus_per_task", asked.cpus),
+        ("mem_gb", asked.memory_gb),
+    ):
+        if value is not None:
+            found[name] = value
+    if cluster == "slurm":
+        found["slurm_signal_delay_s"] = BEFORE_THE_END
+        for name, value in (
+            ("slurm_partition", asked.partition),
+            ("slurm_account", asked.account),
+        ):
+            if value is not None:
+                found[name] = value
+    return found
+
+
+class Job:
+    """One run of a sweep, in a process of its own: submitit calls it, and `checkpoint` before it
+    takes the machine away."""
+
+    def __init__(self, run_dir: str, name: str, flags: tuple[str, ...] = ()):
+        self.run_dir, self.name, self.flags = run_dir, name, flags
+
+    def __call__(self) -> int:
+        command = [sys.executable, "-m", "crl_eqx.lab", *self.flags, self.run_dir, self.name]
+        self._process = subprocess.Popen(command)
+        code = self._process.wait()
+        if code:
+            raise RuntimeError(f"{self.name} ended with exit code {code}.")
+        return code
+
+    def checkpoint(self) -> Any:
+        """Lets the run save, and asks for it to be queued again."""
+        import submitit
+
+        os.kill(self._process.pid, signal.SIGTERM)
+        self._process.wait()
+        return submitit.helpers.DelayedSubmission(Job(self.run_dir, self.name, self.flags))
