@@ -9,7 +9,7 @@ import os, sys, traceback
 from pathlib import Path
 import jax, jax.numpy as jnp, numpy as np
 import crl_eqx
-from crl_eqx import envs, run, store
+from crl_eqx import config, envs, run, store
 
 key = jax.random.key(0)
 env = envs.make("point_u_maze", physics="native")
@@ -43,7 +43,7 @@ calls = {
     "TrainStep.__call__": lambda: step(state),
     "diagnose": lambda: crl_eqx.diagnose(agent, None, objective=None, key=key),
     "init_optimizers": lambda: crl_eqx.init_optimizers(crl_eqx.adam_optimizers(), agent, None),
-    "train": lambda: run.train(run.Config()),
+    "train": lambda: run.train(config.Config()),
     "load_run": lambda: run.load_run(Path("x")),
     "save_agent": lambda: store.save_agent("x", agent),
     "load_agent": lambda: store.load_agent("x", agent),
