@@ -1,10 +1,11 @@
 """The runs of a sweep as jobs of a cluster, by submitit."""
 
+import contextlib
 import dataclasses
 import os
 import signal
 import subprocess
-import sys
+import time
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -12,7 +13,7 @@ from .._errors import UserError
 from ..config import CONFIG
 from ..run_files import is_trusting
 from ._results import read_result
-from ._sweep import Sweep
+from ._sweep import job_command, Sweep
 
 
 Cluster: TypeAlias = Literal["slurm", "local", "debug"]
@@ -108,9 +109,10 @@ class Job:
         self.run_dir, self.name, self.flags = run_dir, name, flags
 
     def __call__(self) -> int:
-        command = [sys.executable, "-m", "crl_eqx.lab", *self.flags, self.run_dir, self.name]
+        command = job_command(Path(self.run_dir), self.name, self.flags)
         self._process = subprocess.Popen(command)
-        code = self._process.wait()
+        while (code := self._process.poll()) is None:
+            time.sleep(0.2)
         if code:
             raise RuntimeError(f"{self.name} ended with exit code {code}.")
         return code
@@ -119,6 +121,8 @@ class Job:
         """Lets the run save, and asks for it to be queued again."""
         import submitit
 
+        # Called by a signal, perhaps in the middle of `poll`, whose lock a `wait` would wait for.
         os.kill(self._process.pid, signal.SIGTERM)
-        self._process.wait()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._process.pid, 0)
         return submitit.helpers.DelayedSubmission(Job(self.run_dir, self.name, self.flags))

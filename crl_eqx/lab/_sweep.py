@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import os
 import signal
 import subprocess
 import sys
@@ -217,6 +218,13 @@ def _train(
     return train(config, directory, console, resume=begun, refill_replay=refill_replay)
 
 
+def job_command(run_dir: Path, name: str, flags: Sequence[str] = ()) -> list[str]:
+    """Trains one run in a process that saves and stops when ours has ended, even by SIGKILL: who
+    starts again then finds nobody at work."""
+    own = ["--leave-with", str(os.getpid()), *flags]
+    return [sys.executable, "-m", "crl_eqx.lab", *own, str(run_dir), name]
+
+
 def _in_processes(
     sweep: Sweep,
     run_dir: Path,
@@ -231,7 +239,7 @@ def _in_processes(
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                command = [sys.executable, "-m", "crl_eqx.lab", *flags, str(run_dir), name]
+                command = job_command(run_dir, name, flags)
                 with open(run_dir / name / "console.log", "ab") as log:
                     running[name] = subprocess.Popen(command, stdout=log, stderr=log)
                 console.print(f"{name.replace('_', ' ')}: begun", highlight=False)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import stat
 import time
 
+import psutil
 import pytest
 
 from crl_eqx import cli, UserError
@@ -113,9 +115,11 @@ def test_a_job_that_is_preempted_saves_and_is_queued_again(tmp_path, console):
 
     try:
         until(lambda: reached() > 400)
-        job._interrupt()
+        # As Slurm does: to the job's own process, not to the one that submitit put above it here.
+        psutil.Process(job._process.pid).children()[0].send_signal(signal.SIGUSR2)
         until(lambda: steps()[-1] > 400)  # the only other one is from the beginning
         saved = steps()[-1]
         until(lambda: reached() > saved)  # it went on from there
     finally:
         job.cancel(check=False)
+        job._process.wait()

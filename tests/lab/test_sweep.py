@@ -1,6 +1,10 @@
 """Runs that differ in some choices: which they are, that they are made once, and go on."""
 
 import dataclasses
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -82,3 +86,46 @@ def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):
     begin_sweep(Sweep(tiny(), {"seed": (0, 1)}), tmp_path / "runs", console)
     with pytest.raises(UserError, match="has no run 'seed_7'; there are seed_0, seed_1"):
         train_one(tmp_path / "runs", "seed_7", console)
+
+
+def test_a_sweep_killed_at_work_leaves_nobody_behind_and_goes_on(tmp_path, console):
+    run_dir = tmp_path / "runs"
+    endless = tiny(total_env_steps=10_000_000, checkpoint_every=10_000_000)
+    sweep = begin_sweep(Sweep(endless, {"seed": (0, 1)}), run_dir, console)
+    code = (
+        "from pathlib import Path; from rich.console import Console; from crl_eqx.lab import *; "
+        f"p = Path({str(run_dir)!r}); train_sweep(load_sweep(p), p, Console(), jobs=2)"
+    )
+    whole = subprocess.Popen([sys.executable, "-c", code])
+    places = [run_dir / f"seed_{seed}" for seed in (0, 1)]
+    reached = lambda place: max(
+        (row["env_steps"] for row in read_metrics(place / "metrics.jsonl")), default=0
+    )
+
+    def until(enough, seconds=300):
+        end = time.monotonic() + seconds
+        while not enough():
+            assert time.monotonic() < end
+            time.sleep(0.2)
+
+    def is_left(place):
+        try:
+            with alone(place):
+                return True
+        except UserError:
+            return False
+
+    until(lambda: min(map(reached, places)) > 400)
+    whole.send_signal(signal.SIGKILL)
+    whole.wait()
+    until(lambda: all(map(is_left, places)))
+    before = {place: (place / "metrics.jsonl").read_text().splitlines() for place in places}
+    most = max(map(reached, places))
+    config = replaced(sweep.config, total_env_steps=most + 160)
+    update_sweep(dataclasses.replace(sweep, config=config), run_dir)
+    assert train_sweep(load_sweep(run_dir), run_dir, console) == 0
+    for place, old in before.items():
+        rows = read_metrics(place / "metrics.jsonl")
+        steps = [row["env_steps"] for row in rows]
+        assert steps == sorted(set(steps)) and steps[-1] >= most + 160
+        assert (place / "metrics.jsonl").read_text().splitlines()[: len(old)] == old
