@@ -17,7 +17,7 @@ from matplotlib.ticker import EngFormatter
 from crl_eqx.config import load_config
 from crl_eqx.pictures._curve import _curve, _over_seeds
 from crl_eqx.pictures._figure import save, style
-from crl_eqx.run import read_metrics
+from crl_eqx.run_files import read_metrics
 
 
 OUT = Path(__file__).parent / "pictures" / "new_tasks.png"

@@ -25,7 +25,8 @@ from crl_eqx.cli._report import Compare, Report
 from crl_eqx.cli._sweep import planned
 from crl_eqx.cli._train import parse_config, preset_of, take_value
 from crl_eqx.config import Compute, Config, EnergyName, flag, flat, LossName
-from crl_eqx.run import check, read_metrics, train
+from crl_eqx.run import check, train
+from crl_eqx.run_files import read_metrics
 
 from .run.conftest import tiny
 

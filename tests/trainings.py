@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from crl_eqx.run import read_metrics
+from crl_eqx.run_files import read_metrics
 
 
 QUIET = "--no-pictures", "--no-tensorboard"

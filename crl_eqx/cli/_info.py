@@ -10,8 +10,8 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, load_config
-from ..run import check_saved_under, CheckpointStore, read_metrics
-from ..run_files import read_provenance
+from ..run import check_saved_under, CheckpointStore
+from ..run_files import read_metrics, read_provenance
 from ._flags import parse
 
 

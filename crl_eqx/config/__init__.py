@@ -19,16 +19,13 @@ from ._config import (
     Data as Data,
     EnergyName as EnergyName,
     Evaluation as Evaluation,
-    Gymnasium as Gymnasium,
     Learning as Learning,
     Logging as Logging,
     LossName as LossName,
     Network as Network,
     ObjectiveName as ObjectiveName,
     PresetName as PresetName,
-    Randomization as Randomization,
     SWEEP as SWEEP,
-    Task as Task,
 )
 from ._file import (
     as_config as as_config,
@@ -39,3 +36,4 @@ from ._file import (
 )
 from ._presets import PRESETS as PRESETS
 from ._words import in_flags as in_flags
+from ._world import Gymnasium as Gymnasium, Randomization as Randomization, Task as Task

@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from .._errors import UserError
 from ..config import CHANGEABLE, choice_of, CONFIG, Config, flat, load_config, SWEEP
-from ..run import evaluated, read_metrics, reason_to_stop
-from ..run_files import read_provenance
+from ..run import evaluated, reason_to_stop
+from ..run_files import read_metrics, read_provenance
 from ._sweep import load_sweep, Sweep, VARIANT
 
 

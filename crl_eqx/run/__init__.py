@@ -27,7 +27,6 @@ from ._objective import OWNERS as OWNERS
 from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run
 from ._stopping import reason_to_stop as reason_to_stop
-from ._writers import read_metrics as read_metrics
 
 
 if TYPE_CHECKING:

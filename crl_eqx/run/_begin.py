@@ -26,6 +26,7 @@ from ..run_files import (
     check_same_task,
     has_changed,
     keep_task,
+    read_metrics,
     record_provenance,
     remember,
     require_trust,
@@ -36,7 +37,6 @@ from ..store._files import refuse_link
 from ._build import make_task, resolved
 from ._resources import check_resources, estimate
 from ._run import BEST, Run
-from ._writers import read_metrics
 
 
 def begin(

@@ -12,10 +12,10 @@ from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
 from ..config import ActingName, Compute, CONFIG, file_name, load_config
 from ..pictures import learning_curve, still as still, trajectories, video, View
+from ..run_files import read_metrics
 from ..store._files import own_directory, refuse_link, require_writable
 from ._begin import load_run
 from ._build import make_acting
-from ._writers import read_metrics
 
 
 ELSEWHERE = "name another folder with `--out`"

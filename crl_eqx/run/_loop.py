@@ -16,7 +16,7 @@ from .._fork import not_forked
 from .._train_state import TrainState
 from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES
 from ..config import Config
-from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
+from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path, Writers
 from ._begin import begin
 from ._build import resolved
 from ._meter import Meter
@@ -24,7 +24,6 @@ from ._progress import Reporter
 from ._run import Run
 from ._signals import stop_requests, StopRequest
 from ._stopping import LASTING, Reason, reason_to_stop
-from ._writers import Writers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What a run directory holds beside its state: a lock, the user's own task, what made it.
+"""What a run directory holds beside its state: a lock, the user's own task, what made it, and rows
+of metrics.
 
-Its configuration is written by `crl_eqx.config`, its arrays by `crl_eqx.store`, and its rows of
-metrics by `crl_eqx.run`.
+Its configuration is written by `crl_eqx.config`, and its arrays by `crl_eqx.store`.
 """
 
 from ._directory import (
@@ -30,3 +30,4 @@ from ._trust import (
     trusting as trusting,
     with_absolute_path as with_absolute_path,
 )
+from ._writers import read_metrics as read_metrics, Writers as Writers

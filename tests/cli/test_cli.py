@@ -16,7 +16,8 @@ import pytest
 from crl_eqx import cli, envs
 from crl_eqx.cli._train import parse_config, preset_of
 from crl_eqx.config import PRESETS, Task
-from crl_eqx.run import load_run, read_metrics
+from crl_eqx.run import load_run
+from crl_eqx.run_files import read_metrics
 
 
 OWN = str(Path(__file__).parents[2] / "examples" / "own_task.py") + ":crane"

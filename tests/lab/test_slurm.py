@@ -11,7 +11,7 @@ import pytest
 
 from crl_eqx import cli, UserError
 from crl_eqx.lab import begin_sweep, Resources, submit_sweep, Sweep
-from crl_eqx.run import read_metrics
+from crl_eqx.run_files import read_metrics
 
 from ..run.conftest import console as console, flags, tiny
 

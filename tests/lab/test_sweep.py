@@ -11,8 +11,7 @@ import pytest
 from crl_eqx import UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_one, train_sweep, update_sweep
-from crl_eqx.run import read_metrics
-from crl_eqx.run_files import alone
+from crl_eqx.run_files import alone, read_metrics
 
 from ..run.conftest import console as console, tiny
 

@@ -5,7 +5,8 @@ from PIL import Image
 
 from crl_eqx import cli
 from crl_eqx.pictures._monitors import monitors, PANELS
-from crl_eqx.run import read_metrics, train
+from crl_eqx.run import train
+from crl_eqx.run_files import read_metrics
 
 from ..run.conftest import console as console, tiny
 

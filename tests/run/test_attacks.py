@@ -17,17 +17,9 @@ from rich.console import Console
 
 from crl_eqx import cli, UserError
 from crl_eqx.config import load_config, save_config
-from crl_eqx.run import (
-    CheckpointStore,
-    draw_pictures,
-    load_run,
-    read_metrics,
-    Run,
-    train,
-    TrainingError,
-)
-from crl_eqx.run._writers import JsonLines
-from crl_eqx.run_files import trusting
+from crl_eqx.run import CheckpointStore, draw_pictures, load_run, Run, train, TrainingError
+from crl_eqx.run_files import read_metrics, trusting
+from crl_eqx.run_files._writers import JsonLines
 from crl_eqx.store import _manifest as manifest
 
 from .conftest import tiny

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.run import check, load_run, read_metrics, train
+from crl_eqx.run import check, load_run, train
+from crl_eqx.run_files import read_metrics
 
 from .conftest import tiny
 

@@ -5,8 +5,9 @@ import pytest
 
 from crl_eqx import losses
 from crl_eqx.config import Config
-from crl_eqx.run import load_run, read_metrics, Run, train
+from crl_eqx.run import load_run, Run, train
 from crl_eqx.run._stopping import reason_to_stop
+from crl_eqx.run_files import read_metrics
 
 from .conftest import tiny
 

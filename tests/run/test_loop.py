@@ -20,19 +20,11 @@ from tensorboardX.proto.event_pb2 import Event
 from crl_eqx import UserError
 from crl_eqx.config import load_config, save_config
 from crl_eqx.envs import HoldOut
-from crl_eqx.run import (
-    _run as run_module,
-    CheckpointStore,
-    load_run,
-    read_metrics,
-    Run,
-    train,
-    TrainingError,
-)
+from crl_eqx.run import _run as run_module, CheckpointStore, load_run, Run, train, TrainingError
 from crl_eqx.run._loop import crossed
 from crl_eqx.run._meter import Meter
 from crl_eqx.run._run import PiecewiseEvaluation
-from crl_eqx.run_files import record_provenance
+from crl_eqx.run_files import read_metrics, record_provenance
 
 from .conftest import flags, tiny
 

@@ -7,9 +7,9 @@ import types
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.run._writers import Writers
+from crl_eqx.run_files._writers import Writers
 
-from .conftest import tiny
+from ..run.conftest import tiny
 
 
 class FakeRun:
