@@ -76,7 +76,7 @@ $(NEWEST)/.tested: $(NEWEST)/.ready
 	  tests/envs/test_custom.py tests/envs/test_full_state.py tests/envs/test_physics.py \
 	  tests/envs/test_registry.py tests/test_update.py tests/test_rivals.py tests/test_replay.py \
 	  tests/test_losses.py \
-	  tests/store/test_checkpoint.py tests/run/test_loop.py tests/run/test_config.py
+	  tests/store/test_checkpoint.py tests/run/test_loop.py tests/config/test_config.py
 
 # Compiles for an H200 on a machine without one; PROGRAMS names parts of what to compile.
 aot: $(AOT)/.ready
