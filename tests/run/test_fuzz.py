@@ -139,7 +139,8 @@ def play(seed, finished, room, capfd):
     run_dir = shutil.copytree(finished, room / "run")
     damages = chance.choices(DAMAGES, k=chance.choice([1, 1, 1, 2, 3]))
     for damage in damages:
-        with contextlib.suppress(OSError, IndexError, ValueError, MemoryError):  # after another
+        # What one damage has left, the next may be unable to read.
+        with contextlib.suppress(OSError, IndexError, ValueError, MemoryError, RecursionError):
             damage(run_dir, chance)
     words = chance.choice(COMMANDS).format(run_dir).split()
     if words[0] == "train" and not (run_dir / "config.json").exists():
