@@ -8,11 +8,8 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..lab import compare as write_comparison, report as write_report
+from ..lab import compare as write_comparison, METRIC, report as write_report
 from ._flags import parse
-
-
-METRIC = "eval/success_rate"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from ..lab import (
     begin_sweep,
     conclusions,
     load_sweep,
+    METRIC,
     PARTS,
     read_results,
     report,
@@ -36,7 +37,6 @@ from ._train import finish_run, parse_config, preset_of, take_value
 
 
 EVERY = 5.0  # seconds between two looks at all runs
-METRIC = "eval/success_rate"
 USUAL_PARTS = "stabilizers", "width", "networks"
 
 _COMMON = """

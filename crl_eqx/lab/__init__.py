@@ -11,6 +11,7 @@ from ._generalize import (
 from ._report import compare as compare, report as report
 from ._results import (
     Group as Group,
+    METRIC as METRIC,
     read_results as read_results,
     Result as Result,
     Results as Results,

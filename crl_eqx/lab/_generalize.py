@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import msgspec
 import numpy as np
 
@@ -132,7 +131,7 @@ class _Player:
     def episodes(self, env: AbstractGoalEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         acting = make_acting("deterministic", self.run.config.data.candidates)
         found = _episodes(acting, self.agent, env, self.number, self.key)
-        distance, success, time = (np.asarray(jnp.asarray(values)) for values in found)
+        distance, success, time = map(np.asarray, found)
         return distance, success, time
 
     def __call__(self, part: str, what: str, value: str, env: AbstractGoalEnv) -> Measured:

@@ -18,7 +18,7 @@ from ._conclusions import conclusions
 from ._generalize import Measured, read_generalization
 from ._page import as_page
 from ._results import Group, METRIC, read_results, Result, Results
-from ._statistics import band, interval
+from ._statistics import Band, band, interval
 
 
 NETWORKS = ("sa_encoder", "q_0", "v", "actor")
@@ -62,9 +62,7 @@ def compare(*run_dirs: Path, out: Path, metric: str = METRIC) -> tuple[Path, Pat
     out.mkdir(parents=True, exist_ok=True)
     table, figure = out / "compare.csv", out / "compare.pdf"
     replace_file(table, _csv(results, metric).encode())
-    curves = {
-        group.label: band([r.curve(metric) for r in group.results]) for group in results.groups
-    }
+    curves = _bands(results.groups, lambda run: run.curve(metric))
     points = _points(results.groups, metric)
     comparison(curves, points, figure, x=_told(results.axes), y=_name(metric))
     return table, figure
@@ -139,6 +137,10 @@ def _health(results: Sequence[Result]) -> str:
     return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items()) or "healthy"
 
 
+def _bands(groups: Sequence[Group], curve: Callable[[Result], np.ndarray]) -> dict[str, Band]:
+    return {group.label: band([curve(run) for run in group.results]) for group in groups}
+
+
 Point = tuple[object, float, float, float, list[float]]
 
 
@@ -157,7 +159,7 @@ def _figures(results: Results, folder: Path, metric: str) -> Iterator[str]:
     groups, told = results.groups, _name(metric)
 
     def draw(file: str, curve: Callable[[Result], np.ndarray], x: str, y: str = told) -> str | None:
-        curves = {group.label: band([curve(run) for run in group.results]) for group in groups}
+        curves = _bands(groups, curve)
         if not any(len(each.at) for each in curves.values()):
             return None
         path = group_curves(curves, folder / file, x=x, y=y)

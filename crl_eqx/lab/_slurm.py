@@ -60,17 +60,13 @@ def submit_sweep(
         raise UserError(
             "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
         ) from error
-    waiting = {name for name in sweep.runs if not _is_done(run_dir, name)}
+    waiting = [name for name in sweep.runs if not _is_done(run_dir, name)]
     folder = run_dir / FOLDER
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**_parameters(resources or Resources(), run_dir, cluster))
         flags = ("--trust",) if is_trusting() else ()
-        return {
-            name: executor.submit(Job(str(run_dir.resolve()), name, flags))
-            for name in sweep.runs
-            if name in waiting
-        }
+        return {name: executor.submit(Job(str(run_dir.resolve()), name, flags)) for name in waiting}
     except (RuntimeError, FailedJobError, OSError) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"Nothing runs `{run_dir}` on {cluster}: {why}.") from error

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter
 
 from .._verdict import VERDICTS
 from ._figure import save, style
-from ._sweep import colours
+from ._sweep import block_map, colours
 
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -117,14 +117,9 @@ def _chart(axes: Any, panel: Panel, runs: Mapping[str, Rows]) -> None:
 
 
 def _map(figure: Any, axes: Any, name: str, rows: Rows) -> None:
-    """Blocks upwards, time to the right; the logarithm as colour."""
     at, values = _series(rows, name)
-    logs = np.log10(np.maximum(np.array(values, float), 1e-12)).T
-    extent = (at[0], max(at[-1], at[0] + 1), 0.5, len(logs) + 0.5)
-    image = axes.imshow(logs, aspect="auto", origin="lower", extent=extent, cmap="magma")
+    image = block_map(axes, at, np.array(values, float))
     axes.set_title("log₁₀ " + name.removeprefix("health/").replace("_", " "))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     figure.colorbar(image, ax=axes, shrink=0.9)
 
 

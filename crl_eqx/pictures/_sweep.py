@@ -106,6 +106,15 @@ def comparison(
         return path
 
 
+def block_map(axes: Any, steps: Sequence[int], values: Float[np.ndarray, "time blocks"]) -> Any:
+    """Blocks upwards, time to the right; the logarithm as colour. **Returns:** the image."""
+    logs = np.log10(np.maximum(values, 1e-12)).T
+    extent = (steps[0], max(steps[-1], steps[0] + 1), 0.5, len(logs) + 0.5)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes.imshow(logs, aspect="auto", origin="lower", extent=extent, cmap="magma")
+
+
 def gradient_map(
     rows: Mapping[str, tuple[Sequence[int], Float[np.ndarray, "time blocks"]]], path: Path
 ) -> Path:
@@ -114,13 +123,9 @@ def gradient_map(
         figure = Figure(figsize=(2.6 * len(rows) + 0.8, 2.8), layout="constrained")
         panels = figure.subplots(1, len(rows), squeeze=False)[0]
         for axes, (label, (steps, norms)) in zip(panels, rows.items(), strict=True):
-            logs = np.log10(np.maximum(norms, 1e-12)).T
-            extent = (steps[0], max(steps[-1], steps[0] + 1), 0.5, len(logs) + 0.5)
-            image = axes.imshow(logs, aspect="auto", origin="lower", extent=extent, cmap="magma")
+            image = block_map(axes, steps, norms)
             axes.set_title(label)
             axes.set_xlabel("environment steps")
-            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
             figure.colorbar(image, ax=axes, shrink=0.8)
         panels[0].set_ylabel("block, log₁₀ of its gradient norm")
         return save(figure, path, dpi=130)

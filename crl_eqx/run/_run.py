@@ -236,10 +236,8 @@ class Run:
         found = _diagnose(self.step, state, key)
         health = {name: np.asarray(value).tolist() for name, value in found.items()}
         for group in ("actor", "critic"):
-            moved, weights = (
-                row.get(f"train/{group}_update_norm"),
-                health.get(f"{group}_param_norm"),
-            )
+            moved = row.get(f"train/{group}_update_norm")
+            weights = health.get(f"{group}_param_norm")
             if moved is not None and weights:
                 health[f"{group}_update_to_weight"] = moved / weights
         conclusive = self.config.evaluation.conclusive_steps
