@@ -35,7 +35,9 @@ def finished(tmp_path_factory):
 
 
 def files(run_dir):
-    return sorted(path for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock")
+    """The run's own: a damage must not itself write through what `link` has left."""
+    found = sorted(path for path in run_dir.rglob("*") if path.is_file() and path.name != ".lock")
+    return [path for path in found if not path.is_symlink()]
 
 
 def flip(run_dir, chance):
@@ -113,7 +115,8 @@ def value(run_dir, chance):
 
 def closed(run_dir, chance):
     """What may not be read (by others than root)."""
-    chance.choice(sorted(run_dir.rglob("*"))).chmod(0)
+    own = [path for path in sorted(run_dir.rglob("*")) if not path.is_symlink()]
+    chance.choice(own).chmod(0)
 
 
 DAMAGES = (flip, cut, swap, remove, link, pipe, folder, sparse, deep, value, closed)
