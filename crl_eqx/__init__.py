@@ -33,6 +33,7 @@ from ._rollout import (
     start_episodes as start_episodes,
 )
 from ._step import AbstractTrainStep as AbstractTrainStep
+from ._together import Together as Together
 from ._train import TrainStep as TrainStep
 from ._train_state import TrainState as TrainState
 from ._update import (

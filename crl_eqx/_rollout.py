@@ -95,6 +95,18 @@ def _is_finite(*arrays: Array) -> Bool[Array, " envs"]:
     return jnp.all(jnp.stack([jnp.isfinite(x).all(axis=-1) for x in arrays]), axis=0)
 
 
+@jax.custom_batching.custom_vmap
+def _any(flags: Bool[Array, " envs"]) -> Bool[Array, ""]:
+    """Under `vmap` whether any is set in the whole batch: a branch on it then stays a branch."""
+    return jnp.any(flags)
+
+
+@_any.def_vmap
+def _any_of_all(axis_size: int, in_batched: list[bool], flags):
+    del axis_size, in_batched
+    return jnp.any(flags), False
+
+
 def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
     """One control step; ended episodes restart, with a fresh start and a fresh goal."""
     env_state = jax.vmap(env.step)(episodes.env_state, action)
@@ -107,7 +119,7 @@ def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNG
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed), jnp.sum(wrong))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(
-        jnp.any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
+        _any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
     )
     number = episodes.number + done.astype(jnp.int32)
     return Episodes(env_state, jnp.where(done, 0, age), number), reached, terminated, counts

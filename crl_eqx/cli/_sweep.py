@@ -33,7 +33,7 @@ from ..lab import (
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._flags import program
-from ._train import finish_run, parse_config, preset_of, take_value
+from ._train import finish_run, parse_config, preset_of, take_flag, take_value, TOGETHER
 
 
 EVERY = 5.0  # seconds between two looks at all runs
@@ -42,6 +42,7 @@ USUAL_PARTS = "stabilizers", "width", "networks"
 _COMMON = """
   --seeds     seeds of each, 0 to N - 1 (default 1)
   -j          runs at a time, each in a process of its own (default 1)
+  --together  trains the seeds of each in one program: for GPUs; with -j, programs at a time
   --run-dir   where to (default runs/ENV_{command})
   --on        local (default), or slurm: submits a job for each run and returns; with it
               --partition, --account, --minutes (per job, default 1440: then it saves and queues
@@ -96,6 +97,7 @@ class Planned(NamedTuple):
     sweep: Sweep
     run_dir: Path
     jobs: int
+    together: bool
     cluster: Resources | None = None
     """Under `--on slurm`."""
 
@@ -116,26 +118,29 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     axes = {} if command == "ablate" else _axes(words)
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
+    together, rest = take_flag(rest, TOGETHER)
     cluster, rest = _cluster(rest)
     config, given = parse_config(rest, preset_of(rest), "train")
     if given != (0,):
         raise UserError(
             f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
         )
+    if together and seeds == 1:
+        raise UserError(f"`{TOGETHER}` trains several seeds in one program: say `--seeds 3`.")
     run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
     variants = {}
     if command == "ablate":
         parts = list(PARTS) if words == ["all"] else words
         variants = ablations(resolved(config), parts)
     sweep = Sweep(config, axes | {"seed": tuple(range(seeds))}, variants)
-    return Planned(sweep, run_dir, jobs, cluster)
+    return Planned(sweep, run_dir, jobs, together, cluster)
 
 
 def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(HELP[command])
         return 0
-    sweep, run_dir, jobs, cluster = planned(command, arguments)
+    sweep, run_dir, jobs, together, cluster = planned(command, arguments)
     if (run_dir / SWEEP).is_file():
         found = load_sweep(run_dir)
         _refuse_another(found, sweep, run_dir)
@@ -148,14 +153,16 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     else:
         sweep = begin_sweep(sweep, run_dir, console)
     if cluster is not None:
-        for name, job in submit_sweep(sweep, run_dir, cluster).items():
+        for name, job in submit_sweep(sweep, run_dir, cluster, together=together).items():
             console.print(f"{name}: job {job.job_id}", highlight=False)
         after = f"Submitted; so far: {program()} report {run_dir}"
         console.print(after, highlight=False, soft_wrap=True)
         return 0
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
     with _watching(sweep, run_dir, console, jobs) as watch:
-        code = train_sweep(sweep, run_dir, console, jobs=jobs, finish=say, watch=watch)
+        code = train_sweep(
+            sweep, run_dir, console, jobs=jobs, together=together, finish=say, watch=watch
+        )
     if code:
         after = f"Stopped: the same command goes on. So far: {program()} report {run_dir}"
         console.print(after, highlight=False, soft_wrap=True)

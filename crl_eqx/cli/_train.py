@@ -18,17 +18,19 @@ from ._flags import parse, program
 
 REFILL = "--refill-replay"
 DRY_RUN = "--dry-run"
+TOGETHER = "--together"
 ABOUT = {
     "train": (
         "Train an agent by contrastive reinforcement learning. "
         "`--resume RUN` goes on with a run instead, as `crl-eqx resume RUN` does. `--dry-run` "
-        "times a little of the run, says what all of it would take, and stops."
+        "times a little of the run, says what all of it would take, and stops. `--together` trains "
+        "several seeds in one program."
     ),
     "resume": (
         "Go on with a run from its newest good checkpoint, or with several seeds. Only the budget, "
         "evaluation, logging and how networks are computed may differ from what it began with. "
         "`--refill-replay` goes on from the newest checkpoint whose networks are undamaged, and "
-        "fills a damaged replay anew."
+        "fills a damaged replay anew. `--together` trains several seeds in one program."
     ),
 }
 
@@ -38,7 +40,7 @@ class _Flags(Config):
     """A configuration as the command line takes it, with several seeds."""
 
     seed: tuple[int, ...] = (0,)  # pyright: ignore[reportIncompatibleVariableOverride]
-    """Seed of the run; several seeds are run one after the other."""
+    """Seed of the run; several seeds are run one after the other, or with `--together` at once."""
 
 
 def parse_config(
@@ -71,6 +73,17 @@ def take_value(arguments: Sequence[str], name: str) -> tuple[str | None, list[st
     return value, rest
 
 
+def take_flag(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
+    """Takes a flag that has no value out of the arguments."""
+    return name in arguments, [word for word in arguments if word != name]
+
+
+def _check_together(together: bool, seeds: Sequence[int]) -> None:
+    """**Raises:** `UserError` for one seed together."""
+    if together and len(seeds) == 1:
+        raise UserError(f"`{TOGETHER}` trains several seeds in one program: say `--seed 0 1 2`.")
+
+
 def preset_of(arguments: Sequence[str]) -> Config:
     name, _ = take_value(arguments, "--preset")
     name = "paper" if name is None else name
@@ -93,9 +106,11 @@ def train(arguments: Sequence[str], console: Console) -> int:
     run, rest = take_value(arguments, "--resume")
     if run is not None:
         return resume([run, *rest], console)
-    dry, arguments = DRY_RUN in arguments, [word for word in arguments if word != DRY_RUN]
+    dry, arguments = take_flag(arguments, DRY_RUN)
+    together, arguments = take_flag(arguments, TOGETHER)
     config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
+    _check_together(together, seeds)
     if dry:
         from ..lab import forecast  # a run does not need it
 
@@ -106,7 +121,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
     if len(seeds) == 1:
         return finish_run(train_run(config, run_dir, console), config, console)
     sweep = begin_sweep(Sweep(config, {"seed": seeds}), run_dir, console)
-    return _train_sweep(sweep, run_dir, console)
+    return _train_sweep(sweep, run_dir, console, together=together)
 
 
 def resume(arguments: Sequence[str], console: Console) -> int:
@@ -115,13 +130,15 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         parse_config(["--help"], Config(), "resume RUN")
     if not arguments or arguments[0].startswith("-"):
         raise UserError("`crl-eqx resume RUN [options]` needs the run's directory first.")
-    run_dir, refill = Path(arguments[0]), REFILL in arguments
-    arguments = [word for word in arguments if word != REFILL]
+    run_dir = Path(arguments[0])
+    refill, arguments = take_flag(arguments, REFILL)
+    together, arguments = take_flag(arguments, TOGETHER)
     command = f"resume {run_dir}"
     if not (run_dir / SWEEP).is_file():
         old = load_config(run_dir / CONFIG)
         new, seeds = parse_config(arguments[1:], old, command)
         _refuse_other_seeds(run_dir, (old.seed,), seeds)
+        _check_together(together, seeds)
         new = resumed_config(old, new, f"crl-eqx resume {run_dir}")
         require_trust(new, run_dir)
         check(new)
@@ -135,7 +152,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     require_trust(new, run_dir)
     sweep = dataclasses.replace(sweep, config=new)
     update_sweep(sweep, run_dir)
-    return _train_sweep(sweep, run_dir, console, refill_replay=refill)
+    return _train_sweep(sweep, run_dir, console, together=together, refill_replay=refill)
 
 
 def _refuse_other_seeds(run_dir: Path, old: tuple[int, ...], new: tuple[int, ...]) -> None:
@@ -148,11 +165,18 @@ def _refuse_other_seeds(run_dir: Path, old: tuple[int, ...], new: tuple[int, ...
 
 
 def _train_sweep(
-    sweep: Sweep, run_dir: Path, console: Console, *, refill_replay: bool = False
+    sweep: Sweep, run_dir: Path, console: Console, *, together: bool, refill_replay: bool = False
 ) -> int:
     """All runs, and a curve of them together."""
     finish = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
-    code = train_sweep(sweep, run_dir, console, refill_replay=refill_replay, finish=finish)
+    code = train_sweep(
+        sweep,
+        run_dir,
+        console,
+        together=together,
+        refill_replay=refill_replay,
+        finish=finish,
+    )
     if code:
         return code
     try:

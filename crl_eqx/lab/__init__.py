@@ -31,7 +31,7 @@ from ._sweep import (
     Finish as Finish,
     load_sweep as load_sweep,
     Sweep as Sweep,
-    train_one as train_one,
+    train_runs as train_runs,
     train_sweep as train_sweep,
     update_sweep as update_sweep,
 )

@@ -1,4 +1,5 @@
-"""`python -m crl_eqx.lab RUN_DIR NAME`: one run of a sweep, for a job of its own."""
+"""`python -m crl_eqx.lab RUN_DIR NAME ...`: one run of a sweep, or several seeds together, for a
+job of its own."""
 
 import dataclasses
 import os
@@ -13,17 +14,17 @@ from rich.console import Console
 
 from .._errors import TrainingError, UserError
 from ..run_files import trusting
-from . import train_one
+from . import train_runs
 
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """Trains one run of a sweep, or goes on with it."""
+    """Trains one run of a sweep, or several of its seeds together, or goes on with them."""
 
     run_dir: tyro.conf.Positional[Path]
     """The sweep's directory."""
-    name: tyro.conf.Positional[str]
-    """The run's directory below it."""
+    names: tyro.conf.Positional[tuple[str, ...]]
+    """The runs' directories below it."""
     refill_replay: bool = False
     """Fill a damaged replay anew."""
     trust: bool = False
@@ -49,7 +50,7 @@ def main() -> int:
         _leave_with(job.leave_with)
     try:
         with trusting(job.trust):
-            return train_one(job.run_dir, job.name, Console(), refill_replay=job.refill_replay)
+            return train_runs(job.run_dir, job.names, Console(), refill_replay=job.refill_replay)
     except (UserError, TrainingError) as error:
         print(error, file=sys.stderr)
         return 1 if isinstance(error, TrainingError) else 2

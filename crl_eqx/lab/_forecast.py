@@ -125,6 +125,6 @@ def _evaluation_seconds(run: Run, state) -> float:
         marks.append((share, time.monotonic()))
         return len(marks) < 4
 
-    run.evaluations(state.acting_agent, 0, may_go_on=go_on)
+    run.evaluations(state.acting_agent, jax.random.key(0), may_go_on=go_on)
     (first, begun), (last, ended) = marks[1], marks[-1]
     return (ended - begun) / max(last - first, 1e-9)

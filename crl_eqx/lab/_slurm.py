@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -13,7 +14,7 @@ from .._errors import UserError
 from ..config import CONFIG
 from ..run_files import is_trusting
 from ._results import read_result
-from ._sweep import job_command, Sweep
+from ._sweep import job_command, programs, Sweep
 
 
 Cluster: TypeAlias = Literal["slurm", "local", "debug"]
@@ -43,11 +44,12 @@ def submit_sweep(
     run_dir: Path,
     resources: Resources | None = None,
     *,
+    together: bool = False,
     cluster: Cluster = "slurm",
 ) -> dict[str, Any]:
-    """Submits a job for every run that is not complete, and returns: they go on without us. A job
-    that is preempted or out of time saves and is queued again. Submitting again goes on with what
-    failed.
+    """Submits a job for every run that is not complete, or for all seeds `together` of which one is
+    not, and returns: they go on without us. A job that is preempted or out of time saves and is
+    queued again. Submitting again goes on with what failed.
 
     **Returns:** submitit's jobs by the name of their run.
 
@@ -60,13 +62,18 @@ def submit_sweep(
         raise UserError(
             "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
         ) from error
-    waiting = [name for name in sweep.runs if not _is_done(run_dir, name)]
+    groups = programs(sweep, together=together)
+    waiting = [names for names in groups if not all(_is_done(run_dir, name) for name in names)]
     folder = run_dir / FOLDER
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**_parameters(resources or Resources(), run_dir, cluster))
         flags = ("--trust",) if is_trusting() else ()
-        return {name: executor.submit(Job(str(run_dir.resolve()), name, flags)) for name in waiting}
+        found: dict[str, Any] = {}
+        for names in waiting:
+            job = executor.submit(Job(str(run_dir.resolve()), names, flags))
+            found |= {name: job for name in names}
+        return found
     except (RuntimeError, FailedJobError, OSError) as error:
         why = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"Nothing runs `{run_dir}` on {cluster}: {why}.") from error
@@ -98,19 +105,19 @@ def _parameters(asked: Resources, run_dir: Path, cluster: Cluster) -> dict[str, 
 
 
 class Job:
-    """One run of a sweep, in a process of its own: submitit calls it, and `checkpoint` before it
-    takes the machine away."""
+    """One program of a sweep, in a process of its own: submitit calls it, and `checkpoint` before
+    it takes the machine away."""
 
-    def __init__(self, run_dir: str, name: str, flags: tuple[str, ...] = ()):
-        self.run_dir, self.name, self.flags = run_dir, name, flags
+    def __init__(self, run_dir: str, names: Sequence[str], flags: tuple[str, ...] = ()):
+        self.run_dir, self.names, self.flags = run_dir, tuple(names), flags
 
     def __call__(self) -> int:
-        command = job_command(Path(self.run_dir), self.name, self.flags)
+        command = job_command(Path(self.run_dir), self.names, self.flags)
         self._process = subprocess.Popen(command)
         while (code := self._process.poll()) is None:
             time.sleep(0.2)
         if code:
-            raise RuntimeError(f"{self.name} ended with exit code {code}.")
+            raise RuntimeError(f"{', '.join(self.names)} ended with exit code {code}.")
         return code
 
     def checkpoint(self) -> Any:
@@ -121,4 +128,4 @@ class Job:
         os.kill(self._process.pid, signal.SIGTERM)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._process.pid, 0)
-        return submitit.helpers.DelayedSubmission(Job(self.run_dir, self.name, self.flags))
+        return submitit.helpers.DelayedSubmission(Job(self.run_dir, self.names, self.flags))

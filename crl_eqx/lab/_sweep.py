@@ -27,7 +27,15 @@ from ..config import (
     SWEEP,
     write_config,
 )
-from ..run import check, copy_task_files, draw_run, Outcome, refuse_link, resolved, train
+from ..run import (
+    check,
+    copy_task_files,
+    draw_run,
+    Outcome,
+    refuse_link,
+    resolved,
+    train_together,
+)
 from ..run_files import (
     alone,
     is_trusting,
@@ -163,6 +171,7 @@ def train_sweep(
     console: Console,
     *,
     jobs: int = 1,
+    together: bool = False,
     refill_replay: bool = False,
     finish: Finish = lambda outcome, config: outcome.exit_code,
     watch: Callable[[], None] = lambda: None,
@@ -172,6 +181,8 @@ def train_sweep(
 
     **Arguments:**
 
+    - `together`: whether seeds of otherwise equal runs are trained in one program, as
+        [`crl_eqx.run.train_together`][] does; `jobs` then counts programs.
     - `finish`: what becomes of a run that has ended, by default nothing. With several `jobs` each
         draws its own pictures, as `train_one` does, and `finish` is not called.
     - `watch`: called several times a second while `jobs` are at work, and after every run.
@@ -179,21 +190,48 @@ def train_sweep(
     **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """
     require_count(jobs, f"train_sweep(jobs={jobs!r})")
+    groups = programs(sweep, together=together)
     if jobs > 1:
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
-        return _in_processes(sweep, run_dir, console, jobs, flags, watch)
-    for name, config in sweep.runs.items():
-        console.print(name.replace("_", " "), highlight=False)
-        code = finish(_train(config, run_dir / name, console, refill_replay), config)
+        return _in_processes(groups, run_dir, console, jobs, flags, watch)
+    runs = sweep.runs
+    for names in groups:
+        console.print(_label(names), highlight=False)
+        configs = {run_dir / name: runs[name] for name in names}
+        codes = [
+            finish(outcome, configs[outcome.run_dir])
+            for outcome in _train(configs, console, refill_replay)
+        ]
         watch()
-        if code:
-            return code
+        if any(codes):
+            return next(filter(None, codes))
     return 0
 
 
-def train_one(run_dir: Path, name: str, console: Console, *, refill_replay: bool = False) -> int:
-    """One run of the sweep in `run_dir`, begun or gone on with, and drawn when it has ended. What
-    `python -m crl_eqx.lab RUN_DIR NAME` does, on any machine that sees the directory.
+def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
+    """The names of the runs, divided into those that one program trains: each alone, or all seeds
+    `together`."""
+    groups: list[tuple[Config, list[str]]] = []
+    for name, config in sweep.runs.items():
+        alike = dataclasses.replace(config, seed=0)
+        found = next((names for other, names in groups if together and other == alike), None)
+        if found is None:
+            groups.append((alike, [name]))
+        else:
+            found.append(name)
+    return [tuple(names) for _, names in groups]
+
+
+def _label(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+def train_runs(
+    run_dir: Path, names: Sequence[str], console: Console, *, refill_replay: bool = False
+) -> int:
+    """One run of the sweep in `run_dir`, or several seeds together, begun or gone on with, and
+    drawn when they have ended. What `python -m crl_eqx.lab RUN_DIR NAME ...` does, on any machine
+    that sees the directory.
 
     **Returns:** 0, or the exit code of a run that was stopped.
 
@@ -201,32 +239,36 @@ def train_one(run_dir: Path, name: str, console: Console, *, refill_replay: bool
     user neither began it with nor trusts.
     """
     sweep = load_sweep(run_dir)
-    if name not in sweep.runs:
-        raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(sweep.runs)}.")
+    runs = sweep.runs
+    for name in names:
+        if name not in runs:
+            raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(runs)}.")
     require_trust(sweep.config, run_dir)
-    config = sweep.runs[name]
-    outcome = _train(config, run_dir / name, console, refill_replay)
-    if not outcome.exit_code:
-        draw_run(config, run_dir / name, lambda sentence: console.print(sentence, soft_wrap=True))
-    return outcome.exit_code
+    configs = {run_dir / name: runs[name] for name in names}
+    outcomes = _train(configs, console, refill_replay)
+    for outcome in outcomes:
+        if not outcome.exit_code:
+            say = lambda sentence: console.print(sentence, soft_wrap=True)
+            draw_run(configs[outcome.run_dir], outcome.run_dir, say)
+    return next((outcome.exit_code for outcome in outcomes if outcome.exit_code), 0)
 
 
 def _train(
-    config: Config, directory: Path, console: Console, refill_replay: bool = False
-) -> Outcome:
-    begun = (directory / CONFIG).exists()
-    return train(config, directory, console, resume=begun, refill_replay=refill_replay)
+    configs: Mapping[Path, Config], console: Console, refill_replay: bool = False
+) -> list[Outcome]:
+    begun = [directory for directory in configs if (directory / CONFIG).exists()]
+    return train_together(configs, console, begun=begun, refill_replay=refill_replay)
 
 
-def job_command(run_dir: Path, name: str, flags: Sequence[str] = ()) -> list[str]:
-    """Trains one run in a process that saves and stops when ours has ended, even by SIGKILL: who
+def job_command(run_dir: Path, names: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
+    """Trains runs in a process that saves and stops when ours has ended, even by SIGKILL: who
     starts again then finds nobody at work."""
     own = ["--leave-with", str(os.getpid()), *flags]
-    return [sys.executable, "-m", "crl_eqx.lab", *own, str(run_dir), name]
+    return [sys.executable, "-m", "crl_eqx.lab", *own, str(run_dir), *names]
 
 
 def _in_processes(
-    sweep: Sweep,
+    groups: Sequence[tuple[str, ...]],
     run_dir: Path,
     console: Console,
     jobs: int,
@@ -234,29 +276,30 @@ def _in_processes(
     watch: Callable[[], None],
 ) -> int:
     """A stop reaches the children, too: each saves and ends, and no other is begun."""
-    waiting, running, first = list(sweep.runs), {}, 0
+    waiting, running, first = list(groups), {}, 0
     with _handing_on(signal.SIGTERM, waiting, running):
         while waiting or running:
             while waiting and len(running) < jobs:
-                name = waiting.pop(0)
-                command = job_command(run_dir, name, flags)
-                with open(run_dir / name / "console.log", "ab") as log:
-                    running[name] = subprocess.Popen(command, stdout=log, stderr=log)
-                console.print(f"{name.replace('_', ' ')}: begun", highlight=False)
+                names = waiting.pop(0)
+                command = job_command(run_dir, names, flags)
+                with open(run_dir / names[0] / "console.log", "ab") as log:
+                    running[names] = subprocess.Popen(command, stdout=log, stderr=log)
+                console.print(f"{_label(names)}: begun", highlight=False)
             watch()
-            name = next(iter(running))
-            process = running.pop(name)
+            names = next(iter(running))
+            process = running.pop(names)
             try:
                 code = process.wait(timeout=0.2)
             except subprocess.TimeoutExpired:
-                running[name] = process  # behind the others
+                running[names] = process  # behind the others
                 continue
             except KeyboardInterrupt:  # of a terminal, which interrupts the children as well
-                running[name] = process
+                running[names] = process
                 waiting.clear()
                 continue
-            said = "done" if code == 0 else f"ended with exit code {code}, see {name}/console.log"
-            console.print(f"{name.replace('_', ' ')}: {said}", highlight=False)
+            log = f"{names[0]}/console.log"
+            said = "done" if code == 0 else f"ended with exit code {code}, see {log}"
+            console.print(f"{_label(names)}: {said}", highlight=False)
             if code:
                 first = first or (code if code > 0 else 128 - code)
                 waiting.clear()
@@ -265,7 +308,7 @@ def _in_processes(
 
 @contextlib.contextmanager
 def _handing_on(
-    number: int, waiting: list[str], running: dict[str, subprocess.Popen[bytes]]
+    number: int, waiting: list[Any], running: dict[Any, subprocess.Popen[bytes]]
 ) -> Iterator[None]:
     """While open, this signal goes to the children. Only the main thread can listen to one."""
 

@@ -22,7 +22,8 @@ from ._build import (
 from ._check import check as check, check_counts as check_counts
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
-from ._loop import evaluated as evaluated, Outcome as Outcome, train as train
+from ._journal import evaluated as evaluated
+from ._loop import Outcome as Outcome, train as train, train_together as train_together
 from ._objective import OWNERS as OWNERS
 from ._resources import estimate as estimate, Needs as Needs
 from ._run import Run as Run

@@ -40,9 +40,20 @@ from ._run import BEST, Run
 
 
 def begin(
-    run: Run, console: Console, *, resume: bool, refill: bool
+    run: Run,
+    console: Console,
+    *,
+    resume: bool,
+    refill: bool,
+    at: int | None = None,
+    among: int = 1,
+    quiet: bool = False,
 ) -> tuple[TrainState, dict[str, Any]]:
-    """The state to go on from: restored, or fresh."""
+    """The state to go on from: restored, by default from the newest good checkpoint, or fresh.
+
+    `among` so many runs that are trained together; `quiet` leaves out what has been said of
+    another one of them.
+    """
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for name in ("checkpoints", BEST, TASK_FILES):
         refuse_link(run.run_dir / name)
@@ -51,16 +62,17 @@ def begin(
         check_saved_under(run.store.metadata() or {}, run.run_dir, run.config)
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
-    check_resources(run.config, run.step, needs, run.run_dir)
-    say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
-    say(f"The run {needs}.")
-    if run.regions is not None:
+    check_resources(run.config, run.step, needs, run.run_dir, among=among)
+    if not quiet:
+        say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
+        say(f"{'The run' if among == 1 else f'Each of {among} runs'} {needs}.")
+    if run.regions is not None and not quiet:
         share = run.regions.share
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
     found = None
     if resume:
         run.best.adopt()
-        found = run.store.restore(abstract, run.step.buffer, report=say, refill=refill)
+        found = run.store.restore(abstract, run.step.buffer, at=at, report=say, refill=refill)
     if found is not None:
         _check_same_experiment(found[1], run)
     if resume and found is None:

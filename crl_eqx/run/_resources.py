@@ -76,20 +76,27 @@ def _taken(run_dir: Path) -> int:
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
-def check_resources(config: Config, step: AbstractTrainStep, needs: Needs, run_dir: Path) -> None:
-    """**Raises:** `UserError` when memory or disk cannot hold the run; it says what would fit."""
+def check_resources(
+    config: Config, step: AbstractTrainStep, needs: Needs, run_dir: Path, *, among: int = 1
+) -> None:
+    """`needs` are those of one of `among` so many runs in one process.
+
+    **Raises:** `UserError` when memory or disk cannot hold them; it says what would fit.
+    """
     memory, disk = _free_memory(), shutil.disk_usage(run_dir).free + _taken(run_dir)
-    if needs.memory > memory:
+    who = "The run" if among == 1 else f"Each of {among} runs"
+    if needs.memory * among > memory:
         room = max(memory - needs.parameters - needs.update, 0)
         rows = int(0.9 * room / max(needs.replay, 1) * step.buffer.capacity)
-        advice = (
-            f"`--replay-capacity {rows}` would fit"
-            if rows >= step.unroll_length
-            else "a smaller `--depth`, `--width` or `--batch-size` is needed"
-        )
-        raise UserError(f"The run {needs}, but {_size(memory)} of memory are free: {advice}.")
-    if needs.disk > disk:
+        if needs.memory <= memory:
+            advice = f"`--together` fits {memory // needs.memory} of them"
+        elif rows >= step.unroll_length:
+            advice = f"`--replay-capacity {rows}` would fit"
+        else:
+            advice = "a smaller `--depth`, `--width` or `--batch-size` is needed"
+        raise UserError(f"{who} {needs}, but {_size(memory)} of memory are free: {advice}.")
+    if needs.disk * among > disk:
         raise UserError(
-            f"The run {needs}, but {_size(disk)} of disk are free under `{run_dir}`: lower "
+            f"{who} {needs}, but {_size(disk)} of disk are free under `{run_dir}`: lower "
             f"`--keep-checkpoints` or `--replay-capacity`, or pass `--no-save-replay`."
         )

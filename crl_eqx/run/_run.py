@@ -2,13 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array, Key
 
 from .. import _evaluate, envs
 from .._acting import Acting
@@ -20,7 +21,6 @@ from .._evaluate import UnderWay
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
-from .._verdict import Evaluated, verdict
 from ..config import Config, experiment_checksum
 from ..run_files import fingerprint, kept_task
 from ..store import CheckpointStore
@@ -35,29 +35,65 @@ VISITED = 4096
 """States of the replay among which goals are looked for."""
 
 
+Keys: TypeAlias = Key[Array, "*seeds"]
+"""One key, or one for each of several seeds."""
+
+
 def run_key(seed: int, purpose: str):
     """Independent keys of one seed; evaluations do not disturb the training's."""
     purposes = ("agent", "train", "evaluate", "diagnose")
     return jax.random.fold_in(jax.random.key(seed), purposes.index(purpose))
 
 
+def evaluation_key(seed: int, env_steps: int) -> PRNGKey:
+    """Of the evaluation after so many steps."""
+    return jax.random.fold_in(run_key(seed, "evaluate"), env_steps)
+
+
+def diagnosis_key(seed: int, env_steps: int) -> PRNGKey:
+    """Of the health rows after so many steps."""
+    return jax.random.fold_in(run_key(seed, "diagnose"), env_steps)
+
+
 # The state is donated, and so updated in place; the step, which holds the environment, is not.
 _collect = eqx.filter_jit(AbstractTrainStep.collect, donate="all-except-first")
-_begin_episodes = eqx.filter_jit(_evaluate.begin)
 
 
-@eqx.filter_jit
 def _play(acting: Acting, agent: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
     return _evaluate.go_on(acting(agent), env, under_way, keys)[0]
 
 
-@eqx.filter_jit
 def _summary(under_way: UnderWay):
     return under_way.evaluation().summary()
 
 
+class _Programs(NamedTuple):
+    """What an evaluation calls."""
+
+    begin: Callable[..., Any]
+    play: Callable[..., Any]
+    summary: Callable[..., Any]
+
+
+_ONE = _Programs(eqx.filter_jit(_evaluate.begin), eqx.filter_jit(_play), eqx.filter_jit(_summary))
+
+
 @eqx.filter_jit
-def _diagnose(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
+def _begin_each(env: AbstractGoalEnv, num_episodes: int, *, key):
+    return eqx.filter_vmap(lambda key: _evaluate.begin(env, num_episodes, key=key))(key)
+
+
+@eqx.filter_jit
+def _play_each(acting: Acting, agents: Agent, env: AbstractGoalEnv, under_way: UnderWay, keys):
+    play = lambda agent, under_way, keys: _play(acting, agent, env, under_way, keys)
+    return eqx.filter_vmap(play)(agents, under_way, keys)
+
+
+_EACH = _Programs(_begin_each, _play_each, eqx.filter_jit(eqx.filter_vmap(_summary)))
+
+
+def diagnosed(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
+    """The health rows that can be seen in the state alone."""
     batch_key, loss_key = jax.random.split(key)
     batch = step.sample(state, min(step.batch_size, 256), key=batch_key)
     rows = diagnose(
@@ -73,6 +109,9 @@ def _diagnose(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[
     return rows
 
 
+_diagnosed = eqx.filter_jit(diagnosed)
+
+
 def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: Config) -> None:
     """**Raises:** `UserError` if training's options make a task that does not fit the agent."""
     if sizes(training) != sizes(env):
@@ -84,7 +123,8 @@ def _check_same_sizes(training: AbstractGoalEnv, env: AbstractGoalEnv, config: C
 
 
 class PiecewiseEvaluation:
-    """[`crl_eqx.evaluate`][] in some twenty calls, between which it can be left."""
+    """[`crl_eqx.evaluate`][] in some twenty calls, between which it can be left: of one agent, or
+    of several whose arrays are stacked, with a key for each."""
 
     def __init__(self, acting: Acting, env: AbstractGoalEnv, num_episodes: int):
         steps = env.episode_length
@@ -92,17 +132,24 @@ class PiecewiseEvaluation:
         self._piece = -(-steps // 20)
 
     def __call__(
-        self, agent: Agent, key: PRNGKey, *, may_go_on: Callable[[float], bool]
-    ) -> dict[str, float] | None:
-        """The summary, or None if `may_go_on`, given the share done, said no."""
-        under_way, keys = _begin_episodes(self._env, self._num_episodes, key=key)
+        self, agent: Agent, key: Keys, *, may_go_on: Callable[[float], bool]
+    ) -> dict[str, Any] | None:
+        """The summary, of several agents a list for each number; None if `may_go_on`, given the
+        share done, said no."""
+        programs = _EACH if key.ndim else _ONE
+        under_way, keys = programs.begin(self._env, self._num_episodes, key=key)
         for done in range(0, self._steps, self._piece):
             if not may_go_on(done / self._steps):
                 return None
-            piece = keys[done : done + self._piece]
-            under_way = _play(self._acting, agent, self._env, under_way, piece)
+            piece = keys[..., done : done + self._piece]
+            under_way = programs.play(self._acting, agent, self._env, under_way, piece)
             jax.block_until_ready(under_way)
-        return {name: float(value) for name, value in _summary(under_way).items()}
+        return numbers(programs.summary(under_way))
+
+
+def numbers(arrays: Mapping[str, jax.Array]) -> dict[str, Any]:
+    """As Python has them: arrays become lists."""
+    return {name: np.asarray(value).tolist() for name, value in arrays.items()}
 
 
 class Run:
@@ -130,7 +177,7 @@ class Run:
         self.best = CheckpointStore(run_dir / BEST, keep=1, replay=False)
         self._evaluators = self._make_evaluators()
         self._compiled: set[str] = set()
-        self._has_futures = False
+        self.has_futures = False
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
@@ -179,7 +226,8 @@ class Run:
         """One unroll, with updates once the prefill is over."""
         if self.prefilling(state):
             return self.collect(state)
-        self._require_futures(state)
+        if not self.has_futures:
+            self.require_futures(state, bool(self.step.can_learn(state)))
         return self.update(state)
 
     def collect(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
@@ -191,15 +239,15 @@ class Run:
         """One unroll and its updates."""
         return self.step.compiled()(state)
 
-    def _require_futures(self, state: TrainState) -> None:
+    def require_futures(self, state: TrainState, can_learn: bool) -> None:
         """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""
-        if not self._has_futures and not bool(self.step.can_learn(state)):
+        if not can_learn:
             raise TrainingError(
                 f"None of the {int(state.env_steps):,} steps collected has a later one in its own "
                 f"episode: every episode of {self.config.env} ends after one step, and there is "
                 f"nothing to learn from."
             )
-        self._has_futures = True
+        self.has_futures = True
 
     def phase(self, name: str) -> str:
         """`name`, or "compiling" the first time."""
@@ -208,12 +256,11 @@ class Run:
         return "compiling" if first else name
 
     def evaluations(
-        self, agent: Agent, env_steps: int, *, may_go_on: Callable[[float], bool]
-    ) -> dict[str, float] | None:
-        """Every split's metrics, with keys that depend only on seed and step count; None if
-        `may_go_on`, called repeatedly with the share done, said no."""
-        key = jax.random.fold_in(run_key(self.seed, "evaluate"), env_steps)
-        row: dict[str, float] = {}
+        self, agent: Agent, key: Keys, *, may_go_on: Callable[[float], bool]
+    ) -> dict[str, Any] | None:
+        """Every split's metrics, of one agent or of several as [`PiecewiseEvaluation`][] has them;
+        None if `may_go_on`, called repeatedly with the share done, said no."""
+        row: dict[str, Any] = {}
         for number, (split, evaluator) in enumerate(self._evaluators.items()):
             share = lambda part, number=number: (number + part) / len(self._evaluators)
             metrics = evaluator(
@@ -224,23 +271,6 @@ class Run:
             row |= {f"{split}/{name}": value for name, value in metrics.items()}
         return row
 
-    def diagnostics(
-        self,
-        state: TrainState,
-        env_steps: int,
-        row: Mapping[str, Any],
-        evaluations: Sequence[Evaluated],
-    ) -> dict[str, Any]:
-        """Health rows; `row` has what training measured since the last ones."""
-        key = jax.random.fold_in(run_key(self.seed, "diagnose"), env_steps)
-        found = _diagnose(self.step, state, key)
-        health = {name: np.asarray(value).tolist() for name, value in found.items()}
-        for group in ("actor", "critic"):
-            moved = row.get(f"train/{group}_update_norm")
-            weights = health.get(f"{group}_param_norm")
-            if moved is not None and weights:
-                health[f"{group}_update_to_weight"] = moved / weights
-        conclusive = self.config.evaluation.conclusive_steps
-        word, reason = verdict(health, evaluations, conclusive_steps=conclusive)
-        health |= {"verdict": word, "reason": reason}
-        return {f"health/{name}": value for name, value in health.items()}
+    def diagnose(self, state: TrainState, key: PRNGKey) -> dict[str, Any]:
+        """The health rows that can be seen in the state alone."""
+        return numbers(_diagnosed(self.step, state, key))

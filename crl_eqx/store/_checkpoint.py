@@ -157,6 +157,7 @@ class CheckpointStore:
         *,
         report: Callable[[str], None],
         refill: bool = False,
+        at: int | None = None,
     ) -> tuple[TrainState, dict[str, Any]] | None:
         """The newest good checkpoint's state and metadata; None if there is no checkpoint.
 
@@ -168,6 +169,7 @@ class CheckpointStore:
             replay was not saved.
         - `refill`: go on with the newest whose networks are intact, with an empty replay if its
             own is damaged. (Checkpoints share segments: a damaged one affects them all.)
+        - `at`: only the checkpoint of that environment step, not the newest.
 
         **Raises:** `UserError` if there are checkpoints but none is good, or if one is good but
         of another shape than `like`.
@@ -175,7 +177,7 @@ class CheckpointStore:
         bad: dict[Path, str] = {}
         whole: Path | None = None  # the newest whose networks could go on without their replay
         # Listed anew each time: a run that is under way may replace them while they are read.
-        while untried := [path for path in self._saved.entries() if path not in bad]:
+        while untried := [path for path in self._saved.entries(at) if path not in bad]:
             path, without = untried[-1], "was not saved"
             try:
                 manifest = self._saved.examine(path)

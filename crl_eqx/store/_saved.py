@@ -23,8 +23,8 @@ class SavedCheckpoints:
         self.directory = directory
         self.segments = directory / "replay"
 
-    def entries(self) -> list[Path]:
-        """Whatever is named as a checkpoint, oldest first.
+    def entries(self, at: int | None = None) -> list[Path]:
+        """Whatever is named as a checkpoint, `at` a step if given, oldest first.
 
         **Raises:** `OSError` if the directory is there and cannot be read.
         """
@@ -34,7 +34,8 @@ class SavedCheckpoints:
             return []
         found = {path: re.fullmatch(r"step_(\d+)(?:\.(\d+))?", path.name) for path in paths}
         place = {p: (int(m[1]), int(m[2] or 0)) for p, m in found.items() if m}
-        return sorted(place, key=place.__getitem__)
+        asked = [path for path, (step, _) in place.items() if at in (None, step)]
+        return sorted(asked, key=place.__getitem__)
 
     def examine(self, path: Path) -> Manifest:
         """**Raises:** `BadFile` if the checkpoint is plainly not good; reads no arrays."""

@@ -10,7 +10,7 @@ import pytest
 
 from crl_eqx import UserError
 from crl_eqx.config import replaced
-from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_one, train_sweep, update_sweep
+from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
 from crl_eqx.run_files import alone, read_metrics
 
 from ..run.conftest import console as console, tiny
@@ -84,7 +84,7 @@ def test_runs_at_a_time_are_processes_of_their_own_and_what_is_done_is_left(tmp_
 def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):
     begin_sweep(Sweep(tiny(), {"seed": (0, 1)}), tmp_path / "runs", console)
     with pytest.raises(UserError, match="has no run 'seed_7'; there are seed_0, seed_1"):
-        train_one(tmp_path / "runs", "seed_7", console)
+        train_runs(tmp_path / "runs", ["seed_7"], console)
 
 
 def test_a_sweep_killed_at_work_leaves_nobody_behind_and_goes_on(tmp_path, console):

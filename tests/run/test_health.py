@@ -5,7 +5,8 @@ import pytest
 
 from crl_eqx import losses
 from crl_eqx.config import Config
-from crl_eqx.run import load_run, Run, train
+from crl_eqx.run import load_run, train
+from crl_eqx.run._group import Group
 from crl_eqx.run._stopping import reason_to_stop
 from crl_eqx.run_files import read_metrics
 
@@ -106,11 +107,11 @@ def test_the_best_agent_is_kept_and_replaced_only_by_a_better_one(tmp_path, cons
     rates = iter([0.2, 0.5, 0.3, 0.5, 0.6])
     given = {}
 
-    def evaluations(self, agent, env_steps, *, may_go_on):
+    def evaluations(self, state, env_steps, *, may_go_on):
         given.setdefault(env_steps, next(rates))
-        return {"eval/success_rate": given[env_steps], "eval/success_rate_se": 0.1}
+        return [{"eval/success_rate": given[env_steps], "eval/success_rate_se": 0.1}]
 
-    monkeypatch.setattr(Run, "evaluations", evaluations)
+    monkeypatch.setattr(Group, "evaluations", evaluations)
     run_dir = tmp_path / "run"
     config = tiny(total_env_steps=1200)
     train(config, run_dir, console)

@@ -1,0 +1,153 @@
+"""What a run remembers of its way, and writes down."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._errors import TrainingError
+from .._train_state import TrainState
+from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES, verdict
+from ..run_files import Writers
+from ._meter import Meter
+from ._run import Run
+from ._stopping import LASTING, Reason, reason_to_stop
+
+
+def evaluated(row: Mapping[str, Any]) -> Evaluated:
+    """What of a row of metrics decides whether a run gets on."""
+    names = [name + end for name in MEASURES for end in ("", "_se")]
+    found = {name: float(row[f"eval/{name}"]) for name in names if f"eval/{name}" in row}
+    return found | {"env_steps": row["env_steps"]}
+
+
+class Journal:
+    """A run's evaluations, verdicts and pace: rows in its files, and metadata of its checkpoints.
+
+    `kept` is that metadata of the checkpoint from which the run goes on; empty at its beginning.
+    """
+
+    def __init__(self, run: Run, env_steps: int, kept: Mapping[str, Any]):
+        self.run = run
+        self.evaluations: list[Evaluated] = [*kept.get("evaluations", ())]
+        self._verdicts: list[str] = [*kept.get("verdicts", ())]
+        elapsed = float(kept.get("elapsed_seconds", 0.0))
+        self._meter = Meter(env_steps, kept.get("meter", ()), elapsed)
+        self._hours = self._meter.elapsed / 3600
+        self.evaluation_due = bool(kept.get("evaluation_due", env_steps == 0))
+        """Whether the evaluation after the latest step is still to be made."""
+        # A run that starts from its beginning writes all of its rows, the one of step 0 included.
+        self._writers = Writers(run.run_dir, run.config, after=env_steps or -1)
+
+    def close(self) -> None:
+        self._writers.close()
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why the run ends before its budget, if it does."""
+        return reason_to_stop(
+            self.evaluations, self._verdicts, hours=self._hours, config=self.run.config
+        )
+
+    def save(self, state: TrainState) -> None:
+        """A checkpoint."""
+        run = self.run
+        metadata = run.identity | {
+            "evaluations": self.evaluations,
+            "verdicts": self._verdicts,
+            "meter": self._meter.rows,
+            "elapsed_seconds": self._meter.elapsed,
+            "evaluation_due": self.evaluation_due,
+        }
+        run.store.save(state, run.step.buffer, metadata=metadata)
+
+    def add(self, metrics: Mapping[str, Any], *, updates: int, seconds: float | None) -> None:
+        """What an unroll measured, an average over its `updates`; `seconds` as the meter has them.
+
+        **Raises:** `TrainingError` if something is not finite.
+        """
+        row = {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
+        _check_finite(row, self.run)
+        self._meter.add(row, updates=updates, seconds=seconds)
+        self._hours = self._meter.elapsed / 3600
+
+    def add_evaluation(
+        self, found: Mapping[str, float], env_steps: int, state: Callable[[], TrainState]
+    ) -> None:
+        """An evaluation; `state()` is what it evaluated, kept if it is the best so far."""
+        run = self.run
+        self.evaluation_due = False
+        self.evaluations.append(evaluated({**found, "env_steps": env_steps}))
+        if run.config.logging.keep_best and _is_best(self.evaluations):
+            about = run.identity | {"evaluation": self.evaluations[-1]}
+            run.best.save(state(), run.step.buffer, metadata=about)
+
+    def write(
+        self, counters: Mapping[str, int], found: Mapping[str, Any], health: Mapping[str, Any]
+    ) -> str | None:
+        """A row: `counters`, pace and averages since the last one, what an evaluation `found`, and
+        what was diagnosed.
+
+        **Returns:** what has to be told: a verdict that lasts and is nothing good.
+        """
+        row: dict[str, Any] = {**counters, **self._meter.take(counters["env_steps"]), **found}
+        if health:
+            row |= self._judged(health, row)
+        self._writers.write(row)
+        return self._news(row) if health else None
+
+    def _judged(self, health: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+        """`health` and what follows from it, with the verdict."""
+        known = dict(health)
+        for group in ("actor", "critic"):
+            moved, weights = row.get(f"train/{group}_update_norm"), known.get(f"{group}_param_norm")
+            if moved is not None and weights:
+                known[f"{group}_update_to_weight"] = moved / weights
+        conclusive = self.run.config.evaluation.conclusive_steps
+        word, reason = verdict(known, self.evaluations, conclusive_steps=conclusive)
+        known |= {"verdict": word, "reason": reason}
+        return {f"health/{name}": value for name, value in known.items()}
+
+    def _news(self, row: Mapping[str, Any]) -> str | None:
+        verdicts, word = self._verdicts, row["health/verdict"]
+        verdicts[:] = [*verdicts, word][-LASTING - 1 :]
+        is_new = [v == word for v in verdicts] in ([True] * LASTING, [False] + [True] * LASTING)
+        return (
+            f"{word:<16} {row['health/reason']}" if is_new and word not in GOOD_VERDICTS else None
+        )
+
+
+def _is_best(evaluations: Sequence[Evaluated]) -> bool:
+    """Whether the last evaluation is better than all before it: by success, then by how long."""
+    score = lambda row: (row["success_rate"], row.get("time_at_goal", 0.0))
+    *before, last = evaluations
+    return all(score(last) > score(row) for row in before)
+
+
+def _last_saved(run: Run) -> str:
+    saved = run.store.steps()
+    return f"step {saved[-1]:,}" if saved else "none yet"
+
+
+def _check_finite(row: dict[str, float], run: Run) -> None:
+    """Takes `nonfinite` and `nonfinite_from` out of the row.
+
+    **Raises:** `TrainingError` when what was observed, a loss or a gradient is not finite.
+    """
+    began = int(row.pop("train/nonfinite_from", -1))
+    if steps := int(row.pop("train/nonfinite", 0)):
+        raise TrainingError(
+            f"{run.config.env}: {steps:,} of the latest steps observed a state, goal or action "
+            f"that is not finite. The run stops; its last checkpoint ({_last_saved(run)}) holds "
+            f"none of them. A task must end an episode (`terminated`) before its numbers do."
+        )
+    bad = [name for name, value in row.items() if not np.isfinite(value)]
+    if not bad:
+        return
+    names = ", ".join(name.removeprefix("train/") for name in bad)
+    raise TrainingError(
+        f"Not finite from gradient step {began:,} on: {names}. The run stops; its last good "
+        f"checkpoint ({_last_saved(run)}) is untouched. A lower learning rate or `--max-grad-norm "
+        f"1` often helps."
+    )
