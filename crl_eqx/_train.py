@@ -168,15 +168,23 @@ class TrainStep(AbstractTrainStep):
         debt = state.update_debt + part.numerator
         one_more = debt >= part.denominator
         due = whole + one_more.astype(jnp.int32)
-        state, metrics = self._updates(state, whole + (part > 0), due)
+        slots = whole + (part > 0)
+        may_skip = slots != self.updates_per_unroll
+        state, metrics = self._updates(state, slots, due, may_skip=may_skip)
         state = self.averaged(state, due)
         state = eqx.tree_at(
             lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
         )
         return state, metrics | dataclasses.asdict(counts)
 
+    @not_forked
+    def learn_stored(self, state: TrainState, updates: int) -> tuple[TrainState, Metrics]:
+        """So many updates from what is stored, without collecting."""
+        require_count(updates, f"TrainStep.learn_stored(updates={updates!r})")
+        return self._updates(state, updates, jnp.asarray(updates, jnp.int32), may_skip=False)
+
     def _updates(
-        self, state: TrainState, slots: int, due: Int[Array, ""]
+        self, state: TrainState, slots: int, due: Int[Array, ""], *, may_skip: bool
     ) -> tuple[TrainState, Metrics]:
         """`slots` updates, of which the first `due` are made."""
         if slots == 0:
@@ -190,7 +198,7 @@ class TrainStep(AbstractTrainStep):
             places,
             lambda place: self.buffer.gather(buffer, place),
             due=due,
-            may_skip=slots != self.updates_per_unroll,
+            may_skip=may_skip,
             key=update_key,
         )
 

@@ -17,6 +17,7 @@ from ._options import annotation_in_words as annotation_in_words
 from ._own import is_own as is_own, own_files as own_files
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
+    available_physics as available_physics,
     default_physics as default_physics,
     num_cores as num_cores,
     PhysicsState as PhysicsState,

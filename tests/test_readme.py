@@ -118,6 +118,7 @@ def test_flags_named_in_the_documents_exist():
     known = {flag(name) for _, name, _ in flat(Config())}
     known |= {flag(field.name) for kind in KINDS.values() for field in dataclasses.fields(kind)}
     known |= {"--resume", "--debug", "--trust", "--version", "--dry-run", "--over", "--depths"}
+    known |= {"--max-cost", "--price-per-hour"}
     known |= {"--seeds", "--together", "--parts", "--on", "--minutes", "--partition"}
     for document in DOCUMENTS:
         for name in re.findall(r"`(--[a-z-]+)", document.read_text()):

@@ -99,6 +99,16 @@ def test_updates_per_environment_step_are_kept_exactly(ratio):
         assert float(state.agent.log_alpha) == -int(state.gradient_steps)
 
 
+def test_updates_from_what_is_stored_leave_the_environments_alone():
+    step = TrainStep(Box(), Tally(), SGD, **TINY)
+    before = started(step)
+    after, metrics = step.learn_stored(before, 3)
+    assert after.gradient_steps == 3 and float(after.agent.log_alpha) == -3
+    assert float(metrics["metric"]) == -1.0  # the mean of 0, -1 and -2
+    assert eqx.tree_equal(after.episodes, before.episodes)
+    assert after.env_steps == before.env_steps
+
+
 @pytest.mark.parametrize(
     ("ratio", "exact"),
     [(1 / 3, Fraction(1, 3)), (0.1, Fraction(1, 10)), (800 / (512 * 62), Fraction(25, 992))]

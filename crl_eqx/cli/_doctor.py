@@ -1,25 +1,24 @@
 """`crl-eqx doctor`: is this machine fit for what is planned, and what will it cost?"""
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from .._errors import UserError
 from ..config import Config, replaced
-from ..lab import forecast
-from ..run import check
+from ..lab import forecast, physics_rates, shortage, too_slow
+from ..run import check, container_limit
 from ..run_files import provenance
-from ._flags import whole_flag
+from ._flags import amount, whole_flag
 from ._train import parse_config, preset_of, take_value
 
 
 HELP = """usage: crl-eqx doctor [--depths D,D ...] [--price-per-hour P] [options of train]
 
-Says what this machine is, times a few seconds of the run at each depth, and predicts hours, memory,
-disk and, with a price, cost of each. In about a minute for a few depths.
+Says what this machine is, times collecting with every physics that is at hand (beside a GPU; on a
+CPU with that of the run), and a few seconds of the run at each depth, and predicts hours, memory,
+disk and, with a price, cost of each. In about a minute for a few depths. A depth for which memory
+is short is told, with the flags that would make it fit.
 
   --depths          Dense layers, multiples of 4 (default: that of --depth)
   --price-per-hour  of this machine, in any currency
@@ -34,28 +33,33 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
     price, rest = take_value(arguments, "--price-per-hour")
     words, rest = take_value(rest, "--depths")
     config, _ = parse_config(rest, preset_of(rest), "train")
-    cost = _price(price)
+    cost = None if price is None else amount("--price-per-hour", price)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     configs = [replaced(config, depth=depth) for depth in _depths(words, config)]
     for each in configs:
         check(each)
     for sentence in machine():
         say(sentence)
+    short = {each.network.depth: shortage(each) for each in configs}
+    fitting = [each for each in configs if short[each.network.depth] is None]
+    for physics, rate in (physics_rates(fitting[0]) if fitting else {}).items():
+        say(f"physics {physics}: {rate:,.0f} environment steps/s without updates.")
+    timed = None
     for each in configs:
-        found = forecast(each)
+        if each not in fitting:
+            say(f"depth {each.network.depth}: {short[each.network.depth]}.")
+            continue
+        how = ""
+        if timed is not None and too_slow(each):
+            found = timed.scaled(each)
+            how = f" Not timed: in proportion to depth {timed.config.network.depth}."
+        else:
+            found = timed = forecast(each)
         money = f" Cost: {found.seconds() / 3600 * cost:.3g}." if cost is not None else ""
-        say(f"depth {each.network.depth}: {found}{money}")
+        say(f"depth {each.network.depth}: {found}{how}{money}")
     for warning in warnings(config):
         say(f"careful: {warning}")
     return 0
-
-
-def _price(price: str | None) -> float | None:
-    if price is None:
-        return None
-    if not re.fullmatch(r"\d+(\.\d+)?", price):
-        raise UserError(f"`--price-per-hour {price}` must be a number, 0 or positive.")
-    return float(price)
 
 
 def _depths(words: str | None, config: Config) -> list[int]:
@@ -80,14 +84,8 @@ def machine() -> list[str]:
 
 def _limit() -> str:
     """The container's own limit of memory, if there is one."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = int(Path(name).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        if limit < 2**50:
-            return f", of which {limit / 2**30:.1f} GiB may be used here"
-    return ""
+    limit = container_limit()
+    return "" if limit is None else f", of which {limit / 2**30:.1f} GiB may be used here"
 
 
 def warnings(config: Config) -> list[str]:

@@ -68,3 +68,10 @@ def whole_flag(flag: str, word: str) -> int:
     if not re.fullmatch(r"\d{1,9}", word):
         raise UserError(f"`{flag} {word}` must be a whole number.")
     return int(word)
+
+
+def amount(flag: str, word: str) -> float:
+    """**Raises:** `UserError` unless `word` is a number, 0 or positive."""
+    if not re.fullmatch(r"\d{1,9}(\.\d+)?", word):
+        raise UserError(f"`{flag} {word}` must be a number, 0 or positive.")
+    return float(word)

@@ -32,7 +32,7 @@ from ..lab import (
 )
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
-from ._flags import program
+from ._flags import amount, program
 from ._train import finish_run, parse_config, preset_of, take_flag, take_value, TOGETHER
 
 
@@ -43,6 +43,7 @@ _COMMON = """
   --seeds     seeds of each, 0 to N - 1 (default 1)
   -j          runs at a time, each in a process of its own (default 1)
   --together  trains the seeds of each in one program: for GPUs; with -j, programs at a time
+  --max-cost  of each run, at --price-per-hour: its --max-hours are what that buys
   --run-dir   where to (default runs/ENV_{command})
   --on        local (default), or slurm: submits a job for each run and returns; with it
               --partition, --account, --minutes (per job, default 1440: then it saves and queues
@@ -120,7 +121,11 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     jobs, rest = _count(rest, "-j")
     together, rest = take_flag(rest, TOGETHER)
     cluster, rest = _cluster(rest)
+    hours, rest = _hours_that_cost(rest)
     config, given = parse_config(rest, preset_of(rest), "train")
+    if hours is not None:
+        least = min(hours, config.max_hours or hours)
+        config = dataclasses.replace(config, max_hours=least)
     if given != (0,):
         raise UserError(
             f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
@@ -241,6 +246,21 @@ def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         except msgspec.ValidationError as error:
             raise UserError(f"`--over {word}`: {str(error)[0].lower()}{str(error)[1:]}.") from error
     return axes
+
+
+def _hours_that_cost(arguments: Sequence[str]) -> tuple[float | None, list[str]]:
+    """Takes `--max-cost` and `--price-per-hour` out of the arguments: the hours that they buy."""
+    cost, rest = take_value(arguments, "--max-cost")
+    price, rest = take_value(rest, "--price-per-hour")
+    if cost is None and price is None:
+        return None, rest
+    if cost is None or price is None:
+        given = f"--max-cost {cost}" if price is None else f"--price-per-hour {price}"
+        raise UserError(f"`{given}`: `--max-cost` and `--price-per-hour` go together.")
+    limit, hourly = amount("--max-cost", cost), amount("--price-per-hour", price)
+    if not limit or not hourly:
+        raise UserError(f"`--max-cost {cost} --price-per-hour {price}` must both be positive.")
+    return limit / hourly, rest
 
 
 def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:

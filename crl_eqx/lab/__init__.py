@@ -2,7 +2,13 @@
 
 from ._ablations import ablations as ablations, PARTS as PARTS
 from ._conclusions import conclusions as conclusions
-from ._forecast import Forecast as Forecast, forecast as forecast
+from ._forecast import (
+    Forecast as Forecast,
+    forecast as forecast,
+    physics_rates as physics_rates,
+    shortage as shortage,
+    too_slow as too_slow,
+)
 from ._generalize import (
     generalize as generalize,
     Measured as Measured,

@@ -3,13 +3,20 @@
 import dataclasses
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
 
+import equinox as eqx
 import jax
 
+from .. import envs
+from .._train import TrainStep
+from .._train_state import TrainState
 from ..config import Config
-from ..run import estimate, Needs, resolved, Run
+from ..nn import audit
+from ..run import estimate, Needs, resolved, Run, short_of_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +58,18 @@ class Forecast:
         left = 3600 * hours - self.compiling - self.evaluation
         return max(0, int(left / each)) * self.env_steps_per_unroll
 
+    def scaled(self, config: Config) -> "Forecast":
+        """What a run of another depth will take, in proportion to the arithmetic: too long where
+        physics counts."""
+        each = [Run(resolved(c), Path("nowhere")) for c in (self.config, config)]
+        before, after = (audit(run.abstract().agent).flops_per_update(1) for run in each)
+        times = {
+            name: getattr(self, name) * after / before
+            for name in ("unroll", "low", "high", "evaluation")
+        }
+        needs = estimate(each[1].config, each[1].step, each[1].abstract())
+        return dataclasses.replace(self, config=config, needs=needs, **times)
+
     def __str__(self) -> str:
         total, low, high = (self.seconds(x) / 3600 for x in (None, self.low, self.high))
         share = self.evaluations * self.evaluation / self.seconds()
@@ -77,26 +96,20 @@ def forecast(config: Config, *, seconds: float | None = None) -> Forecast:
     """Begins the run in a directory that is thrown away, and times its training for so many
     `seconds` (8 by default) and a part of an evaluation.
 
-    The prefill is cut short to one unroll and the batch's size: an update takes as long.
+    The prefill is cut short to one unroll and the batch's size: an update takes as long. Of an
+    unroll that would take many times longer only a part of the updates is made.
 
     **Raises:** `UserError` for a mistake in the choices.
     """
     config = resolved(config)
     with TemporaryDirectory() as folder:
         run = Run(config, Path(folder))
-        begun = time.monotonic()
         state = run.initial()
         needs = estimate(config, run.step, state)
         for _ in range(max(1, _unrolls_to_fill(run))):
             state, _ = run.collect(state)
-        state, _ = jax.block_until_ready(run.update(state))
-        compiling = time.monotonic() - begun
-        timed: list[float] = []
         seconds = SECONDS if seconds is None else seconds
-        while len(timed) < 5 or sum(timed) < seconds:
-            begun = time.monotonic()
-            state, _ = jax.block_until_ready(run.update(state))
-            timed.append(time.monotonic() - begun)
+        state, timed, compiling = _unrolls(run, state, seconds)
         evaluation = _evaluation_seconds(run, state)
     ordered = sorted(timed)
     return Forecast(
@@ -110,6 +123,76 @@ def forecast(config: Config, *, seconds: float | None = None) -> Forecast:
         compiling,
         needs,
     )
+
+
+def _unrolls(run: Run, state: TrainState, seconds: float) -> tuple[TrainState, list[float], float]:
+    """What unrolls with their updates took, and compiling before."""
+    step, some = run.step, _updates_to_time(run, state)
+    if some is None or not isinstance(step, TrainStep):
+        state, compiling = _compiled(run.update, state)
+        state, timed = _timed(run.update, state, seconds)
+        return state, timed, compiling
+    state, collecting = _timed(run.collect, state, 0.0, least=3)
+    some_updates = lambda state: _learn(step, state, some)
+    state, compiling = _compiled(some_updates, state)
+    state, updating = _timed(some_updates, state, 0.0)
+    whole = step.mean_updates_per_unroll / some
+    return state, [statistics.median(collecting) + whole * part for part in updating], compiling
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _learn(step: TrainStep, state: TrainState, updates: int) -> tuple[TrainState, Any]:
+    return step.learn_stored(state, updates)
+
+
+Advance: TypeAlias = Callable[[TrainState], tuple[TrainState, Any]]
+
+
+def _compiled(advance: Advance, state: TrainState) -> tuple[TrainState, float]:
+    """The state after the first call, and how long that took."""
+    begun = time.monotonic()
+    state, _ = jax.block_until_ready(advance(state))
+    return state, time.monotonic() - begun
+
+
+def _timed(
+    advance: Advance, state: TrainState, seconds: float, *, least: int = 5
+) -> tuple[TrainState, list[float]]:
+    """How long each call took, made so often, and for so many `seconds` together."""
+    timed: list[float] = []
+    while len(timed) < least or sum(timed) < seconds:
+        begun = time.monotonic()
+        state, _ = jax.block_until_ready(advance(state))
+        timed.append(time.monotonic() - begun)
+    return state, timed
+
+
+SLOW = 1e10
+"""FLOP a second, less than what a CPU makes of an update: what takes long at this pace is not timed
+as a whole."""
+
+
+def _updates_to_time(run: Run, state: TrainState) -> int | None:
+    """How many updates to time apart from collecting; None if whole unrolls are short enough. A
+    deep network on a CPU takes hours for an unroll of the paper's."""
+    if jax.default_backend() != "cpu":
+        return None
+    each = audit(state.agent).flops_per_update(run.step.batch_size) / SLOW
+    if each * run.step.mean_updates_per_unroll <= SECONDS:
+        return None
+    return max(1, int(SECONDS / 8 / each))
+
+
+def too_slow(config: Config) -> bool:
+    """Whether already a forecast would take minutes: on a CPU, with a very deep network."""
+    if jax.default_backend() != "cpu":
+        return False
+    run = Run(resolved(config), Path("nowhere"))
+    found = audit(run.abstract().agent)
+    played = 5 * run.step.env_steps_per_unroll
+    played += config.evaluation.eval_episodes * run.env.episode_length // 5
+    forward = found.flops_per_update(1) / 3 / max(len(found.networks), 1)
+    return (played * forward + found.flops_per_update(8 * run.step.batch_size)) / SLOW > 60
 
 
 def _unrolls_to_fill(run: Run) -> int:
@@ -128,3 +211,34 @@ def _evaluation_seconds(run: Run, state) -> float:
     run.evaluations(state.acting_agent, jax.random.key(0), may_go_on=go_on)
     (first, begun), (last, ended) = marks[1], marks[-1]
     return (ended - begun) / max(last - first, 1e-9)
+
+
+def physics_rates(config: Config, *, seconds: float | None = None) -> dict[str, float]:
+    """Environment steps a second of collecting alone, policy included, with every physics that is
+    installed; where JAX computes on a CPU only with that of `config`, as others compile there for a
+    minute and are slow. Each is timed for so many `seconds` (2 by default).
+    """
+    config = resolved(config)
+    chosen = [config.physics]
+    if jax.default_backend() != "cpu" and not envs.is_gymnasium(config.env):
+        chosen = [*envs.available_physics()]
+    return {
+        physics: _collecting_rate(dataclasses.replace(config, physics=physics), seconds)
+        for physics in chosen
+    }
+
+
+def _collecting_rate(config: Config, seconds: float | None) -> float:
+    run = Run(config, Path("nowhere"))
+    state, _ = jax.block_until_ready(run.collect(run.initial()))
+    seconds = SECONDS / 4 if seconds is None else seconds
+    _, timed = _timed(run.collect, state, seconds, least=3)
+    return run.step.env_steps_per_unroll / statistics.median(timed)
+
+
+def shortage(config: Config) -> str | None:
+    """What to say of a run for which memory is short; None if it fits. Allocates nothing."""
+    run = Run(resolved(config), Path("nowhere"))
+    needs = estimate(run.config, run.step, run.abstract())
+    short = short_of_memory(run.config, run.step, needs)
+    return short and f"the run {needs}, {short}"

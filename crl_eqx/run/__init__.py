@@ -25,7 +25,12 @@ from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome, train as train, train_together as train_together
 from ._objective import OWNERS as OWNERS
-from ._resources import estimate as estimate, Needs as Needs
+from ._resources import (
+    container_limit as container_limit,
+    estimate as estimate,
+    Needs as Needs,
+    short_of_memory as short_of_memory,
+)
 from ._run import Run as Run
 from ._stopping import reason_to_stop as reason_to_stop
 

@@ -4,13 +4,15 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import equinox as eqx
 import jax
 
 from .._errors import UserError
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
-from ..config import Config
+from ..config import Config, replaced
 from ..nn import audit
+from ._build import make_agent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +63,46 @@ def estimate(config: Config, step: AbstractTrainStep, state: TrainState) -> Need
     return Needs(replay, parameters, update, int(kept * parameters + replays))
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
+    """Bytes that are free where JAX computes."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     import psutil  # which nothing else of a run needs
 
-    return psutil.virtual_memory().available
+    available = psutil.virtual_memory().available
+    limit = container_limit()
+    return available if limit is None else min(available, limit)
+
+
+def container_limit() -> int | None:
+    """The container's own limit of memory in bytes, if there is one."""
+    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            limit = int(Path(name).read_text())
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+        if limit < 2**50:
+            return limit
+    return None
+
+
+def what_fits(config: Config, step: AbstractTrainStep, needs: Needs, memory: int) -> list[str]:
+    """Flags, each of which alone makes a run fit that needs more than `memory`."""
+    found = []
+    network = config.compute
+    if network.kernel in ("auto", "checkpoint") and network.remat != "block":
+        less = replaced(config, remat="block")
+        make = lambda key: make_agent(less, step.env, key=key)
+        agent = eqx.filter_eval_shape(make, jax.random.key(0))
+        update = audit(agent).working_bytes(step.batch_size)
+        if needs.memory - needs.update + update <= memory:
+            found.append("--remat block")
+    room = memory - needs.parameters - needs.update
+    rows = int(0.9 * max(room, 0) / max(needs.replay, 1) * step.buffer.capacity)
+    if rows >= step.unroll_length:
+        found.append(f"--replay-capacity {rows}")
+    return found
 
 
 def _taken(run_dir: Path) -> int:
@@ -83,20 +118,28 @@ def check_resources(
 
     **Raises:** `UserError` when memory or disk cannot hold them; it says what would fit.
     """
-    memory, disk = _free_memory(), shutil.disk_usage(run_dir).free + _taken(run_dir)
+    disk = shutil.disk_usage(run_dir).free + _taken(run_dir)
     who = "The run" if among == 1 else f"Each of {among} runs"
-    if needs.memory * among > memory:
-        room = max(memory - needs.parameters - needs.update, 0)
-        rows = int(0.9 * room / max(needs.replay, 1) * step.buffer.capacity)
-        if needs.memory <= memory:
-            advice = f"`--together` fits {memory // needs.memory} of them"
-        elif rows >= step.unroll_length:
-            advice = f"`--replay-capacity {rows}` would fit"
-        else:
-            advice = "a smaller `--depth`, `--width` or `--batch-size` is needed"
-        raise UserError(f"{who} {needs}, but {_size(memory)} of memory are free: {advice}.")
+    if short := short_of_memory(config, step, needs, among=among):
+        raise UserError(f"{who} {needs}, {short}.")
     if needs.disk * among > disk:
         raise UserError(
             f"{who} {needs}, but {_size(disk)} of disk are free under `{run_dir}`: lower "
             f"`--keep-checkpoints` or `--replay-capacity`, or pass `--no-save-replay`."
         )
+
+
+def short_of_memory(
+    config: Config, step: AbstractTrainStep, needs: Needs, *, among: int = 1
+) -> str | None:
+    """What to say of runs for which memory is short, with what would fit; None if they fit."""
+    memory = free_memory()
+    if needs.memory * among <= memory:
+        return None
+    if needs.memory <= memory:
+        advice = f"`--together` fits {memory // needs.memory} of them"
+    elif flags := what_fits(config, step, needs, memory):
+        advice = " or ".join(f"`{flag}`" for flag in flags) + " would fit"
+    else:
+        advice = "a smaller `--depth`, `--width` or `--batch-size` is needed"
+    return f"but {_size(memory)} of memory are free: {advice}"

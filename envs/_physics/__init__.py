@@ -7,6 +7,7 @@ from ._base import (
 )
 from ._native import NativePhysics as NativePhysics, num_cores as num_cores
 from ._select import (
+    available_physics as available_physics,
     default_physics as default_physics,
     PHYSICS as PHYSICS,
     select_physics as select_physics,

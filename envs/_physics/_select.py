@@ -1,6 +1,7 @@
 import importlib.metadata
 import importlib.util
-from typing import Literal
+from collections.abc import Callable
+from typing import get_args, Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -12,7 +13,9 @@ from ._base import AbstractPhysics
 from ._native import NativePhysics, num_cores
 
 
-PHYSICS = ("native", "mjx", "warp")
+PhysicsName: TypeAlias = Literal["native", "mjx", "warp"]
+
+PHYSICS: tuple[PhysicsName, ...] = get_args(PhysicsName)
 
 
 # Measured with the ant on an H200 with 16 cores (docs/environments.md): the control steps per
@@ -30,6 +33,20 @@ def default_physics(num_envs: int = 512) -> Literal["native", "mjx"]:
         return "native"
     native = num_envs / (_NATIVE_RATE * num_cores())
     return "native" if native < _MJX_LAUNCHES + _MJX_EACH * num_envs else "mjx"
+
+
+def available_physics() -> tuple[PhysicsName, ...]:
+    """Those that are installed and run where JAX computes."""
+
+    def runs(require: Callable[[], None]) -> bool:
+        try:
+            require()
+        except UserError:
+            return False
+        return True
+
+    more: dict[PhysicsName, Callable[[], None]] = {"mjx": require_mjx, "warp": require_warp}
+    return "native", *(name for name, require in more.items() if runs(require))
 
 
 def select_physics(physics: str | None, model: MjModel, substeps: int | float) -> AbstractPhysics:

@@ -50,6 +50,44 @@ def test_times_add_up():
     assert "`--max-hours 0.05` allows 500,000 of the steps" in str(late)
 
 
+def test_what_would_take_too_long_is_timed_in_part_and_the_rest_in_proportion(monkeypatch):
+    from crl_eqx.lab import _forecast
+
+    config = tiny(width=64, updates_per_env_step=0.5, num_envs=16)
+    whole = forecast(config, seconds=1.0)
+    monkeypatch.setattr(_forecast, "SECONDS", 0.2)
+    monkeypatch.setattr(_forecast, "SLOW", 1e8)
+    part = forecast(config, seconds=0.2)
+    assert part.updates_per_unroll == whole.updates_per_unroll == 80
+    assert whole.unroll / 2 < part.unroll < 2 * whole.unroll
+    deeper = dataclasses.replace(config, network=dataclasses.replace(config.network, depth=64))
+    scaled = part.scaled(deeper)
+    assert 10 < scaled.unroll / part.unroll < 16 and scaled.needs.memory > part.needs.memory
+    assert not _forecast.too_slow(config)
+    monkeypatch.setattr(_forecast, "SLOW", 1e3)
+    assert _forecast.too_slow(config)
+
+
+def test_memory_that_is_short_is_told_with_what_would_make_it_fit(monkeypatch):
+    from crl_eqx.lab import shortage
+    from crl_eqx.run import _resources
+
+    deep = dict(depth=64, width=64, batch_size=512, num_envs=64, total_env_steps=12_000)
+    config = tiny(**deep)
+    run = Run(config, Path("nowhere"))
+    needs = estimate(run.config, run.step, run.abstract())
+    assert shortage(config) is None
+    monkeypatch.setattr(_resources, "free_memory", lambda: needs.memory - 1)
+    told = shortage(config) or ""
+    assert "`--remat block` or `--replay-capacity " in told and told.endswith("would fit")
+    # What is advised is true.
+    flags = dict(remat="block"), dict(replay_capacity=int(told.split("capacity ")[1].split("`")[0]))
+    for flag in flags:
+        assert shortage(tiny(**deep | flag)) is None
+    monkeypatch.setattr(_resources, "free_memory", lambda: needs.parameters)
+    assert "a smaller `--depth`, `--width` or `--batch-size` is needed" in (shortage(config) or "")
+
+
 def test_a_dry_run_leaves_nothing_behind_and_the_doctor_names_its_price(
     tmp_path, monkeypatch, capsys
 ):
@@ -66,6 +104,7 @@ def test_a_dry_run_leaves_nothing_behind_and_the_doctor_names_its_price(
     assert cli.run(words) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "cores for this process" in told and "depth 8: 4,000" in told and "Cost: " in told
+    assert "physics native: " in told and "environment steps/s without updates" in told
     assert "careful: 4,000 environment steps are few" in told
     assert [*tmp_path.iterdir()] == []
 

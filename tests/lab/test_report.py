@@ -233,6 +233,9 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
     ("words", "sentence"),
     [
         ("ladder", "needs to know what differs, such as `--depths 4,16`"),
+        ("ladder --depths 4 --max-cost 5", "`--max-cost` and `--price-per-hour` go together"),
+        ("ladder --depths 4 --max-cost 5 --price-per-hour 0", "must both be positive"),
+        ("ladder --depths 4 --max-cost x --price-per-hour 2", "`--max-cost x` must be a number"),
         ("ladder --depths 4,6", "`--depth 6` must be a positive multiple of 4"),
         ("ladder --depths four", "`--over depth=four`: expected `int`"),
         ("sweep --over depth", "`--over depth` must be a choice and its values"),
@@ -249,3 +252,12 @@ def test_a_mistake_is_one_sentence(words, sentence, tmp_path, monkeypatch, capsy
     assert cli.run(words.split()) == 2
     told = capsys.readouterr().err.strip()
     assert sentence in " ".join(told.split()) and "\n" not in told
+
+
+def test_a_budget_of_money_is_one_of_hours():
+    from crl_eqx.cli._sweep import planned
+
+    words = ["--depths", "4,8", "--max-cost", "20", "--price-per-hour", "2.5"]
+    assert planned("ladder", words).sweep.config.max_hours == 8
+    assert planned("ladder", [*words, "--max-hours", "3"]).sweep.config.max_hours == 3
+    assert planned("ladder", [*words, "--max-hours", "9"]).sweep.config.max_hours == 8

@@ -138,7 +138,7 @@ def test_seeds_that_do_not_fit_in_memory_say_how_many_do(tmp_path, console, monk
 
     run = Run(tiny(), tmp_path)
     needs = estimate(run.config, run.step, run.abstract())
-    monkeypatch.setattr(_resources, "_free_memory", lambda: int(2.5 * needs.memory))
+    monkeypatch.setattr(_resources, "free_memory", lambda: int(2.5 * needs.memory))
     with pytest.raises(
         UserError, match=r"Each of 3 runs needs .* are free: `--together` fits 2 of"
     ):
