@@ -74,7 +74,7 @@ class TrainStep(AbstractTrainStep):
     objective: AbstractObjective
     buffer: TrajectoryBuffer
     optimizers: Optimizers = eqx.field(static=True)
-    acting: Acting = eqx.field(static=True)
+    acting: Acting
     num_envs: int = eqx.field(static=True)
     unroll_length: int = eqx.field(static=True)
     prefill_unrolls: int = eqx.field(static=True)

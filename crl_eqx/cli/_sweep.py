@@ -136,7 +136,8 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     variants = {}
     if command == "ablate":
         parts = list(PARTS) if words == ["all"] else words
-        variants = ablations(resolved(config), parts)
+        placed = dataclasses.replace(resolved(config), run_dir=run_dir.resolve())
+        variants = ablations(placed, parts)
     sweep = Sweep(config, axes | {"seed": tuple(range(seeds))}, variants)
     return Planned(sweep, run_dir, jobs, together, cluster)
 

@@ -123,6 +123,19 @@ def _objectives(config: Config) -> Variants:
     }
 
 
+def _collector(config: Config) -> Variants:
+    """Deep and shallow agents that learn from what finished deep and shallow ones collect, frozen:
+    does depth help to explore, or to learn?"""
+    if config.network.depth == SHALLOW or config.run_dir is None:
+        return {}
+    found: Variants = {"shallow": {"depth": SHALLOW}}
+    for learner, own in (("full", {}), ("shallow", {"depth": SHALLOW})):
+        for source in ("full", "shallow"):
+            path = str(config.run_dir / f"{source}_seed_{{seed}}")
+            found[f"{learner}_from_{source}"] = own | {"collect_with": path}
+    return found
+
+
 PARTS: dict[str, Callable[[Config], Variants]] = {
     "stabilizers": _stabilizers,
     "width": _width,
@@ -132,6 +145,7 @@ PARTS: dict[str, Callable[[Config], Variants]] = {
     "energy": _energy,
     "goals": _goals,
     "objectives": _objectives,
+    "collector": _collector,
 }
 
 

@@ -14,7 +14,7 @@ from .._errors import UserError
 from ..config import CONFIG
 from ..run_files import is_trusting
 from ._results import read_result
-from ._sweep import job_command, programs, Sweep
+from ._sweep import collectors, job_command, programs, Sweep
 
 
 Cluster: TypeAlias = Literal["slurm", "local", "debug"]
@@ -49,7 +49,8 @@ def submit_sweep(
 ) -> dict[str, Any]:
     """Submits a job for every run that is not complete, or for all seeds `together` of which one is
     not, and returns: they go on without us. A job that is preempted or out of time saves and is
-    queued again. Submitting again goes on with what failed.
+    queued again. Submitting again goes on with what failed, and with what had to wait for the
+    agents that collect for it.
 
     **Returns:** submitit's jobs by the name of their run.
 
@@ -63,7 +64,10 @@ def submit_sweep(
             "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
         ) from error
     groups = programs(sweep, together=together)
-    waiting = [names for names in groups if not all(_is_done(run_dir, name) for name in names)]
+    is_done = lambda names: all(_is_done(run_dir, name) for name in names)
+    waiting = [
+        names for names in groups if not is_done(names) and is_done(collectors(sweep, names))
+    ]
     folder = run_dir / FOLDER
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

@@ -29,6 +29,7 @@ from ..config import (
 )
 from ..run import (
     check,
+    collector_dir,
     copy_task_files,
     draw_run,
     Outcome,
@@ -193,7 +194,8 @@ def train_sweep(
     groups = programs(sweep, together=together)
     if jobs > 1:
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
-        return _in_processes(groups, run_dir, console, jobs, flags, watch)
+        needed = {names: collectors(sweep, names) for names in groups}
+        return _in_processes(needed, run_dir, console, jobs, flags, watch)
     runs = sweep.runs
     for names in groups:
         console.print(_label(names), highlight=False)
@@ -210,7 +212,7 @@ def train_sweep(
 
 def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
     """The names of the runs, divided into those that one program trains: each alone, or all seeds
-    `together`."""
+    `together`; those whose agents collect for others come first."""
     groups: list[tuple[Config, list[str]]] = []
     for name, config in sweep.runs.items():
         alike = dataclasses.replace(config, seed=0)
@@ -219,7 +221,15 @@ def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
             groups.append((alike, [name]))
         else:
             found.append(name)
-    return [tuple(names) for _, names in groups]
+    found = [tuple(names) for _, names in groups]
+    return sorted(found, key=lambda names: bool(collectors(sweep, names)))  # collectors first
+
+
+def collectors(sweep: Sweep, names: Sequence[str]) -> set[str]:
+    """The runs of the sweep whose agents collect for these, and which must be trained before."""
+    runs = sweep.runs
+    found = {collector_dir(runs[name], Path(name)) for name in names}
+    return {path.name for path in found if path is not None} & runs.keys()
 
 
 def _label(names: Sequence[str]) -> str:
@@ -268,19 +278,25 @@ def job_command(run_dir: Path, names: Sequence[str], flags: Sequence[str] = ()) 
 
 
 def _in_processes(
-    groups: Sequence[tuple[str, ...]],
+    needed: Mapping[tuple[str, ...], set[str]],
     run_dir: Path,
     console: Console,
     jobs: int,
     flags: Sequence[str],
     watch: Callable[[], None],
 ) -> int:
-    """A stop reaches the children, too: each saves and ends, and no other is begun."""
-    waiting, running, first = list(groups), {}, 0
+    """Runs by what must be trained before them. A stop reaches the children, too: each saves and
+    ends, and no other is begun."""
+    waiting, running, first = list(needed), {}, 0
     with _handing_on(signal.SIGTERM, waiting, running):
         while waiting or running:
-            while waiting and len(running) < jobs:
-                names = waiting.pop(0)
+            while len(running) < jobs:
+                untrained = {name for names in (*waiting, *running) for name in names}
+                ready = [names for names in waiting if not needed[names] & untrained]
+                if not ready:
+                    break
+                names = ready[0]
+                waiting.remove(names)
                 command = job_command(run_dir, names, flags)
                 with open(run_dir / names[0] / "console.log", "ab") as log:
                     running[names] = subprocess.Popen(command, stdout=log, stderr=log)

@@ -20,6 +20,7 @@ from ._build import (
     sizes as sizes,
 )
 from ._check import check as check, check_counts as check_counts
+from ._collector import collector_dir as collector_dir
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated

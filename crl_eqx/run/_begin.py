@@ -118,6 +118,11 @@ def _check_same_experiment(metadata: dict[str, Any], run: Run) -> None:
     with another version of the task."""
     check_saved_under(metadata, run.run_dir, run.config)
     check_same_task(run.config.env, before=metadata.get("task"), now=run.identity["task"])
+    if metadata.get("collector") != run.identity.get("collector"):
+        raise UserError(
+            f"`--collect-with {run.config.data.collect_with}` is not the agent that this run began "
+            f"with: it has been trained on since, or is another one."
+        )
 
 
 def check_saved_under(metadata: dict[str, Any], run_dir: Path, config: Config) -> None:
@@ -161,7 +166,7 @@ def load_run(
     """
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)
-    run, skipped = Run(config, run_dir), []
+    run, skipped = Run(config, run_dir, collecting=False), []
     check_saved_under(run.store.metadata() or {}, run_dir, config)
     store = run.best if best else run.store
     agent = store.newest_agent(run.abstract().agent, report=skipped.append)

@@ -175,7 +175,10 @@ def make_collecting(config: Config) -> Acting:
     return make_acting(data.collect_acting, data.candidates)
 
 
-def make_train_step(config: Config, env: AbstractGoalEnv) -> AbstractTrainStep:
+def make_train_step(
+    config: Config, env: AbstractGoalEnv, collecting: Acting | None = None
+) -> AbstractTrainStep:
+    """`collecting` is how experience is collected, by default as `config` says."""
     data, learning = config.data, config.learning
     objective, optimizers = make_objective(config, env), make_optimizers(learning)
     if isinstance(objective, PPO):
@@ -201,6 +204,6 @@ def make_train_step(config: Config, env: AbstractGoalEnv) -> AbstractTrainStep:
         replay_capacity=data.replay_capacity,
         absorbing=data.absorbing,
         discount=discount(learning, env),
-        acting=make_collecting(config),
+        acting=make_collecting(config) if collecting is None else collecting,
         policy_average=learning.policy_average,
     )

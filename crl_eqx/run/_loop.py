@@ -269,6 +269,13 @@ def train_together(
 def _check_alike(configs: Collection[Config]) -> None:
     """**Raises:** `UserError` if runs differ in more than their seed and directory."""
     each = [[*flat(dataclasses.replace(c, seed=0, run_dir=None))] for c in configs]
+    seeds_differ = len({c.seed for c in configs}) > 1
+    for config in configs:
+        if seeds_differ and "{seed}" in (config.data.collect_with or ""):
+            raise UserError(
+                f"`--collect-with {config.data.collect_with}` is another agent for every seed: "
+                f"leave out `--together`."
+            )
     names = {flag(a[1]) for other in each for a, b in zip(other, each[0], strict=True) if a != b}
     if names:
         raise UserError(

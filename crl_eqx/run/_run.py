@@ -24,8 +24,17 @@ from .._types import PRNGKey
 from ..config import Config, experiment_checksum
 from ..run_files import fingerprint, kept_task
 from ..store import CheckpointStore
-from ._build import make_acting, make_agent, make_env, make_regions, make_train_step, sizes
+from ._build import (
+    make_acting,
+    make_agent,
+    make_collecting,
+    make_env,
+    make_regions,
+    make_train_step,
+    sizes,
+)
 from ._check import check
+from ._collector import collector
 
 
 BEST = "best"
@@ -155,7 +164,8 @@ def numbers(arrays: Mapping[str, jax.Array]) -> dict[str, Any]:
 class Run:
     """One seed's run: its objects, its directory, and the compiled functions."""
 
-    def __init__(self, config: Config, run_dir: Path):
+    def __init__(self, config: Config, run_dir: Path, *, collecting: bool = True):
+        """Without `collecting` the agent that may collect for this one is not looked for."""
         check(config)
         self.config, self.run_dir = config, run_dir
         self.seed = config.seed
@@ -168,7 +178,10 @@ class Run:
         if config.task.train_env_option or self.regions is not None:
             training = make_env(self.task_config, training=True, regions=self.regions)
         _check_same_sizes(training, self.env, config)
-        self.step = make_train_step(config, training)
+        self._collector = None
+        if collecting:
+            self._collector = collector(config, run_dir, training, make_collecting(config))
+        self.step = make_train_step(config, training, self._collector)
         self.store = CheckpointStore(
             run_dir / "checkpoints",
             keep=config.logging.keep_checkpoints,
@@ -183,7 +196,10 @@ class Run:
     def identity(self) -> dict[str, Any]:
         """What a checkpoint keeps of what it is a checkpoint of."""
         task = fingerprint(self.config.env, self.run_dir, self.env)
-        return {"experiment": experiment_checksum(self.config), "task": task}
+        found = {"experiment": experiment_checksum(self.config), "task": task}
+        if self._collector is not None:
+            found["collector"] = self._collector.checksum
+        return found
 
     def initial(self) -> TrainState:
         agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))

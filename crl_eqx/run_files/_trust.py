@@ -40,7 +40,13 @@ def is_trusting() -> bool:
 
 
 def with_absolute_path(config: Config) -> Config:
-    """If a run names a file, its absolute path, so that the run can be viewed from anywhere."""
+    """If a run names a file or another run, its absolute path, so that it can be viewed, and go on,
+    from anywhere."""
+    if config.data.collect_with is not None:
+        data = dataclasses.replace(
+            config.data, collect_with=str(Path(config.data.collect_with).resolve())
+        )
+        config = dataclasses.replace(config, data=data)
     file = task_file(config.env)
     if file is None or not file.is_file():
         return config  # and who makes the task says that it is not there, in its user's words

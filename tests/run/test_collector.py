@@ -1,0 +1,92 @@
+"""Another run's agent collects: frozen, the same after resuming, and told when it is not there."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crl_eqx import TrainStep, UserError
+from crl_eqx.config import replaced
+from crl_eqx.lab import ablations, begin_sweep, Sweep, train_sweep
+from crl_eqx.lab._sweep import collectors
+from crl_eqx.run import load_run, Run, train, train_together
+from crl_eqx.run_files import read_metrics
+
+from .conftest import tiny
+from .test_loop import state_of, without_time
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """A finished run, deeper than those that learn from it."""
+    from rich.console import Console
+
+    run_dir = tmp_path_factory.mktemp("teacher") / "seed_0"
+    train(tiny(depth=8, normalize_observations=True), run_dir, Console(quiet=True))
+    return run_dir
+
+
+def test_the_other_agent_acts_whatever_is_learnt(teacher, tmp_path):
+    run = Run(tiny(collect_with=str(teacher), deterministic_share=0.0), tmp_path)
+    _, agent = load_run(teacher)
+    assert isinstance(run.step, TrainStep)
+    state, goal, key = jnp.ones((3, 4)), jnp.zeros((3, 2)), jax.random.key(0)
+    learner = run.initial().agent
+    asked = run.step.acting(learner)(state, goal, key)
+    np.testing.assert_array_equal(asked, agent.act(state, goal, key=key))
+    assert not np.array_equal(asked, learner.act(state, goal, key=key))
+
+
+def test_stopped_and_resumed_it_ends_bit_identical(teacher, tmp_path, console):
+    config = tiny(collect_with=str(teacher))
+    train(config, tmp_path / "whole", console)
+    train(replaced(config, total_env_steps=560), tmp_path / "parts", console)
+    train(config, tmp_path / "parts", console, resume=True)
+    ours, theirs = (state_of(tmp_path / name) for name in ("parts", "whole"))
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = [
+        without_time(read_metrics(tmp_path / n / "metrics.jsonl"))[-1] for n in ("parts", "whole")
+    ]
+    assert rows[0] == rows[1]
+    # Who only looks at the agent needs no collector.
+    load_run(tmp_path / "whole")
+
+
+def test_a_collector_that_is_not_there_or_another_one_is_told(teacher, tmp_path, console):
+    with pytest.raises(UserError, match="`/nowhere` is not a run directory"):
+        Run(tiny(collect_with="/nowhere"), tmp_path)
+    other = tmp_path / "other"
+    train(tiny(total_env_steps=480), other, console)
+    run_dir = tmp_path / "run"
+    train(tiny(total_env_steps=480, collect_with=str(other)), run_dir, console)
+    train(tiny(total_env_steps=800), other, console, resume=True)
+    more = tiny(total_env_steps=800, collect_with=str(other))
+    with pytest.raises(UserError, match="is not the agent that this run began with"):
+        train(more, run_dir, console, resume=True)
+    with pytest.raises(UserError, match="`--collect-with x` belongs to `--objective"):
+        Run(tiny(objective="ppo", collect_with="x"), tmp_path)
+    configs = {
+        tmp_path / f"s{seed}": replaced(tiny(collect_with="x/seed_{seed}"), seed=seed)
+        for seed in range(2)
+    }
+    with pytest.raises(UserError, match="another agent for every seed: leave out `--together`"):
+        train_together(configs, console)
+
+
+def test_the_ablation_trains_collectors_before_those_that_learn_from_them(tmp_path, console):
+    run_dir = tmp_path / "ablation"
+    config = tiny(depth=8, total_env_steps=400, run_dir=run_dir)
+    variants = ablations(config, ["collector"])
+    crossed = {f"{a}_from_{b}" for a in ("full", "shallow") for b in ("full", "shallow")}
+    assert variants.keys() == {"full", "shallow"} | crossed
+    chosen = {name: variants[name] for name in ("shallow_from_full", "full")}  # in the wrong order
+    sweep = begin_sweep(Sweep(config, {"seed": (0, 1)}, chosen), run_dir, console)
+    assert collectors(sweep, ["shallow_from_full_seed_1"]) == {"full_seed_1"}
+    assert train_sweep(sweep, run_dir, console, jobs=2) == 0
+    for name in sweep.runs:
+        assert read_metrics(run_dir / name / "metrics.jsonl")[-1]["env_steps"] >= 400
+    moved = run_dir.rename(tmp_path / "moved")
+    name = "shallow_from_full_seed_1"
+    again = replaced(sweep.runs[name], total_env_steps=480)
+    assert train(again, moved / name, console, resume=True).env_steps >= 480
