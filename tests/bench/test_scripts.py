@@ -13,6 +13,7 @@ import pytest
 
 from crl_eqx import envs
 
+from ..run.conftest import tiny
 from .conftest import BENCH
 
 
@@ -115,6 +116,16 @@ def test_a_save_is_a_share_of_the_time_between_two(bench, tmp_path):
     first, second = script.measure(config, tmp_path, saves=2)
     assert second["env_steps"] - first["env_steps"] == 8 * 4 * 62  # unrolls that make about 2000
     assert 0 < first["share"] < 1 and first["written_mib"] > 0
+
+
+def test_a_prediction_is_held_against_the_run(bench, tmp_path, monkeypatch, capsys):
+    forecast = bench("forecast")
+    monkeypatch.setattr("crl_eqx.lab._forecast.SECONDS", 0.1)
+    row = forecast.measure("tiny", tiny(total_env_steps=2_000, eval_every=1_000))
+    assert row["seconds"] > 0 and row["off"] == row["predicted_seconds"] / row["seconds"] - 1
+    assert row["low_seconds"] <= row["predicted_seconds"] <= row["high_seconds"]
+    forecast.show([row | {"seconds": row["high_seconds"] + 1}], forecast.wide_console())
+    assert "tiny" in (told := capsys.readouterr().out) and "no" in told
 
 
 def test_steps_of_environments_are_counted(bench):

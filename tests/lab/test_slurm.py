@@ -121,5 +121,8 @@ def test_a_job_that_is_preempted_saves_and_is_queued_again(tmp_path, console):
         saved = steps()[-1]
         until(lambda: reached() > saved)  # it went on from there
     finally:
-        job.cancel(check=False)
+        # Not by `job.cancel`, which interrupts: where tests run in the background, nobody listens.
+        tree = psutil.Process(job._process.pid)
+        for process in [*tree.children(recursive=True), tree]:
+            process.kill()
         job._process.wait()

@@ -87,3 +87,13 @@ def test_a_band_is_at_each_point_an_interval():
     found, alone = band(flat), interval(values[:, 0])
     np.testing.assert_allclose(found.value, alone.value)
     np.testing.assert_allclose([found.low[0], found.high[0]], alone[1:], atol=0.05)
+
+
+def test_they_are_rliables():
+    """What rliable 1.2.0 gives for these runs: `aggregate_iqm`, `probability_of_improvement`, and
+    `get_interval_estimates` with 50,000 resamples."""
+    deep = np.array([0.8984375, 0.8515625, 0.6328125, 0.8515625, 0.734375, 0.78, 0.91, 0.66])
+    flat = np.array([0.78125, 0.703125, 0.484375, 0.4609375, 0.5234375, 0.52, 0.61, 0.47])
+    assert interval(deep) == pytest.approx((0.804375, 0.6950, 0.8779), abs=2e-3)
+    assert interval(flat) == pytest.approx((0.534453125, 0.4772, 0.6740), abs=2e-3)
+    assert probability_of_improvement(deep, flat) == 0.90625
