@@ -153,7 +153,8 @@ def _check_alike(states: Sequence[TrainState]) -> None:
         if any(a != b for a, b in zip(reached, begun, strict=True)):
             raise UserError(
                 f"`Together.stack(states)`: state {number} has come to {reached[0]:,} environment "
-                f"steps and state 0 to {begun[0]:,}; all must have come equally far."
+                f"steps, with {reached[3]:,} inserted into the replay, and state 0 to "
+                f"{begun[0]:,}, with {begun[3]:,}; all must have come equally far."
             )
 
 

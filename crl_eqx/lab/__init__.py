@@ -14,6 +14,11 @@ from ._generalize import (
     Measured as Measured,
     read_generalization as read_generalization,
 )
+from ._jobs import (
+    Finish as Finish,
+    train_runs as train_runs,
+    train_sweep as train_sweep,
+)
 from ._report import compare as compare, report as report
 from ._results import (
     Group as Group,
@@ -34,11 +39,8 @@ from ._statistics import (
 )
 from ._sweep import (
     begin_sweep as begin_sweep,
-    Finish as Finish,
     load_sweep as load_sweep,
     Sweep as Sweep,
-    train_runs as train_runs,
-    train_sweep as train_sweep,
     update_sweep as update_sweep,
 )
 from ._table import table as table

@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 from .._errors import UserError
 from ..config import CONFIG
 from ..run_files import is_trusting
+from ._jobs import collectors, job_command, programs
 from ._results import read_result
-from ._sweep import collectors, job_command, programs, Sweep
+from ._sweep import Sweep
 
 
 Cluster: TypeAlias = Literal["slurm", "local", "debug"]

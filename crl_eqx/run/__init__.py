@@ -24,7 +24,7 @@ from ._collector import collector_dir as collector_dir
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
-from ._loop import Outcome as Outcome, train as train, train_together as train_together
+from ._loop import Outcome as Outcome
 from ._objective import OWNERS as OWNERS
 from ._resources import (
     container_limit as container_limit,
@@ -34,6 +34,7 @@ from ._resources import (
 )
 from ._run import Run as Run
 from ._stopping import reason_to_stop as reason_to_stop
+from ._train import train as train, train_together as train_together
 
 
 if TYPE_CHECKING:

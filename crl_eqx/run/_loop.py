@@ -1,27 +1,18 @@
-"""The loop that a person starts."""
+"""What a run does from beginning to end, over and over."""
 
-import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from .._errors import TrainingError, UserError
-from .._fork import not_forked
+from .._errors import TrainingError
 from .._train_state import TrainState
-from ..config import Config, flag, flat
-from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
-from ._begin import begin
-from ._build import resolved
 from ._group import Group
 from ._journal import Journal
 from ._progress import Reporter
-from ._run import Run
-from ._signals import stop_requests, StopRequest
-from ._stopping import Reason, reason_to_stop
+from ._signals import StopRequest
+from ._stopping import Reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,140 +162,3 @@ class Loop:
         run_dir = journal.run.run_dir
         code = self.stop.exit_code
         self.outcomes[run_dir] = Outcome(run_dir, self.env_steps, code, success, reason)
-
-
-@not_forked
-def train(
-    config: Config,
-    run_dir: Path,
-    console: Console,
-    *,
-    resume: bool = False,
-    refill_replay: bool = False,
-) -> Outcome:
-    """Trains one seed in `run_dir`, from scratch or from its newest good checkpoint; with
-    `refill_replay` from the newest whose networks are intact, even if its replay is damaged.
-
-    SIGINT, SIGTERM, SIGHUP, SIGUSR2, SIGALRM and SIGXCPU save and return, and the outcome's
-    `exit_code` says which it was; SIGUSR1 saves and goes on. Outside the main thread it listens
-    to no signal.
-
-    **Raises:** `UserError` for a mistake in the choices, before anything is compiled, or if
-    another process trains in `run_dir`; `TrainingError` when the losses become non-finite.
-    """
-    begun = [run_dir] if resume else []
-    return train_together({run_dir: config}, console, begun=begun, refill_replay=refill_replay)[0]
-
-
-@not_forked
-def train_together(
-    configs: Mapping[Path, Config],
-    console: Console,
-    *,
-    begun: Collection[Path] = (),
-    refill_replay: bool = False,
-) -> list[Outcome]:
-    """As `train`, for several seeds at once, in one program: `configs` are the runs by their
-    directories, and differ in their seeds only. Those `begun` are gone on with, from the newest
-    checkpoint that all have. A run that ends early leaves the others, which go on.
-
-    What is in a directory is what a run alone would leave there: it can be resumed alone.
-
-    **Returns:** their outcomes, in the order of the runs.
-
-    **Raises:** as `train`; and `UserError` if they have no checkpoint in common.
-    """
-    if not configs:
-        raise UserError("`train_together(configs={})` needs at least one run.")
-    _check_alike(configs.values())
-    begun = [run_dir for run_dir in configs if run_dir in begun]
-    for run_dir in begun:
-        require_trust(configs[run_dir], run_dir)
-    runs = [
-        Run(with_absolute_path(resolved(config)), run_dir) for run_dir, config in configs.items()
-    ]
-    done = [run.run_dir for run in runs if len(runs) > 1 and run.run_dir in begun and _is_done(run)]
-    if done:  # these leave the others as they are
-        parts = [[run_dir] for run_dir in done] + [[d for d in configs if d not in done]]
-        outcomes: dict[Path, Outcome] = {}
-        for part in filter(None, parts):
-            chosen = {run_dir: configs[run_dir] for run_dir in part}
-            found = train_together(chosen, console, begun=begun, refill_replay=refill_replay)
-            outcomes |= {outcome.run_dir: outcome for outcome in found}
-        return [outcomes[run_dir] for run_dir in configs]
-    group = Group(runs)
-    for run_dir in configs:
-        if run_dir not in begun:
-            prepare_run_dir(run_dir)
-    with contextlib.ExitStack() as stack:
-        for run_dir in configs:
-            stack.enter_context(alone(run_dir))
-        stop = stack.enter_context(stop_requests())
-        at = _common_step(runs) if begun and len(runs) > 1 else None
-        states, journals, unsaved = [], [], False
-        for run in runs:
-            state, kept = begin(
-                run,
-                console,
-                resume=run.run_dir in begun,
-                refill=refill_replay,
-                at=at,
-                among=len(runs),
-                quiet=bool(states),
-            )
-            states.append(state)
-            journals.append(Journal(run, int(state.env_steps), kept))
-            stack.callback(journals[-1].close)
-            unsaved = unsaved or not kept
-        total, done = group.config.total_env_steps, int(states[0].env_steps)
-        reporter = Reporter(console, total=total, done=done)
-        stack.callback(reporter.close)
-        state = group.stack(states)
-        del states  # whose memory the stacked one has taken
-        loop = Loop(group, state, journals, reporter, stop)
-        loop.go(unsaved=unsaved)
-    return [loop.outcomes[run_dir] for run_dir in configs]
-
-
-def _check_alike(configs: Collection[Config]) -> None:
-    """**Raises:** `UserError` if runs differ in more than their seed and directory."""
-    each = [[*flat(dataclasses.replace(c, seed=0, run_dir=None))] for c in configs]
-    seeds_differ = len({c.seed for c in configs}) > 1
-    for config in configs:
-        if seeds_differ and "{seed}" in (config.data.collect_with or ""):
-            raise UserError(
-                f"`--collect-with {config.data.collect_with}` is another agent for every seed: "
-                f"leave out `--together`."
-            )
-    names = {flag(a[1]) for other in each for a, b in zip(other, each[0], strict=True) if a != b}
-    if names:
-        raise UserError(
-            f"`train_together` was given runs that differ in {', '.join(sorted(names))}: one "
-            f"program trains runs that differ in their seed only."
-        )
-
-
-def _is_done(run: Run) -> bool:
-    """Whether its newest checkpoint is its end."""
-    steps, kept = run.store.steps(), run.store.metadata() or {}
-    if not steps or kept.get("evaluation_due"):
-        return False
-    hours = float(kept.get("elapsed_seconds", 0.0)) / 3600
-    evaluations, verdicts = kept.get("evaluations", ()), kept.get("verdicts", ())
-    reason = reason_to_stop(evaluations, verdicts, hours=hours, config=run.config)
-    return reason is not None or steps[-1] >= run.config.total_env_steps
-
-
-def _common_step(runs: Sequence[Run]) -> int:
-    """The newest step of which all have a checkpoint; a run without any is at its beginning.
-
-    **Raises:** `UserError` if there is none.
-    """
-    common = set.intersection(*({*run.store.steps()} or {0} for run in runs))
-    if not common:
-        newest = [f"seed {run.seed} {max(run.store.steps(), default=0):,}" for run in runs]
-        raise UserError(
-            f"These runs have no checkpoint in common (newest steps: {', '.join(newest)}): resume "
-            f"them without `--together`."
-        )
-    return max(common)

@@ -8,7 +8,7 @@ import pytest
 from crl_eqx import TrainStep, UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import ablations, begin_sweep, Sweep, train_sweep
-from crl_eqx.lab._sweep import collectors
+from crl_eqx.lab._jobs import collectors
 from crl_eqx.run import load_run, Run, train, train_together
 from crl_eqx.run_files import read_metrics
 

@@ -1,0 +1,202 @@
+"""The runs of a sweep, trained: in turn, some at a time, or seeds together."""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from .._checks import require_count
+from .._errors import UserError
+from ..config import CONFIG, Config
+from ..run import collector_dir, draw_run, Outcome, train_together
+from ..run_files import is_trusting, require_trust
+from ._sweep import load_sweep, Sweep
+
+
+Finish = Callable[[Outcome, Config], int]
+"""What to do when a run has ended; an exit code other than 0 ends the sweep."""
+
+
+def train_sweep(
+    sweep: Sweep,
+    run_dir: Path,
+    console: Console,
+    *,
+    jobs: int = 1,
+    together: bool = False,
+    refill_replay: bool = False,
+    finish: Finish = lambda outcome, config: outcome.exit_code,
+    watch: Callable[[], None] = lambda: None,
+) -> int:
+    """Trains the runs in turn, or `jobs` at a time in processes of their own, resuming those
+    already begun; what is done is not repeated.
+
+    **Arguments:**
+
+    - `together`: whether seeds of otherwise equal runs are trained in one program, as
+        [`crl_eqx.run.train_together`][] does; `jobs` then counts programs.
+    - `finish`: what becomes of a run that has ended, by default nothing. With several `jobs` each
+        draws its own pictures, as `train_one` does, and `finish` is not called.
+    - `watch`: called several times a second while `jobs` are at work, and after every run.
+
+    **Returns:** 0, or the exit code of the first run that was stopped or failed.
+    """
+    require_count(jobs, f"train_sweep(jobs={jobs!r})")
+    groups = programs(sweep, together=together)
+    if jobs > 1:
+        flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
+        needed = {names: collectors(sweep, names) for names in groups}
+        return _in_processes(needed, run_dir, console, jobs, flags, watch)
+    runs = sweep.runs
+    for names in groups:
+        console.print(_label(names), highlight=False)
+        configs = {run_dir / name: runs[name] for name in names}
+        codes = [
+            finish(outcome, configs[outcome.run_dir])
+            for outcome in _train(configs, console, refill_replay)
+        ]
+        watch()
+        if any(codes):
+            return next(filter(None, codes))
+    return 0
+
+
+def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
+    """The names of the runs, divided into those that one program trains: each alone, or all seeds
+    `together`; those whose agents collect for others come first."""
+    groups: list[tuple[Config, list[str]]] = []
+    for name, config in sweep.runs.items():
+        alike = dataclasses.replace(config, seed=0)
+        found = next((names for other, names in groups if together and other == alike), None)
+        if found is None:
+            groups.append((alike, [name]))
+        else:
+            found.append(name)
+    found = [tuple(names) for _, names in groups]
+    return sorted(found, key=lambda names: bool(collectors(sweep, names)))  # collectors first
+
+
+def collectors(sweep: Sweep, names: Sequence[str]) -> set[str]:
+    """The runs of the sweep whose agents collect for these, and which must be trained before."""
+    runs = sweep.runs
+    found = {collector_dir(runs[name], Path(name)) for name in names}
+    return {path.name for path in found if path is not None} & runs.keys()
+
+
+def _label(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+def train_runs(
+    run_dir: Path, names: Sequence[str], console: Console, *, refill_replay: bool = False
+) -> int:
+    """One run of the sweep in `run_dir`, or several seeds together, begun or gone on with, and
+    drawn when they have ended. What `python -m crl_eqx.lab RUN_DIR NAME ...` does, on any machine
+    that sees the directory.
+
+    **Returns:** 0, or the exit code of a run that was stopped.
+
+    **Raises:** `UserError` if the sweep has no such run, or names the code of a task that the
+    user neither began it with nor trusts.
+    """
+    sweep = load_sweep(run_dir)
+    runs = sweep.runs
+    for name in names:
+        if name not in runs:
+            raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(runs)}.")
+    require_trust(sweep.config, run_dir)
+    configs = {run_dir / name: runs[name] for name in names}
+    outcomes = _train(configs, console, refill_replay)
+    for outcome in outcomes:
+        if not outcome.exit_code:
+            say = lambda sentence: console.print(sentence, soft_wrap=True)
+            draw_run(configs[outcome.run_dir], outcome.run_dir, say)
+    return next((outcome.exit_code for outcome in outcomes if outcome.exit_code), 0)
+
+
+def _train(
+    configs: Mapping[Path, Config], console: Console, refill_replay: bool = False
+) -> list[Outcome]:
+    begun = [directory for directory in configs if (directory / CONFIG).exists()]
+    return train_together(configs, console, begun=begun, refill_replay=refill_replay)
+
+
+def job_command(run_dir: Path, names: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
+    """Trains runs in a process that saves and stops when ours has ended, even by SIGKILL: who
+    starts again then finds nobody at work."""
+    own = ["--leave-with", str(os.getpid()), *flags]
+    return [sys.executable, "-m", "crl_eqx.lab", *own, str(run_dir), *names]
+
+
+def _in_processes(
+    needed: Mapping[tuple[str, ...], set[str]],
+    run_dir: Path,
+    console: Console,
+    jobs: int,
+    flags: Sequence[str],
+    watch: Callable[[], None],
+) -> int:
+    """Runs by what must be trained before them. A stop reaches the children, too: each saves and
+    ends, and no other is begun."""
+    waiting, running, first = list(needed), {}, 0
+    with _handing_on(signal.SIGTERM, waiting, running):
+        while waiting or running:
+            while len(running) < jobs:
+                untrained = {name for names in (*waiting, *running) for name in names}
+                ready = [names for names in waiting if not needed[names] & untrained]
+                if not ready:
+                    break
+                names = ready[0]
+                waiting.remove(names)
+                command = job_command(run_dir, names, flags)
+                with open(run_dir / names[0] / "console.log", "ab") as log:
+                    running[names] = subprocess.Popen(command, stdout=log, stderr=log)
+                console.print(f"{_label(names)}: begun", highlight=False)
+            watch()
+            names = next(iter(running))
+            process = running.pop(names)
+            try:
+                code = process.wait(timeout=0.2)
+            except subprocess.TimeoutExpired:
+                running[names] = process  # behind the others
+                continue
+            except KeyboardInterrupt:  # of a terminal, which interrupts the children as well
+                running[names] = process
+                waiting.clear()
+                continue
+            log = f"{names[0]}/console.log"
+            said = "done" if code == 0 else f"ended with exit code {code}, see {log}"
+            console.print(f"{_label(names)}: {said}", highlight=False)
+            if code:
+                first = first or (code if code > 0 else 128 - code)
+                waiting.clear()
+    return first
+
+
+@contextlib.contextmanager
+def _handing_on(
+    number: int, waiting: list[Any], running: dict[Any, subprocess.Popen[bytes]]
+) -> Iterator[None]:
+    """While open, this signal goes to the children. Only the main thread can listen to one."""
+
+    def hand_on(number: int, _: Any) -> None:
+        waiting.clear()
+        for process in running.values():
+            process.send_signal(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
