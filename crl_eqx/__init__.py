@@ -26,6 +26,7 @@ from ._errors import UserError as UserError
 from ._evaluate import evaluate as evaluate, Evaluation as Evaluation, run_episodes as run_episodes
 from ._offline import fit as fit
 from ._on_policy import OnPolicyStep as OnPolicyStep
+from ._overlap import Overlap as Overlap
 from ._rollout import (
     collect as collect,
     Episodes as Episodes,

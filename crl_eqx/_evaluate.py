@@ -119,7 +119,7 @@ def go_on(
 
     def body(under_way, key):
         env_state, tally = under_way.env_state, under_way.tally
-        action = act(policy, env, env_state, key)
+        action = act(policy, env, env_state.state, env_state.goal, key)
         was_alive = tally.alive
         env_state = select(was_alive > 0, jax.vmap(env.step)(env_state, action), env_state)
         distance = jax.vmap(env.distance)(env.true_state(env_state), env_state.goal)

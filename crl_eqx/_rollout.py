@@ -54,7 +54,7 @@ def start_episodes(env: AbstractGoalEnv, num_envs: int, *, key: PRNGKey) -> Epis
     return Episodes(env_state, zeros, zeros)
 
 
-def act(policy: Policy, env: AbstractGoalEnv, moment: EnvState, key: PRNGKey) -> Action:
+def act(policy: Policy, env: AbstractGoalEnv, state: State, goal: Goal, key: PRNGKey) -> Action:
     """What `policy` does, `[envs, action]`.
 
     **Raises:** `UserError` while tracing, if it is not a policy or gives another shape.
@@ -64,8 +64,8 @@ def act(policy: Policy, env: AbstractGoalEnv, moment: EnvState, key: PRNGKey) ->
             f"A {type(policy).__name__} is no policy, `(state, goal, key) -> action`: "
             f"`crl_eqx.deterministic(agent)` makes one."
         )
-    action = policy(moment.state, moment.goal, key)
-    wanted = (moment.state.shape[0], env.action_size)
+    action = policy(state, goal, key)
+    wanted = (state.shape[0], env.action_size)
     if jnp.shape(action) != wanted:
         raise UserError(
             f"The policy gives actions of shape {jnp.shape(action)}; this task needs {wanted}."
@@ -107,22 +107,34 @@ def _any_of_all(axis_size: int, in_batched: list[bool], flags):
     return jnp.any(flags), False
 
 
-def _advance(env: AbstractGoalEnv, episodes: Episodes, action: Action, key: PRNGKey):
-    """One control step; ended episodes restart, with a fresh start and a fresh goal."""
-    env_state = jax.vmap(env.step)(episodes.env_state, action)
+def advance(
+    env: AbstractGoalEnv,
+    episodes: Episodes,
+    action: Action,
+    key: PRNGKey,
+    *,
+    next_states: bool,
+    applied: Callable[[Action], Action],
+) -> tuple[Episodes, Transition, RolloutCounts]:
+    """One control step; ended episodes restart, with a fresh start and a fresh goal. The arguments
+    are those of `collect`."""
+    env_state = jax.vmap(env.step)(episodes.env_state, applied(action))
     reached = env_state.state
     age = episodes.age + 1
     terminated = env_state.terminated
     done = terminated | (age >= env.episode_length)
     seen = episodes.env_state
-    wrong = ~_is_finite(seen.state, seen.goal, action)
+    wrong = ~_is_finite(seen.state, seen.goal, applied(action))
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed), jnp.sum(wrong))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(
         _any(done), lambda: _renewed(env, env_state, done, key), lambda: env_state
     )
+    step = Transition(seen.state, action, seen.goal, episodes.number, terminated)
+    if next_states:
+        step = dataclasses.replace(step, next_state=reached)
     number = episodes.number + done.astype(jnp.int32)
-    return Episodes(env_state, jnp.where(done, 0, age), number), reached, terminated, counts
+    return Episodes(env_state, jnp.where(done, 0, age), number), step, counts
 
 
 @not_forked
@@ -146,12 +158,10 @@ def collect(
     def body(episodes, key):
         action_key, reset_key = jax.random.split(key)
         now = episodes.env_state
-        action = act(policy, env, now, action_key)
-        number = episodes.number
-        episodes, reached, terminated, counts = _advance(env, episodes, applied(action), reset_key)
-        step = Transition(now.state, action, now.goal, number, terminated)
-        if next_states:
-            step = dataclasses.replace(step, next_state=reached)
+        action = act(policy, env, now.state, now.goal, action_key)
+        episodes, step, counts = advance(
+            env, episodes, action, reset_key, next_states=next_states, applied=applied
+        )
         return episodes, (step, counts)
 
     episodes, (steps, counts) = jax.lax.scan(body, episodes, jax.random.split(key, length))

@@ -168,6 +168,9 @@ class Data:
     deterministic_share: float = 0.0
     """Share of the environments that act deterministically while collecting, so that
     what stops the deterministic policy is learnt from; needs --collect-acting stochastic."""
+    collect: Literal["in-turn", "overlap"] = "in-turn"
+    """When experience is collected: before the unroll's updates, or while they are made (overlap),
+    on the host's cores beside a GPU; updates then do not see the unroll under way."""
     collect_with: str | None = None
     """A run whose newest agent collects, frozen, in place of the one that learns; {seed} in its
     path stands for the seed. Tells whether depth helps to explore or to learn."""

@@ -43,6 +43,11 @@ def check(config: Config) -> None:
             f"`--deterministic-share {data.deterministic_share:g}` goes with `--collect-acting "
             f"stochastic`, not with `{data.collect_acting}`."
         )
+    if data.collect == "overlap" and config.physics in ("mjx", "warp"):
+        raise UserError(
+            f"`--collect overlap` steps environments on the host while the device learns, and "
+            f"`--physics {config.physics}` steps them on the device: say `--physics native`."
+        )
     check_parts(config)
 
 

@@ -46,6 +46,7 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
             "absorbing",
             "collect_acting",
             "deterministic_share",
+            "collect",
             "collect_with",
             "save_replay",
         ),

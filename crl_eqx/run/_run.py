@@ -18,7 +18,9 @@ from .._diagnose import coverage, diagnose
 from .._env import AbstractGoalEnv
 from .._errors import TrainingError, UserError
 from .._evaluate import UnderWay
+from .._overlap import Overlap
 from .._step import AbstractTrainStep
+from .._train import TrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
 from ..config import Config, experiment_checksum
@@ -182,6 +184,10 @@ class Run:
         if collecting:
             self._collector = collector(config, run_dir, training, make_collecting(config))
         self.step = make_train_step(config, training, self._collector)
+        self._update = self.step.compiled()
+        if config.data.collect == "overlap":
+            assert isinstance(self.step, TrainStep)  # others do not take the choice
+            self._update = Overlap(self.step)
         self.store = CheckpointStore(
             run_dir / "checkpoints",
             keep=config.logging.keep_checkpoints,
@@ -253,7 +259,7 @@ class Run:
 
     def update(self, state: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """One unroll and its updates."""
-        return self.step.compiled()(state)
+        return self._update(state)
 
     def require_futures(self, state: TrainState, can_learn: bool) -> None:
         """**Raises:** `TrainingError` if there is nothing to learn from; asked once."""

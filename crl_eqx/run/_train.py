@@ -125,6 +125,8 @@ def _check_alike(configs: Collection[Config]) -> None:
                 f"`--collect-with {config.data.collect_with}` is another agent for every seed: "
                 f"leave out `--together`."
             )
+        if len(configs) > 1 and config.data.collect == "overlap":
+            raise UserError("`--collect overlap` trains one seed: leave out `--together`.")
     names = {flag(a[1]) for other in each for a, b in zip(other, each[0], strict=True) if a != b}
     if names:
         raise UserError(
