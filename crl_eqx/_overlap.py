@@ -46,7 +46,7 @@ class Overlap:
     """
 
     def __init__(self, step: TrainStep):
-        require_kind(step, TrainStep, f"Overlap({step!r})", "a `TrainStep`")
+        require_kind(step, TrainStep, f"Overlap({type(step).__name__})", "a `TrainStep`")
         self._step = step
         # Where the environments live. Their programs call back into Python, which must not stop
         # the stream of a device that learns.

@@ -57,7 +57,7 @@ class Together(eqx.Module):
 
     def __check_init__(self):
         example = "a `TrainStep` or an `OnPolicyStep`"
-        require_kind(self.step, AbstractTrainStep, f"Together({self.step!r})", example)
+        require_kind(self.step, AbstractTrainStep, f"Together({type(self.step).__name__})", example)
 
     @not_forked
     def stack(self, states: Sequence[TrainState]) -> TrainState:
