@@ -14,6 +14,7 @@ from ._checks import require_kind
 from ._env import AbstractGoalEnv
 from ._fork import not_forked
 from ._rollout import act, advance, Episodes, RolloutCounts
+from ._step import copied
 from ._train import TrainStep
 from ._train_state import TrainState
 from ._types import Action, PRNGKey
@@ -63,9 +64,9 @@ class Overlap:
     @not_forked
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         step, length = self._step, self._step.unroll_length
-        due, debt = self._due(int(state.update_debt))
+        due, debt = step.due(state.update_debt)
         keys = _keys(state.key, length)
-        parts = _parts(step, state, due, keys)
+        parts = _parts(step, state, int(due), keys)
         collector, moments = _copy(state.agent), state.episodes.env_state
         episodes = self._put(_copy(state.episodes), self._host)
         played: list[tuple[Transition, RolloutCounts]] = []
@@ -83,15 +84,7 @@ class Overlap:
             ahead = episodes.env_state
             seen = self._put((ahead.state, ahead.goal), self._device)
         episodes, played = self._put((episodes, played), self._device)
-        debt = jnp.asarray(debt, jnp.int32)
         return _finish((step, played, learnt, episodes, keys.after, debt), state)
-
-    def _due(self, debt: int) -> tuple[int, int]:
-        """The updates of this call, and what is owed after it."""
-        whole, part = divmod(self._step.updates_per_unroll, 1)
-        debt += part.numerator
-        more = debt >= part.denominator
-        return int(whole) + more, debt - more * part.denominator
 
 
 class _Keys(eqx.Module):
@@ -131,9 +124,7 @@ def _places(step: TrainStep, state: TrainState, due: int, key: PRNGKey) -> Place
     return step.buffer.places(state.buffer, (due, step.batch_size), key=key)
 
 
-@eqx.filter_jit
-def _copy(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree)
+_copy = eqx.filter_jit(copied)
 
 
 @eqx.filter_jit
@@ -186,10 +177,10 @@ def _finish(
             debt,
         ),
     )
-    return state, _together(learnt) | dataclasses.asdict(counts)
+    return state, _joined(learnt) | dataclasses.asdict(counts)
 
 
-def _together(learnt: Sequence[tuple[int, Metrics]]) -> Metrics:
+def _joined(learnt: Sequence[tuple[int, Metrics]]) -> Metrics:
     """Means over all updates, and the first one that was not finite."""
     if not learnt:
         return {}

@@ -32,6 +32,11 @@ def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
 
 
+def copied(tree: PyTree) -> PyTree:
+    """The same in arrays of its own."""
+    return jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree)
+
+
 class AbstractTrainStep(eqx.Module):
     """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then its updates."""
 
@@ -92,9 +97,6 @@ class AbstractTrainStep(eqx.Module):
         # Copies, so that donating the run's state neither consumes the caller's agent nor meets
         # one array in two places.
         average = agent.actor if self.policy_average else None
-        copied = lambda tree: jax.tree.map(
-            lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree
-        )
         return TrainState(
             agent=copied(agent),
             opt_state=copied(opt_state),
@@ -128,7 +130,7 @@ class AbstractTrainStep(eqx.Module):
         # An episode without a stored step has not used up its number.
         number = old.number + (old.age > 0).astype(jnp.int32)
         episodes = Episodes(fresh.env_state, jnp.zeros_like(old.age), number)
-        episodes = jax.tree.map(lambda leaf: leaf.copy(), episodes)  # donated: no array twice
+        episodes = copied(episodes)  # donated: no array twice
         return eqx.tree_at(lambda s: (s.episodes, s.key), state, (episodes, key))
 
     @not_forked

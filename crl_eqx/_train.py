@@ -1,6 +1,7 @@
 """A training run as pure functions: collect, draw, update, all in one compiled step."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ from ._errors import UserError
 from ._fork import not_forked
 from ._step import AbstractTrainStep
 from ._train_state import TrainState
-from ._types import PRNGKey
+from ._types import Count, PRNGKey
 from ._update import adam_optimizers, Optimizers
 from .objectives import AbstractObjective, CRL
 from .objectives._base import Metrics
@@ -164,18 +165,21 @@ class TrainStep(AbstractTrainStep):
     @not_forked
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         state, counts = self.collect(state)
-        whole, part = divmod(self.updates_per_unroll, 1)
-        debt = state.update_debt + part.numerator
-        one_more = debt >= part.denominator
-        due = whole + one_more.astype(jnp.int32)
-        slots = whole + (part > 0)
+        due, debt = self.due(state.update_debt)
+        slots = math.ceil(self.updates_per_unroll)
         may_skip = slots != self.updates_per_unroll
         state, metrics = self._updates(state, slots, due, may_skip=may_skip)
         state = self.averaged(state, due)
-        state = eqx.tree_at(
-            lambda s: s.update_debt, state, jnp.where(one_more, debt - part.denominator, debt)
-        )
+        state = eqx.tree_at(lambda s: s.update_debt, state, debt)
         return state, metrics | dataclasses.asdict(counts)
+
+    def due(self, debt: Count) -> tuple[Count, Count]:
+        """The updates after an unroll before which `debt` was owed, and what is owed after them."""
+        whole, part = divmod(self.updates_per_unroll, 1)
+        debt = debt + part.numerator
+        one_more = debt >= part.denominator
+        due = whole + one_more.astype(jnp.int32)
+        return due, jnp.where(one_more, debt - part.denominator, debt)
 
     @not_forked
     def learn_stored(self, state: TrainState, updates: int) -> tuple[TrainState, Metrics]:

@@ -33,7 +33,15 @@ from ..lab import (
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._flags import amount, program
-from ._train import finish_run, parse_config, preset_of, take_flag, take_value, TOGETHER
+from ._train import (
+    check_together,
+    finish_run,
+    parse_config,
+    preset_of,
+    take_flag,
+    take_value,
+    TOGETHER,
+)
 
 
 EVERY = 5.0  # seconds between two looks at all runs
@@ -130,8 +138,7 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
         raise UserError(
             f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
         )
-    if together and seeds == 1:
-        raise UserError(f"`{TOGETHER}` trains several seeds in one program: say `--seeds 3`.")
+    check_together(together, seeds, "--seeds 3")
     run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
     variants = {}
     if command == "ablate":

@@ -78,10 +78,10 @@ def take_flag(arguments: Sequence[str], name: str) -> tuple[bool, list[str]]:
     return name in arguments, [word for word in arguments if word != name]
 
 
-def _check_together(together: bool, seeds: Sequence[int]) -> None:
-    """**Raises:** `UserError` for one seed together."""
-    if together and len(seeds) == 1:
-        raise UserError(f"`{TOGETHER}` trains several seeds in one program: say `--seed 0 1 2`.")
+def check_together(together: bool, seeds: int, several: str) -> None:
+    """**Raises:** `UserError` for one seed together; `several` asks for more."""
+    if together and seeds == 1:
+        raise UserError(f"`{TOGETHER}` trains several seeds in one program: say `{several}`.")
 
 
 def preset_of(arguments: Sequence[str]) -> Config:
@@ -110,7 +110,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
     together, arguments = take_flag(arguments, TOGETHER)
     config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
-    _check_together(together, seeds)
+    check_together(together, len(seeds), "--seed 0 1 2")
     if dry:
         from ..lab import forecast  # a run does not need it
 
@@ -138,7 +138,7 @@ def resume(arguments: Sequence[str], console: Console) -> int:
         old = load_config(run_dir / CONFIG)
         new, seeds = parse_config(arguments[1:], old, command)
         _refuse_other_seeds(run_dir, (old.seed,), seeds)
-        _check_together(together, seeds)
+        check_together(together, len(seeds), "--seed 0 1 2")
         new = resumed_config(old, new, f"crl-eqx resume {run_dir}")
         require_trust(new, run_dir)
         check(new)

@@ -104,12 +104,22 @@ def forecast(config: Config, *, seconds: float | None = None) -> Forecast:
     config = resolved(config)
     with TemporaryDirectory() as folder:
         run = Run(config, Path(folder))
+        begun = time.monotonic()
         state = run.initial()
         needs = estimate(config, run.step, state)
         for _ in range(max(1, _unrolls_to_fill(run))):
             state, _ = run.collect(state)
         seconds = SECONDS if seconds is None else seconds
-        state, timed, compiling = _unrolls(run, state, seconds)
+        step, some, advance = run.step, _updates_to_time(run, state), run.update
+        if some is not None and isinstance(step, TrainStep):
+            advance = lambda state: _learn(step, state, some)
+        state, _ = jax.block_until_ready(advance(state))
+        compiling = time.monotonic() - begun
+        state, timed = _timed(advance, state, seconds if some is None else 0.0)
+        if some is not None:
+            state, collecting = _timed(run.collect, state, 0.0, least=3)
+            whole = run.step.mean_updates_per_unroll / some
+            timed = [statistics.median(collecting) + whole * part for part in timed]
         evaluation = _evaluation_seconds(run, state)
     ordered = sorted(timed)
     return Forecast(
@@ -125,34 +135,12 @@ def forecast(config: Config, *, seconds: float | None = None) -> Forecast:
     )
 
 
-def _unrolls(run: Run, state: TrainState, seconds: float) -> tuple[TrainState, list[float], float]:
-    """What unrolls with their updates took, and compiling before."""
-    step, some = run.step, _updates_to_time(run, state)
-    if some is None or not isinstance(step, TrainStep):
-        state, compiling = _compiled(run.update, state)
-        state, timed = _timed(run.update, state, seconds)
-        return state, timed, compiling
-    state, collecting = _timed(run.collect, state, 0.0, least=3)
-    some_updates = lambda state: _learn(step, state, some)
-    state, compiling = _compiled(some_updates, state)
-    state, updating = _timed(some_updates, state, 0.0)
-    whole = step.mean_updates_per_unroll / some
-    return state, [statistics.median(collecting) + whole * part for part in updating], compiling
-
-
 @eqx.filter_jit(donate="all-except-first")
 def _learn(step: TrainStep, state: TrainState, updates: int) -> tuple[TrainState, Any]:
     return step.learn_stored(state, updates)
 
 
 Advance: TypeAlias = Callable[[TrainState], tuple[TrainState, Any]]
-
-
-def _compiled(advance: Advance, state: TrainState) -> tuple[TrainState, float]:
-    """The state after the first call, and how long that took."""
-    begun = time.monotonic()
-    state, _ = jax.block_until_ready(advance(state))
-    return state, time.monotonic() - begun
 
 
 def _timed(
@@ -175,7 +163,7 @@ as a whole."""
 def _updates_to_time(run: Run, state: TrainState) -> int | None:
     """How many updates to time apart from collecting; None if whole unrolls are short enough. A
     deep network on a CPU takes hours for an unroll of the paper's."""
-    if jax.default_backend() != "cpu":
+    if jax.default_backend() != "cpu" or not isinstance(run.step, TrainStep):
         return None
     each = audit(state.agent).flops_per_update(run.step.batch_size) / SLOW
     if each * run.step.mean_updates_per_unroll <= SECONDS:

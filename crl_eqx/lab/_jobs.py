@@ -44,18 +44,18 @@ def train_sweep(
     - `together`: whether seeds of otherwise equal runs are trained in one program, as
         [`crl_eqx.run.train_together`][] does; `jobs` then counts programs.
     - `finish`: what becomes of a run that has ended, by default nothing. With several `jobs` each
-        draws its own pictures, as `train_one` does, and `finish` is not called.
+        draws its own pictures, as `train_runs` does, and `finish` is not called.
     - `watch`: called several times a second while `jobs` are at work, and after every run.
 
     **Returns:** 0, or the exit code of the first run that was stopped or failed.
     """
     require_count(jobs, f"train_sweep(jobs={jobs!r})")
-    groups = programs(sweep, together=together)
+    runs = sweep.runs
+    groups = programs(runs, together=together)
     if jobs > 1:
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
-        needed = {names: collectors(sweep, names) for names in groups}
+        needed = {names: collectors(runs, names) for names in groups}
         return _in_processes(needed, run_dir, console, jobs, flags, watch)
-    runs = sweep.runs
     for names in groups:
         console.print(_label(names), highlight=False)
         configs = {run_dir / name: runs[name] for name in names}
@@ -69,11 +69,11 @@ def train_sweep(
     return 0
 
 
-def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
+def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, ...]]:
     """The names of the runs, divided into those that one program trains: each alone, or all seeds
     `together`; those whose agents collect for others come first."""
     groups: list[tuple[Config, list[str]]] = []
-    for name, config in sweep.runs.items():
+    for name, config in runs.items():
         alike = dataclasses.replace(config, seed=0)
         found = next((names for other, names in groups if together and other == alike), None)
         if found is None:
@@ -81,12 +81,11 @@ def programs(sweep: Sweep, *, together: bool) -> list[tuple[str, ...]]:
         else:
             found.append(name)
     found = [tuple(names) for _, names in groups]
-    return sorted(found, key=lambda names: bool(collectors(sweep, names)))  # collectors first
+    return sorted(found, key=lambda names: bool(collectors(runs, names)))  # collectors first
 
 
-def collectors(sweep: Sweep, names: Sequence[str]) -> set[str]:
-    """The runs of the sweep whose agents collect for these, and which must be trained before."""
-    runs = sweep.runs
+def collectors(runs: Mapping[str, Config], names: Sequence[str]) -> set[str]:
+    """Those of a sweep's `runs` whose agents collect for `names`, and must be trained before."""
     found = {collector_dir(runs[name], Path(name)) for name in names}
     return {path.name for path in found if path is not None} & runs.keys()
 

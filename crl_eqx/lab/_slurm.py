@@ -64,11 +64,10 @@ def submit_sweep(
         raise UserError(
             "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
         ) from error
-    groups = programs(sweep, together=together)
+    runs = sweep.runs
+    groups = programs(runs, together=together)
     is_done = lambda names: all(_is_done(run_dir, name) for name in names)
-    waiting = [
-        names for names in groups if not is_done(names) and is_done(collectors(sweep, names))
-    ]
+    waiting = [names for names in groups if not is_done(names) and is_done(collectors(runs, names))]
     folder = run_dir / FOLDER
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

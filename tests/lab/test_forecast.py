@@ -54,10 +54,13 @@ def test_what_would_take_too_long_is_timed_in_part_and_the_rest_in_proportion(mo
     from crl_eqx.lab import _forecast
 
     config = tiny(width=64, updates_per_env_step=0.5, num_envs=16)
+    run = Run(config, Path("nowhere"))
     whole = forecast(config, seconds=1.0)
-    monkeypatch.setattr(_forecast, "SECONDS", 0.2)
-    monkeypatch.setattr(_forecast, "SLOW", 1e8)
-    part = forecast(config, seconds=0.2)
+    # Several updates a call: of one alone the call itself would be a good part of the time.
+    monkeypatch.setattr(_forecast, "SECONDS", 1.0)
+    monkeypatch.setattr(_forecast, "SLOW", 1e9)
+    part = forecast(config)
+    assert _forecast._updates_to_time(run, run.initial()) in range(4, 80)
     assert part.updates_per_unroll == whole.updates_per_unroll == 80
     assert whole.unroll / 2 < part.unroll < 2 * whole.unroll
     deeper = dataclasses.replace(config, network=dataclasses.replace(config.network, depth=64))

@@ -82,7 +82,7 @@ def test_the_ablation_trains_collectors_before_those_that_learn_from_them(tmp_pa
     assert variants.keys() == {"full", "shallow"} | crossed
     chosen = {name: variants[name] for name in ("shallow_from_full", "full")}  # in the wrong order
     sweep = begin_sweep(Sweep(config, {"seed": (0, 1)}, chosen), run_dir, console)
-    assert collectors(sweep, ["shallow_from_full_seed_1"]) == {"full_seed_1"}
+    assert collectors(sweep.runs, ["shallow_from_full_seed_1"]) == {"full_seed_1"}
     assert train_sweep(sweep, run_dir, console, jobs=2) == 0
     for name in sweep.runs:
         assert read_metrics(run_dir / name / "metrics.jsonl")[-1]["env_steps"] >= 400
