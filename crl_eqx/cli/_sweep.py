@@ -32,7 +32,8 @@ from ..lab import (
 )
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
-from ._flags import amount, program
+from ._allowance import cluster, hours_that_cost
+from ._flags import program
 from ._train import (
     check_together,
     finish_run,
@@ -128,8 +129,8 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
     together, rest = take_flag(rest, TOGETHER)
-    cluster, rest = _cluster(rest)
-    hours, rest = _hours_that_cost(rest)
+    asked, rest = cluster(rest)
+    hours, rest = hours_that_cost(rest)
     config, given = parse_config(rest, preset_of(rest), "train")
     if hours is not None:
         least = min(hours, config.max_hours or hours)
@@ -146,14 +147,14 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
         placed = dataclasses.replace(resolved(config), run_dir=run_dir.resolve())
         variants = ablations(placed, parts)
     sweep = Sweep(config, axes | {"seed": tuple(range(seeds))}, variants)
-    return Planned(sweep, run_dir, jobs, together, cluster)
+    return Planned(sweep, run_dir, jobs, together, asked)
 
 
 def _run(command: str, arguments: Sequence[str], console: Console) -> int:
     if set(arguments) & {"-h", "--help"}:
         print(HELP[command])
         return 0
-    sweep, run_dir, jobs, together, cluster = planned(command, arguments)
+    sweep, run_dir, jobs, together, resources = planned(command, arguments)
     if (run_dir / SWEEP).is_file():
         found = load_sweep(run_dir)
         _refuse_another(found, sweep, run_dir)
@@ -165,8 +166,8 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         update_sweep(sweep, run_dir)
     else:
         sweep = begin_sweep(sweep, run_dir, console)
-    if cluster is not None:
-        for name, job in submit_sweep(sweep, run_dir, cluster, together=together).items():
+    if resources is not None:
+        for name, job in submit_sweep(sweep, run_dir, resources, together=together).items():
             console.print(f"{name}: job {job.job_id}", highlight=False)
         after = f"Submitted; so far: {program()} report {run_dir}"
         console.print(after, highlight=False, soft_wrap=True)
@@ -256,21 +257,6 @@ def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     return axes
 
 
-def _hours_that_cost(arguments: Sequence[str]) -> tuple[float | None, list[str]]:
-    """Takes `--max-cost` and `--price-per-hour` out of the arguments: the hours that they buy."""
-    cost, rest = take_value(arguments, "--max-cost")
-    price, rest = take_value(rest, "--price-per-hour")
-    if cost is None and price is None:
-        return None, rest
-    if cost is None or price is None:
-        given = f"--max-cost {cost}" if price is None else f"--price-per-hour {price}"
-        raise UserError(f"`{given}`: `--max-cost` and `--price-per-hour` go together.")
-    limit, hourly = amount("--max-cost", cost), amount("--price-per-hour", price)
-    if not limit or not hourly:
-        raise UserError(f"`--max-cost {cost} --price-per-hour {price}` must both be positive.")
-    return limit / hourly, rest
-
-
 def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:
     value, rest = take_value(arguments, flag)
     if value is None:
@@ -278,29 +264,6 @@ def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:
     if not value.isdecimal() or not 1 <= int(value) <= 10_000:
         raise UserError(f"`{flag} {value}` must be a number from 1 to 10,000.")
     return int(value), rest
-
-
-def _cluster(arguments: Sequence[str]) -> tuple[Resources | None, list[str]]:
-    """What `--on slurm` asks for; None runs here.
-
-    **Raises:** `UserError` if that cannot be read.
-    """
-    place, rest = take_value(arguments, "--on")
-    if place not in (None, "local", "slurm"):
-        raise UserError(f"`--on {place}` must be local or slurm.")
-    found: dict[str, Any] = {}
-    for field in dataclasses.fields(Resources):
-        flag = f"--{field.name.replace('_', '-')}"
-        word, rest = take_value(rest, flag)
-        if word is None:
-            continue
-        if place != "slurm":
-            raise UserError(f"`{flag} {word}` goes with `--on slurm`.")
-        is_name = field.name in ("partition", "account")
-        if not is_name and (not word.isdecimal() or not 1 <= int(word) <= 1_000_000):
-            raise UserError(f"`{flag} {word}` must be a number from 1 to 1,000,000.")
-        found[field.name] = word if is_name else int(word)
-    return (Resources(**found) if place == "slurm" else None), list(rest)
 
 
 def _refuse_another(found: Sweep, planned: Sweep, run_dir: Path) -> None:

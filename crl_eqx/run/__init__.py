@@ -4,6 +4,16 @@ import importlib
 from typing import Any, TYPE_CHECKING
 
 from .._errors import TrainingError as TrainingError
+from ..parts import (
+    check as check,
+    check_counts as check_counts,
+    make_acting as make_acting,
+    make_agent as make_agent,
+    make_env as make_env,
+    OWNERS as OWNERS,
+    resolved as resolved,
+    sizes as sizes,
+)
 from ..store import CheckpointStore as CheckpointStore
 from ..store._files import refuse_link as refuse_link, require_writable as require_writable
 from ._begin import (
@@ -12,20 +22,11 @@ from ._begin import (
     load_run as load_run,
     resumed_config as resumed_config,
 )
-from ._build import (
-    make_acting as make_acting,
-    make_agent as make_agent,
-    make_env as make_env,
-    resolved as resolved,
-    sizes as sizes,
-)
-from ._check import check as check, check_counts as check_counts
 from ._collector import collector_dir as collector_dir
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome
-from ._objective import OWNERS as OWNERS
 from ._resources import (
     container_limit as container_limit,
     estimate as estimate,

@@ -22,6 +22,7 @@ from ..config import (
     save_config,
 )
 from ..nn import audit
+from ..parts import make_task, resolved
 from ..run_files import (
     check_same_task,
     has_changed,
@@ -34,7 +35,6 @@ from ..run_files import (
     TASK_FILES,
 )
 from ..store._files import refuse_link
-from ._build import make_task, resolved
 from ._resources import check_resources, estimate
 from ._run import BEST, Run
 

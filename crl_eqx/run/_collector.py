@@ -14,8 +14,8 @@ from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._rollout import Policy
 from ..config import Compute, CONFIG, Config, load_config
+from ..parts import make_agent
 from ..store import CheckpointStore
-from ._build import make_agent
 
 
 class Frozen(eqx.Module):

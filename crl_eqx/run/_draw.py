@@ -11,11 +11,11 @@ from .._fork import not_forked
 from .._rollout import Policy
 from .._types import Action, Goal, PRNGKey, State
 from ..config import ActingName, Compute, CONFIG, file_name, load_config
+from ..parts import make_acting
 from ..pictures import learning_curve, still as still, trajectories, video, View
 from ..run_files import read_metrics
 from ..store._files import own_directory, refuse_link, require_writable
 from ._begin import load_run
-from ._build import make_acting
 
 
 ELSEWHERE = "name another folder with `--out`"

@@ -12,7 +12,7 @@ from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from ..config import Config, replaced
 from ..nn import audit
-from ._build import make_agent
+from ..parts import make_agent
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,9 +24,8 @@ from .._train import TrainStep
 from .._train_state import TrainState
 from .._types import PRNGKey
 from ..config import Config, experiment_checksum
-from ..run_files import fingerprint, kept_task
-from ..store import CheckpointStore
-from ._build import (
+from ..parts import (
+    check,
     make_acting,
     make_agent,
     make_collecting,
@@ -35,7 +34,8 @@ from ._build import (
     make_train_step,
     sizes,
 )
-from ._check import check
+from ..run_files import fingerprint, kept_task
+from ..store import CheckpointStore
 from ._collector import collector
 
 

@@ -10,9 +10,9 @@ from rich.console import Console
 from .._errors import UserError
 from .._fork import not_forked
 from ..config import Config, flag, flat
+from ..parts import resolved
 from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
 from ._begin import begin
-from ._build import resolved
 from ._group import Group
 from ._journal import Journal
 from ._loop import Loop, Outcome

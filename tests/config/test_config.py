@@ -11,9 +11,8 @@ from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
 from crl_eqx.config import Config, differences, load_config, PRESETS, save_config
 from crl_eqx.objectives import Goals
+from crl_eqx.parts import make_agent, make_optimizers, make_train_step
 from crl_eqx.run import check, make_env, Run
-from crl_eqx.run._build import make_agent, make_train_step
-from crl_eqx.run._optimizers import make_optimizers
 
 from ..probes import Box
 from ..run.conftest import flags, tiny

@@ -18,7 +18,7 @@ from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._types import Flag, Goal, PRNGKey, State
 from ..config import Config, flag, flat, in_flags, Learning
-from ._build import make_acting, make_agent, make_train_step, randomization_options
+from ._make import make_acting, make_agent, make_train_step, randomization_options
 from ._objective import check_objective
 from ._optimizers import check_optimizer
 

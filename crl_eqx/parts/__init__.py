@@ -1,0 +1,17 @@
+"""The parts of a run, made from its configuration: here words become objects, and mistakes are
+found."""
+
+from ._check import check as check, check_counts as check_counts
+from ._make import (
+    make_acting as make_acting,
+    make_agent as make_agent,
+    make_collecting as make_collecting,
+    make_env as make_env,
+    make_regions as make_regions,
+    make_task as make_task,
+    make_train_step as make_train_step,
+    resolved as resolved,
+    sizes as sizes,
+)
+from ._objective import OWNERS as OWNERS
+from ._optimizers import make_optimizers as make_optimizers
