@@ -71,6 +71,34 @@ def _update(depth: int, batch_size: int = 512, **network: Any):
     return make
 
 
+def _learn(depth: int, updates: int = 100, **network: Any):
+    """So many updates in one loop, from a replay: what training does between two unrolls."""
+
+    def make():
+        import equinox as eqx
+        import jax
+        from _agents import ANT, new_agent
+
+        import crl_eqx
+        from crl_eqx import envs
+
+        step = crl_eqx.TrainStep(envs.make("ant"), num_envs=512, metrics_of="last")
+
+        def begin():
+            agent = new_agent(ANT, depth=depth, width=256, key=jax.random.key(0), **network)
+            return step.init(agent, key=jax.random.key(1))
+
+        arrays, static = eqx.partition(_shapes(begin), lambda leaf: hasattr(leaf, "shape"))
+
+        def learn(arrays):
+            state, metrics = step.learn_stored(eqx.combine(arrays, static), updates)
+            return eqx.filter(state, eqx.is_array), metrics
+
+        return learn, (arrays,)
+
+    return make
+
+
 def _shapes(make: Callable[[], Any]) -> Any:
     """`make()`, with shapes in place of its arrays."""
     import equinox as eqx
@@ -145,6 +173,11 @@ def _programs() -> dict[str, Program]:
         "update, depth 1024, triton, bf16": update(
             1024, fused | deep, kernel="triton", precision="bf16"
         ),
+        "learn, triton, bf16": Program(
+            _learn(64, kernel="triton", precision="bf16"),
+            fused | shallow | {"launches_per_turn": 68},
+            donate=(0,),
+        ),
         "three towers, packed, one by one": Program(
             _tower(256, "auto", "packed", together=False), packed
         ),
@@ -192,9 +225,12 @@ def _launches(sequence: str, hlo: str) -> dict[str, Any]:
             outside, in_body = outside + 1, False
         elif in_body:
             loops[-1] += 1
-    turns = [int(n) for n in re.findall(r'known_trip_count":\{"n":"(\d+)"', hlo)]
+    # One that draws until it has drawn well has no length of its own; its first turn will do.
+    known = [re.search(r'known_trip_count":\{"n":"(\d+)"', line) for line in hlo.splitlines()
+             if " while(" in line]  # fmt: skip
+    turns = [1 if found is None else int(found[1]) for found in known]
     if len(turns) != len(loops):
-        raise SystemExit(f"{len(loops)} loops are launched, and {len(turns)} have known lengths")
+        raise SystemExit(f"{len(loops)} loops are launched, and {len(turns)} are in the program")
     per_loop = [{"turns": n, "launches": count} for n, count in zip(turns, loops, strict=True)]
     total = outside + sum(loop["turns"] * loop["launches"] for loop in per_loop)
     return {"outside": outside, "loops": per_loop, "launches": total}

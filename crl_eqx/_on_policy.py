@@ -16,7 +16,7 @@ from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
 from ._rollout import Policy
-from ._step import AbstractTrainStep
+from ._step import AbstractTrainStep, MetricsOf, require_metrics_of
 from ._train_state import TrainState
 from ._types import Action, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -50,7 +50,7 @@ class OnPolicyStep(AbstractTrainStep):
     - `batch_size`: steps per update. Steps that do not fill a batch are dropped, different ones in
         every epoch.
     - `epochs`: how often the steps of an unroll are gone through.
-    - `policy_average`: as in [`crl_eqx.TrainStep`][].
+    - `policy_average`, `metrics_of`: as in [`crl_eqx.TrainStep`][].
 
     The run's state holds the latest unroll in place of a replay.
 
@@ -67,6 +67,7 @@ class OnPolicyStep(AbstractTrainStep):
     batch_size: int = eqx.field(static=True)
     epochs: int = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
+    metrics_of: MetricsOf = eqx.field(static=True)
     prefill_unrolls: int = eqx.field(static=True, default=0)
 
     @not_forked
@@ -81,8 +82,10 @@ class OnPolicyStep(AbstractTrainStep):
         batch_size: int = 512,
         epochs: int = 4,
         policy_average: int = 0,
+        metrics_of: MetricsOf = "all",
     ):
         check_env(env)
+        require_metrics_of(metrics_of, "OnPolicyStep")
         require_kind(objective, PPO, f"OnPolicyStep(objective={objective!r})", "a `PPO`")
         counts = dict(num_envs=num_envs, unroll_length=unroll_length, epochs=epochs)
         for name, count in counts.items():
@@ -100,6 +103,7 @@ class OnPolicyStep(AbstractTrainStep):
         self.buffer = TrajectoryBuffer(unroll_length, num_envs)
         self.num_envs, self.unroll_length, self.batch_size = num_envs, unroll_length, batch_size
         self.epochs, self.policy_average = epochs, policy_average
+        self.metrics_of = metrics_of
 
     @not_forked
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:

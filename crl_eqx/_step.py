@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -19,10 +19,14 @@ from ._fork import not_forked
 from ._rollout import collect, Episodes, RolloutCounts, start_episodes
 from ._train_state import TrainState
 from ._types import Action, Count, PRNGKey
-from ._update import init_optimizers, Optimizers, update
+from ._update import init_optimizers, Moving, Optimizers
 from .objectives import AbstractObjective
 from .objectives._base import Metrics
 from .replay import TrajectoryBuffer, Transition
+
+
+MetricsOf: TypeAlias = Literal["all", "last"]
+"""Which updates of a call are measured: their mean is told, or the last one alone."""
 
 
 def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count) -> Count:
@@ -30,6 +34,11 @@ def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count
     steps."""
     bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
+
+
+def require_metrics_of(metrics_of: MetricsOf, owner: str) -> None:
+    if metrics_of not in (known := get_args(MetricsOf)):
+        raise UserError(f"`{owner}(metrics_of={metrics_of!r})` must be one of {known}.")
 
 
 def copied(tree: PyTree) -> PyTree:
@@ -49,6 +58,7 @@ class AbstractTrainStep(eqx.Module):
     unroll_length: eqx.AbstractVar[int]
     batch_size: eqx.AbstractVar[int]
     policy_average: eqx.AbstractVar[int]
+    metrics_of: eqx.AbstractVar[MetricsOf]
     prefill_unrolls: eqx.AbstractVar[int]
 
     @abc.abstractmethod
@@ -194,22 +204,16 @@ class AbstractTrainStep(eqx.Module):
     ) -> tuple[TrainState, Metrics]:
         """Scans over updates on the batches `batch_of(x)`, for each x in `xs`: `due` of them, by
         default all. Only under `may_skip` may that be fewer than there are."""
-        learnt = state.agent, state.opt_state, state.objective_state
-        arrays, static = eqx.partition(learnt, eqx.is_array)
+        moving = Moving(self.objective, self.optimizers, state.agent)
+        begun = moving.begin(state.agent, state.opt_state, state.objective_state)
+        arrays, static = eqx.partition(begun, eqx.is_array)
         slots = len(jax.tree.leaves(xs)[0])
+        # One alone may be skipped.
+        only_last = self.metrics_of == "last" and slots > 1
 
         def make(arrays, x, key):
-            agent, opt_state, objective_state = eqx.combine(arrays, static)
-            *new, metrics = update(
-                agent,
-                opt_state,
-                objective_state,
-                batch_of(x),
-                objective=self.objective,
-                optimizers=self.optimizers,
-                key=key,
-            )
-            return eqx.filter(tuple(new), eqx.is_array), metrics
+            now, metrics = moving(eqx.combine(arrays, static), batch_of(x), key=key)
+            return eqx.filter(now, eqx.is_array), metrics
 
         def body(arrays, slot):
             index, x, key = slot
@@ -218,19 +222,31 @@ class AbstractTrainStep(eqx.Module):
             like = jax.eval_shape(make, arrays, x, key)[1]
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
             skip = lambda: (arrays, nothing)
-            return jax.lax.cond(index < due, lambda: make(arrays, x, key), skip)
+            # The skipped ones come first where the last one is to be measured.
+            now = index >= slots - due if only_last else index < due
+            return jax.lax.cond(now, lambda: make(arrays, x, key), skip)
 
-        arrays, metrics = jax.lax.scan(
-            body, arrays, (jnp.arange(slots), xs, jax.random.split(key, slots))
-        )
+        rows = jnp.arange(slots), xs, jax.random.split(key, slots)
+        if only_last:
+            without = lambda arrays, slot: (body(arrays, slot)[0], None)
+            rest, last = (
+                jax.tree.map(lambda leaf, part=part: leaf[part], rows)
+                for part in (slice(None, -1), -1)
+            )
+            arrays, _ = jax.lax.scan(without, arrays, rest)
+            arrays, metrics = make(arrays, *last[1:])
+            metrics = jax.tree.map(lambda value: value[None], metrics)
+        else:
+            arrays, metrics = jax.lax.scan(body, arrays, rows)
         number = jnp.asarray(slots, jnp.int32) if due is None else due
-        made = jnp.maximum(number, 1).astype(jnp.float32)
         before = state.gradient_steps
-        new = *eqx.combine(arrays, static), before + number
+        measured = 1.0 if only_last else jnp.maximum(number, 1).astype(jnp.float32)
+        new = *moving.end(eqx.combine(arrays, static)), before + number
         where = lambda s: (s.agent, s.opt_state, s.objective_state, s.gradient_steps)
         state = eqx.tree_at(where, state, new, is_leaf=lambda x: x is None)
-        means = jax.tree.map(lambda values: jnp.sum(values, axis=0) / made, metrics)
-        return state, means | {"nonfinite_from": _first_nonfinite(metrics, before)}
+        means = jax.tree.map(lambda values: jnp.sum(values, axis=0) / measured, metrics)
+        first = before + number - 1 if only_last else before
+        return state, means | {"nonfinite_from": _first_nonfinite(metrics, first)}
 
     def _check_agent(self, agent: Agent) -> None:
         env = self.env

@@ -16,7 +16,7 @@ from ._checks import require_count, require_discount, require_kind, require_numb
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
-from ._step import AbstractTrainStep
+from ._step import AbstractTrainStep, MetricsOf, require_metrics_of
 from ._train_state import TrainState
 from ._types import Count, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -67,6 +67,8 @@ class TrainStep(AbstractTrainStep):
     - `acting`: how the policy collects, default [`crl_eqx.stochastic`][].
     - `policy_average`: the updates over which the weights of `TrainState.acting_agent`'s policy are
         averaged, exponentially, once per unroll; 0 averages nothing.
+    - `metrics_of`: metrics are means over all updates of a call (`"all"`), or those of the last one
+        alone (`"last"`), which saves a GPU about 30 launches in each of the others.
 
     **Raises:** `UserError` if a number does not fit the others.
     """
@@ -82,6 +84,7 @@ class TrainStep(AbstractTrainStep):
     batch_size: int = eqx.field(static=True)
     updates_per_unroll: Fraction = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
+    metrics_of: MetricsOf = eqx.field(static=True)
 
     @not_forked
     def __init__(
@@ -100,8 +103,10 @@ class TrainStep(AbstractTrainStep):
         discount: float = 0.99,
         acting: Acting = stochastic,
         policy_average: int = 0,
+        metrics_of: MetricsOf = "all",
     ):
         check_env(env)
+        require_metrics_of(metrics_of, "TrainStep")
         for name, given, kind, example in (
             ("objective", objective, AbstractObjective, "one of `crl_eqx.objectives`"),
             (
@@ -134,7 +139,7 @@ class TrainStep(AbstractTrainStep):
         self.prefill_unrolls = -(-prefill_length // unroll_length)
         self.batch_size = batch_size
         self.updates_per_unroll = _exact(updates_per_env_step) * self.env_steps_per_unroll
-        self.policy_average = policy_average
+        self.policy_average, self.metrics_of = policy_average, metrics_of
         self._check(prefill_length)
 
     def _check(self, prefill_length: int) -> None:

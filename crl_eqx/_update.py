@@ -1,7 +1,7 @@
 """One gradient step of every network, pure."""
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import equinox as eqx
 import jax
@@ -11,8 +11,10 @@ from jaxtyping import PyTree
 
 from ._agent import Agent
 from ._errors import UserError
+from ._flat import Elementwise, Layout
 from ._fork import not_forked
 from ._types import PRNGKey
+from .kernels._platform import platform
 from .objectives import AbstractObjective
 from .objectives._base import Metrics, ObjectiveState
 
@@ -48,7 +50,7 @@ def adam(
         if weight_decay
         else optax.adam(learning_rate)
     )
-    return optax.chain(*clip, step)
+    return Elementwise.of(optax.chain(*clip, step))
 
 
 def adam_optimizers(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
@@ -93,27 +95,104 @@ def update(
     ```
     """
 
-    def loss(groups):
-        return objective(with_trainable(agent, groups), objective_state, batch, key=key)
+    moving = Moving(objective, optimizers, agent)
+    state = moving.begin(agent, opt_state, objective_state)
+    state, metrics = moving(state, batch, key=key)
+    return *moving.end(state), metrics
 
-    groups = trainable(agent, objective)
-    moves = objective.moves(objective_state)
-    grads, metrics = jax.grad(loss, has_aux=True)(groups)
-    new_groups, new_opt_state = {}, {}
-    for name, group in groups.items():
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes its int counters with floats
-            updates, new_opt_state[name] = optimizers[name].update(
-                grads[name], opt_state[name], group
-            )
-        if name == "alpha":  # a temperature of 0, log α = -∞, stays: no optimiser can move it
-            hold = lambda step, log_alpha: jnp.where(jnp.isneginf(log_alpha), 0.0, step)
-            updates = jax.tree.map(hold, updates, group)
-        if name in moves:
-            pick = lambda new, old, now=moves[name]: jnp.where(now, new, old)
-            new_opt_state[name] = jax.tree.map(pick, new_opt_state[name], opt_state[name])
-            updates = jax.tree.map(lambda step, now=moves[name]: jnp.where(now, step, 0.0), updates)
-        new_groups[name] = optax.apply_updates(group, updates)
-        metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
-        metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))
-    agent = with_trainable(agent, new_groups)
-    return agent, new_opt_state, objective.after(agent, objective_state), metrics
+
+class MovingState(NamedTuple):
+    """What changes from one gradient step to the next, in the form in which it is moved."""
+
+    groups: dict[str, PyTree]
+    opt_state: OptState
+    objective_state: ObjectiveState
+
+
+class Moving:
+    """Many gradient steps of one agent: `update`, between whose steps nothing is rearranged.
+
+    On a GPU, where each launch counts, a group's small arrays are moved as one, if its optimiser
+    allows. On a CPU that gains nothing, and rounds otherwise.
+
+    ```python
+    moving = Moving(objective, optimizers, agent)
+    state = moving.begin(agent, opt_state, objective_state)
+    for batch in batches:
+        state, metrics = moving(state, batch, key=key)
+    agent, opt_state, objective_state = moving.end(state)
+    ```
+    """
+
+    def __init__(
+        self,
+        objective: AbstractObjective,
+        optimizers: Optimizers,
+        agent: Agent,
+        *,
+        flat: bool | None = None,
+    ):
+        self._objective, self._optimizers, self._agent = objective, optimizers, agent
+        flat = platform() == "gpu" if flat is None else flat
+        layouts = {name: Layout(group) for name, group in trainable(agent, objective).items()}
+        self._layouts = {
+            name: layout
+            for name, layout in layouts.items()
+            if flat and layout.gains and isinstance(optimizers[name], Elementwise)
+        }
+
+    def _each(self, groups: dict[str, PyTree], form: Callable[[Layout, PyTree], PyTree]) -> Any:
+        """`form` of each group that has a layout, and the others."""
+        known = self._layouts
+        return {
+            name: form(known[name], group) if name in known else group
+            for name, group in groups.items()
+        }
+
+    def begin(
+        self, agent: Agent, opt_state: OptState, objective_state: ObjectiveState
+    ) -> MovingState:
+        return MovingState(
+            self._each(trainable(agent, self._objective), Layout.flat),
+            self._each(opt_state, Layout.flat_within),
+            objective_state,
+        )
+
+    def end(self, state: MovingState) -> tuple[Agent, OptState, ObjectiveState]:
+        opt_state = self._each(state.opt_state, Layout.trees_within)
+        return self._agent_of(state.groups), opt_state, state.objective_state
+
+    def _agent_of(self, groups: dict[str, PyTree]) -> Agent:
+        return with_trainable(self._agent, self._each(groups, Layout.tree))
+
+    def __call__(
+        self, state: MovingState, batch: Any, *, key: PRNGKey
+    ) -> tuple[MovingState, Metrics]:
+        objective = self._objective
+        groups, opt_state, objective_state = state
+
+        def loss(trees):
+            agent = with_trainable(self._agent, trees)
+            return objective(agent, objective_state, batch, key=key)
+
+        grads, metrics = jax.grad(loss, has_aux=True)(self._each(groups, Layout.tree))
+        grads, moves = self._each(grads, Layout.flat), objective.moves(objective_state)
+        new_groups, new_opt_state = {}, {}
+        for name, group in groups.items():
+            with jax.numpy_dtype_promotion("standard"):  # optax mixes its int counters with floats
+                updates, new_opt_state[name] = self._optimizers[name].update(
+                    grads[name], opt_state[name], group
+                )
+            if name == "alpha":  # a temperature of 0, log α = -∞, stays: no optimiser can move it
+                hold = lambda step, log_alpha: jnp.where(jnp.isneginf(log_alpha), 0.0, step)
+                updates = jax.tree.map(hold, updates, group)
+            if name in moves:
+                pick = lambda new, old, now=moves[name]: jnp.where(now, new, old)
+                new_opt_state[name] = jax.tree.map(pick, new_opt_state[name], opt_state[name])
+                move = lambda step, now=moves[name]: jnp.where(now, step, 0.0)
+                updates = jax.tree.map(move, updates)
+            new_groups[name] = optax.apply_updates(group, updates)
+            metrics[f"{name}_grad_norm"] = jnp.asarray(optax.tree.norm(grads[name]))
+            metrics[f"{name}_update_norm"] = jnp.asarray(optax.tree.norm(updates))
+        remembered = objective.after(self._agent_of(new_groups), objective_state)
+        return MovingState(new_groups, new_opt_state, remembered), metrics

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ._checks import require_number
+from ._diagonal import with_diagonal
 from ._errors import UserError
 from ._types import Repr, Scalar
 
@@ -55,11 +56,6 @@ def _dots(x: Float[Array, "n repr"], y: Float[Array, "m repr"]) -> Float[Array, 
     return jnp.matmul(x, y.T, precision=jax.lax.Precision.HIGHEST)
 
 
-def _with_diagonal(matrix: Float[Array, "n m"], diagonal: Float[Array, " k"]):
-    i = jnp.arange(diagonal.shape[0])
-    return matrix.at[i, i].set(diagonal)
-
-
 def _pairwise_squared_l2(
     x: Float[Array, "n repr"], y: Float[Array, "m repr"]
 ) -> Float[Array, "n m"]:
@@ -72,7 +68,7 @@ def _pairwise_squared_l2(
     x_, y_ = x - centre, y - centre
     squares = _squared_norm(x_)[:, None] + _squared_norm(y_)[None, :] - 2 * _dots(x_, y_)
     k = min(x.shape[0], y.shape[0])
-    return _with_diagonal(jnp.where(squares > 0, squares, 0.0), _squared_norm(x[:k] - y[:k]))
+    return with_diagonal(jnp.where(squares > 0, squares, 0.0), _squared_norm(x[:k] - y[:k]))
 
 
 class NegL2(AbstractEnergy):

@@ -9,8 +9,9 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
+from ._diagonal import diagonal, eye
 from ._types import Scalar
 
 
@@ -28,18 +29,14 @@ def _normalized_over(*axes: int) -> Callable[[Loss], Loss]:
     return mark
 
 
-def _eye(logits: Logits) -> Bool[Array, "batch batch"]:
-    return jnp.eye(logits.shape[0], dtype=bool)
-
-
 def _off_diagonal_mean(values: Logits) -> Scalar:
     n = values.shape[0]
-    return jnp.sum(jnp.where(_eye(values), 0.0, values)) / max(n * (n - 1), 1)
+    return jnp.sum(jnp.where(eye(values), 0.0, values)) / max(n * (n - 1), 1)
 
 
 def _gaps(logits: Logits) -> Logits:
     """diag - logits: how far each positive lies above the others of its row."""
-    return jnp.diag(logits)[:, None] - logits
+    return diagonal(logits)[:, None] - logits
 
 
 def infonce(logits: Logits) -> Scalar:
@@ -48,7 +45,7 @@ def infonce(logits: Logits) -> Scalar:
     ??? cite
         [Representation Learning with Contrastive Predictive Coding](https://arxiv.org/abs/1807.03748)
     """
-    return -jnp.mean(jnp.diag(logits) - jax.nn.logsumexp(logits, axis=1))
+    return -jnp.mean(diagonal(logits) - jax.nn.logsumexp(logits, axis=1))
 
 
 @_normalized_over(0)
@@ -69,7 +66,7 @@ def binary_nce(logits: Logits) -> Scalar:
     ??? cite
         [Contrastive Learning as Goal-Conditioned RL](https://arxiv.org/abs/2206.07568)
     """
-    return jnp.mean(jax.nn.softplus(jnp.where(_eye(logits), -logits, logits)))
+    return jnp.mean(jax.nn.softplus(jnp.where(eye(logits), -logits, logits)))
 
 
 def flatnce(logits: Logits) -> Scalar:
@@ -79,7 +76,7 @@ def flatnce(logits: Logits) -> Scalar:
     ??? cite
         [Simpler, Faster, Stronger: Breaking the log-K Curse](https://arxiv.org/abs/2107.01152)
     """
-    c = jax.nn.logsumexp(-_gaps(logits), axis=1, where=~_eye(logits))
+    c = jax.nn.logsumexp(-_gaps(logits), axis=1, where=~eye(logits))
     return jnp.mean(jnp.exp(c - jax.lax.stop_gradient(c)))
 
 
@@ -95,9 +92,9 @@ def ipo(logits: Logits) -> Scalar:
 
 def sppo(logits: Logits) -> Scalar:
     """mean w (logits - t)², t = 1 and w = batch on the diagonal, t = -1 and w = 1 elsewhere."""
-    eye = _eye(logits)
-    target = jnp.where(eye, 1.0, -1.0)
-    weight = jnp.where(eye, float(logits.shape[0]), 1.0)
+    positive = eye(logits)
+    target = jnp.where(positive, 1.0, -1.0)
+    weight = jnp.where(positive, float(logits.shape[0]), 1.0)
     return jnp.mean(weight * jnp.square(logits - target))
 
 
@@ -107,7 +104,7 @@ def forward_backward(logits: Logits) -> Scalar:
     ??? cite
         [Learning One Representation to Optimize All Rewards](https://arxiv.org/abs/2103.07945)
     """
-    return 0.5 * _off_diagonal_mean(jnp.square(logits)) - jnp.mean(jnp.diag(logits))
+    return 0.5 * _off_diagonal_mean(jnp.square(logits)) - jnp.mean(diagonal(logits))
 
 
 ALL: dict[str, Loss] = {

@@ -16,5 +16,6 @@ from .residual_tower import (
     choose as choose,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
+    runs_together as runs_together,
     TowerParams as TowerParams,
 )

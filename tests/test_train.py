@@ -88,8 +88,9 @@ def started(step, seed=0, agent=None):
     [Fraction(1, 50), Fraction(2, 21), 0.06],
     ids=["less than one an unroll", "a whole number an unroll", "a float"],
 )
-def test_updates_per_environment_step_are_kept_exactly(ratio):
-    step = TrainStep(Box(), Tally(), SGD, updates_per_env_step=ratio, **TINY)
+@pytest.mark.parametrize("metrics_of", ["all", "last"])
+def test_updates_per_environment_step_are_kept_exactly(ratio, metrics_of):
+    step = TrainStep(Box(), Tally(), SGD, updates_per_env_step=ratio, metrics_of=metrics_of, **TINY)
     state = started(step)
     exact = Fraction(6, 100) if ratio == 0.06 else ratio
     for unroll in range(1, 61):
@@ -107,6 +108,29 @@ def test_updates_from_what_is_stored_leave_the_environments_alone():
     assert float(metrics["metric"]) == -1.0  # the mean of 0, -1 and -2
     assert eqx.tree_equal(after.episodes, before.episodes)
     assert after.env_steps == before.env_steps
+
+
+def test_metrics_of_the_last_update_alone():
+    step = TrainStep(Box(), Tally(), SGD, metrics_of="last", **TINY)
+    after, metrics = step.learn_stored(started(step), 3)
+    assert after.gradient_steps == 3 and float(after.agent.log_alpha) == -3
+    assert float(metrics["metric"]) == -2.0
+
+    # 2.5 updates an unroll: 2, then 3. The ninth is the first of a small number.
+    step = TrainStep(
+        Box(),
+        Tally(jnp.asarray(-7.5)),
+        SGD,
+        updates_per_env_step=Fraction(5, 42),
+        metrics_of="last",
+        **TINY,
+    )
+    state, found = started(step), []
+    for _ in range(4):
+        state, metrics = train(step, state)
+        found.append((float(metrics["metric"]), int(metrics["nonfinite_from"])))
+    assert found[:3] == [(-1.0, -1), (-4.0, -1), (-6.0, -1)]
+    assert np.isnan(found[3][0]) and found[3][1] == 9 and state.gradient_steps == 10
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from ..kernels import AUTO, Compute
 from ._activations import Activation
 from ._layers import Layer, Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
-from ._stacked import run_together, Stacked
+from ._stacked import run_together, shared, Stacked
 
 
 def check_depth(depth: int, call: str) -> None:
@@ -137,6 +137,49 @@ def call_together(
     if len(towers) < len(modules):
         return [module(*x) for module, x in zip(modules, inputs, strict=True)]
     networks = [tower.network for tower in towers]
-    xs = [network.first(network.joined(x)) for network, x in zip(networks, inputs, strict=True)]
+    xs = [network.joined(x) for network, x in zip(networks, inputs, strict=True)]
+    share = _share if shared([network.trunk for network in networks]) else _one_by_one
+    xs = share([network.first for network in networks], xs)
     xs = run_together([network.trunk for network in networks], xs)
-    return [tower.read(tower.network.head(x)) for tower, x in zip(towers, xs, strict=True)]
+    xs = share([network.head for network in networks], xs)
+    return [tower.read(x) for tower, x in zip(towers, xs, strict=True)]
+
+
+def _one_by_one(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
+    return [layer(x) for layer, x in zip(layers, xs, strict=True)]
+
+
+def _share(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
+    """As `_one_by_one`, in one product, where sizes are filled up with zeros."""
+    shapes = [jax.eval_shape(layer, x).shape for layer, x in zip(layers, xs, strict=True)]
+    # A product may be wider than it has to be, but not what is normalised over.
+    kept = [
+        shape[:-1] if type(layer) is Linear else shape
+        for layer, shape in zip(layers, shapes, strict=True)
+    ]
+    if len({(jax.tree.structure(layer), of) for layer, of in zip(layers, kept, strict=True)}) > 1:
+        return _one_by_one(layers, xs)
+    ys = jax.vmap(lambda layer, x: layer(x))(_stacked(layers), _filled_up([xs])[0])
+    return [y[..., : shape[-1]] for y, shape in zip(ys, shapes, strict=True)]
+
+
+def _stacked(layers: Sequence[Any]) -> Any:
+    """As one, with a leading axis. Leaves of equal shapes are stacked at once: it is one launch."""
+    leaves = list(zip(*(jax.tree.leaves(layer) for layer in layers), strict=True))
+    groups: dict[Any, list[int]] = {}
+    for index, of_layers in enumerate(leaves):
+        groups.setdefault(tuple(leaf.shape for leaf in of_layers), []).append(index)
+    stacks: dict[int, Array] = {}
+    for group in groups.values():
+        stacks |= zip(group, _filled_up([leaves[index] for index in group]), strict=True)
+    return jax.tree.unflatten(
+        jax.tree.structure(layers[0]), [stacks[index] for index in range(len(leaves))]
+    )
+
+
+def _filled_up(rows: Sequence[Sequence[Array]]) -> Array:
+    """A stack of stacks of arrays of equal rank, with zeros up to the largest."""
+    shape = [max(sizes) for sizes in zip(*(leaf.shape for leaf in rows[0]), strict=True)]
+    fill = lambda leaf: [(0, size - own) for size, own in zip(shape, leaf.shape, strict=True)]
+    flat = [jnp.pad(leaf, fill(leaf)) for row in rows for leaf in row]
+    return jnp.stack(flat).reshape(len(rows), -1, *shape)

@@ -13,6 +13,7 @@ from ..kernels import (
     Remat,
     residual_tower,
     residual_towers,
+    runs_together,
     scan_blocks,
     TowerParams,
     UnsupportedError,
@@ -113,10 +114,24 @@ class Stacked(eqx.Module, Generic[M]):
         ]
 
 
+def shared(trunks: Sequence[Any]) -> bool:
+    """Whether a kernel runs those of them at once that are equal in shape."""
+    towers = _towers(trunks)
+    return towers is not None and runs_together(trunks[0].compute)
+
+
 def run_together(trunks: Sequence[Any], xs: Sequence[Float[Array, "..."]]) -> list[Array]:
     """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can."""
+    towers = _towers(trunks)
+    if towers is None:
+        return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
+    return residual_towers(xs, towers, trunks[0].compute)
+
+
+def _towers(trunks: Sequence[Any]) -> list[TowerParams] | None:
+    """Their parameters, if all are of the kind that a kernel could take, and say so alike."""
     stacks = [trunk for trunk in trunks if type(trunk) is Stacked]
     towers = [tower for stacked in stacks if (tower := stacked.tower_params) is not None]
     if len(towers) < len(trunks) or any(stacked.compute != stacks[0].compute for stacked in stacks):
-        return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
-    return residual_towers(xs, towers, stacks[0].compute)
+        return None
+    return towers

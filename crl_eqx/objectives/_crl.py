@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from .. import losses
 from .._agent import Agent, CriticKind
 from .._critic import Critic
+from .._diagonal import diagonal
 from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
 from ..nn import call_together
@@ -34,7 +35,7 @@ def temperature_loss(
 
 def _logit_metrics(logits: Float[Array, "batch batch"]) -> Metrics:
     n = logits.shape[0]
-    positive = jnp.mean(jnp.diag(logits))
+    positive = jnp.mean(diagonal(logits))
     right = jnp.argmax(logits, axis=1) == jnp.arange(n)
     return {
         "categorical_accuracy": jnp.mean(right.astype(logits.dtype)),

@@ -12,7 +12,7 @@ from .._agent import Agent
 from .._env import AbstractGoalEnv
 from .._errors import UserError
 from .._on_policy import OnPolicyStep
-from .._step import AbstractTrainStep
+from .._step import AbstractTrainStep, MetricsOf
 from .._train import TrainStep
 from .._types import PRNGKey
 from ..config import ActingName, Config, Gymnasium, Learning, Randomization
@@ -191,6 +191,7 @@ def make_train_step(
             batch_size=learning.batch_size,
             epochs=config.objective.epochs,
             policy_average=learning.policy_average,
+            metrics_of=_metrics_of(config),
         )
     return TrainStep(
         env,
@@ -206,4 +207,12 @@ def make_train_step(
         discount=discount(learning, env),
         acting=make_collecting(config) if collecting is None else collecting,
         policy_average=learning.policy_average,
+        metrics_of=_metrics_of(config),
     )
+
+
+def _metrics_of(config: Config) -> MetricsOf:
+    chosen = config.logging.metrics_of
+    if chosen != "auto":
+        return chosen
+    return "last" if jax.default_backend() == "gpu" else "all"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from .._errors import UserError
+from .._flat import Elementwise
 from .._update import Optimizers
 from ..config import Learning
 
@@ -42,7 +43,8 @@ def _optimizer(
         step = optax.adamw(rate, weight_decay=learning.weight_decay)
     else:
         step = getattr(optax, learning.optimizer)(rate, **_without_decay(learning, decays))
-    return step if clip is None else optax.chain(clip, step)
+    step = step if clip is None else optax.chain(clip, step)
+    return Elementwise.of(step) if learning.optimizer in ("adam", "adamw") else step
 
 
 @functools.cache  # equal choices are one object: several seeds share what is compiled

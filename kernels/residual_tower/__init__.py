@@ -5,5 +5,6 @@ from ._api import (
     choose as choose,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
+    runs_together as runs_together,
 )
 from ._reference import reference as reference, TowerParams as TowerParams

@@ -138,6 +138,12 @@ def choose(remat: Remat = "auto") -> Kernel:
     return "packed" if platform() == "gpu" else "checkpoint"
 
 
+def runs_together(compute: Compute) -> bool:
+    """Whether `residual_towers` takes towers of equal shapes at once here."""
+    name = choose(compute.remat) if compute.kernel == "auto" else compute.kernel
+    return _ENTRIES[name].together
+
+
 def _check_arrays(x: Any, params: TowerParams) -> None:
     weights, vectors = (leaf.shape for leaf in params)
     blocks, width = weights[0], weights[-1]

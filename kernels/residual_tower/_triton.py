@@ -1,5 +1,6 @@
 """`triton`: both passes as one kernel each, in which a program keeps its rows on chip and walks all
-layers; only weights stream by.
+layers; only weights stream by. On the way back it also sums what its rows add to the gradients of
+the vectors, and leaves what the gradients of all weights are one batched product of.
 
 A program owns `rows` rows of one network. Its rows of a layer are held in pieces of `columns`
 columns: Triton can neither join nor cut what is in registers, so products go piece by piece.
@@ -12,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as pltriton
+from jaxtyping import Array, Float
 
 from .._norm_swish import EPSILON
 from .._padding import padded_to
-from .._precision import Precision
+from .._precision import einsum, Precision
 from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
-from ._vjp import Kept, parameter_gradient, Passes
+from ._vjp import Passes
 
 
 class Tiles(NamedTuple):
@@ -39,6 +41,20 @@ TILES: dict[tuple[int, bool], Tiles] = {
 }
 """By width, and whether operands are bfloat16. They compile for Hopper without spilled registers
 and within its shared memory, as `make aot` checks; at width 512, TF32 does not."""
+
+
+class _Kept(NamedTuple):
+    """What is kept after the forward pass: of every layer its input, and z."""
+
+    inputs: Float[Array, "blocks nets 4 batch width"]
+    products: Float[Array, "blocks nets 4 batch width"]
+
+
+def _by_layer(params: TowerParams, x: Float[Array, "nets batch width"]) -> tuple[int, ...]:
+    """The shape of what has the rows of `x` for every layer."""
+    blocks, nets, layers, *_ = params.weights.shape
+    return blocks, nets, layers, *x.shape[1:]
+
 
 Pieces = list[Any]
 """Of `[rows, width]`, side by side, each `[rows, columns]`."""
@@ -63,6 +79,7 @@ def _unit(z: Pieces, width: int) -> tuple[Pieces, Any]:
 class _Place(NamedTuple):
     """Where one program works."""
 
+    program: Any
     net: Any
     rows: Any
     columns: list[Any]
@@ -71,15 +88,26 @@ class _Place(NamedTuple):
     @classmethod
     def here(cls, tiles: Tiles, width: int) -> "_Place":
         columns = [pl.ds(i * tiles.columns, tiles.columns) for i in range(width // tiles.columns)]
-        rows = pl.ds(pl.program_id(0) * tiles.rows, tiles.rows)
-        return cls(pl.program_id(1), rows, columns, width)
+        program = pl.program_id(0)
+        rows = pl.ds(program * tiles.rows, tiles.rows)
+        return cls(program, pl.program_id(1), rows, columns, width)
 
-    def read(self, ref, *lead) -> Pieces:
-        return [ref[(*lead, self.net, self.rows, c)].astype(jnp.float32) for c in self.columns]
+    def rows_of(self, block=None, layer=None) -> tuple[Any, ...]:
+        """Where its rows lie in `[nets, batch, width]`, or in what has a row of each layer."""
+        lead = (self.net,) if block is None else (block, self.net, layer)
+        return *lead, self.rows
 
-    def write(self, ref, pieces: Pieces, *lead) -> None:
+    def read(self, ref, *where) -> Pieces:
+        return [ref[(*self.rows_of(*where), c)].astype(jnp.float32) for c in self.columns]
+
+    def write(self, ref, pieces: Pieces, *where) -> None:
         for c, piece in zip(self.columns, pieces, strict=True):
-            ref[(*lead, self.net, self.rows, c)] = piece.astype(ref.dtype)
+            ref[(*self.rows_of(*where), c)] = piece.astype(ref.dtype)
+
+    def write_sums(self, ref, pieces: Pieces, block, layer, row: int) -> None:
+        """The sum of its rows, where the gradient of one row of `vectors` is gathered."""
+        for c, piece in zip(self.columns, pieces, strict=True):
+            ref[block, self.net, layer, row, self.program, c] = jnp.sum(piece, axis=0)
 
     def vector(self, ref, block, layer, row: int) -> Pieces:
         return [ref[block, self.net, layer, row, c][None, :] for c in self.columns]
@@ -113,11 +141,7 @@ def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles,
         block, layer = _block_and_layer(index)
         vector = functools.partial(place.vector, v_ref, block, layer)
         if kept:
-
-            @pl.when(layer == 0)
-            def _():
-                place.write(kept[0], x, block)
-
+            place.write(kept[0], h, block, layer)
         products = place.products(h, w_ref, block, layer, dot=dot)
         z = [p + b for p, b in zip(products, vector(BIAS), strict=True)]
         if kept:
@@ -143,18 +167,24 @@ def _backward_kernel(dy_ref, w_ref, v_ref, z_ref, dx_ref, *kept, depth: int, til
         dh, dy = carry
         block, layer = _block_and_layer(depth - 1 - step)
         vector = functools.partial(place.vector, v_ref, block, layer)
-        if kept:
-            place.write(kept[0], dh, block, layer)
         unit, rstd = _unit(place.read(z_ref, block, layer), width)
-        dunit = []
-        for d, u, scale, offset in zip(dh, unit, vector(SCALE), vector(OFFSET), strict=True):
+        scales, dn = vector(SCALE), []
+        for d, u, scale, offset in zip(dh, unit, scales, vector(OFFSET), strict=True):
             n = u * scale + offset
             gate = jax.nn.sigmoid(n)
-            dunit.append(d * gate * (1 + n * (1 - gate)) * scale)
+            dn.append(d * gate * (1 + n * (1 - gate)))
+        dunit = [d * scale for d, scale in zip(dn, scales, strict=True)]
         mean = _row_mean(dunit, width)
         along = _row_mean([d * u for d, u in zip(dunit, unit, strict=True)], width)
         dz = [rstd * (d - mean - u * along) for d, u in zip(dunit, unit, strict=True)]
+        if kept:
+            place.write_sums(kept[1], dz, block, layer, BIAS)
+            along_unit = [d * u for d, u in zip(dn, unit, strict=True)]
+            place.write_sums(kept[1], along_unit, block, layer, SCALE)
+            place.write_sums(kept[1], dn, block, layer, OFFSET)
         dz = [p.astype(operand) for p in dz]
+        if kept:
+            place.write(kept[0], dz, block, layer)
         dh = place.products(dz, w_ref, block, layer, dot=dot, transposed=True)
         first = layer == 0
         dh = [jnp.where(first, p + q, p) for p, q in zip(dh, dy, strict=True)]
@@ -197,30 +227,27 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
         return run(_forward_kernel, "tower_forward", [padded], params, [like])[0][:, : x.shape[1]]
 
     def forward_keeping(x, params):
-        padded, blocks = padded_to(x, rows_of(params)), len(params.weights)
-        y, inputs, products = run(
-            _forward_kernel,
-            "tower_forward",
-            [padded],
-            params,
-            [
-                jax.ShapeDtypeStruct(padded.shape, x.dtype),
-                jax.ShapeDtypeStruct((blocks, *padded.shape), operand),
-                jax.ShapeDtypeStruct((blocks, LAYERS_PER_BLOCK, *padded.shape), operand),
-            ],
-        )
-        return y[:, : x.shape[1]], Kept(inputs, products)
+        padded = padded_to(x, rows_of(params))
+        rows = jax.ShapeDtypeStruct(_by_layer(params, padded), operand)
+        like = jax.ShapeDtypeStruct(padded.shape, x.dtype)
+        y, *kept = run(_forward_kernel, "tower_forward", [padded], params, [like, rows, rows])
+        return y[:, : x.shape[1]], _Kept(*kept)
 
     def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
         padded = padded_to(dy, rows_of(params))
         outputs = [jax.ShapeDtypeStruct(padded.shape, dy.dtype)]
         if wanted:
+            programs = padded.shape[1] // rows_of(params)
+            *lead, _, width = kept.products.shape
             outputs.append(jax.ShapeDtypeStruct(kept.products.shape, operand))
+            outputs.append(jax.ShapeDtypeStruct((*lead, 3, programs, width), jnp.float32))
         arrays = [padded, kept.products]
-        dx, *dh = run(_backward_kernel, "tower_backward", arrays, params, outputs)
+        dx, *found = run(_backward_kernel, "tower_backward", arrays, params, outputs)
         dx = dx[:, : dy.shape[1]]
         if not wanted:
             return dx, None
-        return dx, parameter_gradient(params, kept.inputs, kept.products, dh[0], precision)
+        dz, sums = found
+        dweights = einsum("...bd,...be->...de", kept.inputs, dz, precision)
+        return dx, TowerParams(dweights, jnp.sum(sums, axis=-2))
 
     return Passes(forward, forward_keeping, backward)

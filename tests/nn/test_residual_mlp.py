@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from crl_eqx import UserError
-from crl_eqx.nn import Actor, Encoder, ResidualMLP
+from crl_eqx.nn import Actor, call_together, Compute, Encoder, ResidualMLP
 
 
 MULTIPLES = st.integers(1, 256).map(lambda blocks: 4 * blocks)
@@ -138,3 +138,41 @@ def test_gradients_reach_the_first_of_1024_layers():
     blocks = jnp.linalg.norm(grads.trunk.blocks.weights[:, -1], axis=(1, 2))
     assert first > 0 and (blocks > 0).all()
     assert blocks[0] > 1e-3 * blocks[-1]
+
+
+def networks(compute, widths=(8, 8, 8)):
+    sizes = [(5, 6), (7, 2), (2, 6)]
+    keys = jax.random.split(jax.random.key(3), len(sizes))
+    return [
+        Encoder(i, repr_size=o, depth=4, width=w, compute=compute, key=k)
+        for (i, o), w, k in zip(sizes, widths, keys, strict=True)
+    ]
+
+
+def products(function, *args):
+    """How many matrix products a call makes, inside of scans, too."""
+    return str(jax.make_jaxpr(function)(*args)).count("dot_general")
+
+
+@pytest.mark.parametrize("widths", [(8, 8, 8), (8, 4, 8)], ids=["alike", "another width"])
+def test_networks_of_several_sizes_are_called_together_as_one_by_one(widths):
+    """Where a kernel takes their blocks at once, first layers and heads are one product, too."""
+    modules = networks(Compute("packed"), widths)
+    xs = [(jax.random.normal(jax.random.key(i), (4, m.network.in_size)),) for i, m in
+          enumerate(modules)]  # fmt: skip
+    arrays, static = eqx.partition(modules, eqx.is_array)
+
+    def together(arrays, xs):
+        return call_together(eqx.combine(arrays, static), xs)
+
+    def alone(arrays, xs):
+        return [m(*x) for m, x in zip(eqx.combine(arrays, static), xs, strict=True)]
+
+    loss = lambda call: lambda *args: sum(jnp.sum(jnp.sin(y)) for y in call(*args))
+    ours, theirs = (jax.jit(jax.value_and_grad(loss(f), (0, 1)))(arrays, xs)
+                    for f in (together, alone))  # fmt: skip
+    assert eqx.tree_equal(ours, theirs, rtol=2e-5, atol=2e-5)
+    assert [y.shape for y in together(arrays, xs)] == [(4, 6), (4, 2), (4, 6)]
+    # A network's first layer, its scan's layers, and its head; blocks of two shapes are two scans.
+    expected = 1 + 4 + 1 if widths == (8, 8, 8) else 3 + 2 * 4 + 1
+    assert products(together, arrays, xs) == expected
