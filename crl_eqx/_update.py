@@ -95,7 +95,8 @@ def update(
     ```
     """
 
-    moving = Moving(objective, optimizers, agent)
+    # One step alone would pay for rearranging twice.
+    moving = Moving(objective, optimizers, agent, flat=False)
     state = moving.begin(agent, opt_state, objective_state)
     state, metrics = moving(state, batch, key=key)
     return *moving.end(state), metrics

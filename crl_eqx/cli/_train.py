@@ -11,7 +11,7 @@ from rich.console import Console
 from .._errors import UserError
 from ..config import CONFIG, Config, load_config, PRESETS, SWEEP
 from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import check, draw_run, Outcome, resumed_config, train as train_run
+from ..run import ask_for_determinism, check, draw_run, Outcome, resumed_config, train as train_run
 from ..run_files import default_run_dir, require_trust
 from ._flags import parse, program
 
@@ -46,7 +46,7 @@ class _Flags(Config):
 def parse_config(
     arguments: Sequence[str], default: Config, command: str, seeds: tuple[int, ...] = ()
 ) -> tuple[Config, tuple[int, ...]]:
-    """Reads the flags on top of `default`, and all seeds."""
+    """Reads the flags on top of `default`, and all seeds, and prepares JAX for what they ask."""
     flags = tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Flags]]
     about = ABOUT[command.split()[0]]
     choices: dict[str, Any] = {f.name: getattr(default, f.name) for f in dataclasses.fields(Config)}
@@ -58,7 +58,9 @@ def parse_config(
         raise UserError(f"`--seed {' '.join(map(str, seeds))}` must name distinct seeds.")
     choices = {f.name: getattr(given, f.name) for f in dataclasses.fields(Config)}
     choices["seed"] = seeds[0]
-    return Config(**choices), seeds
+    config = Config(**choices)
+    ask_for_determinism(config)
+    return config, seeds
 
 
 def take_value(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:

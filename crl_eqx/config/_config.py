@@ -245,6 +245,9 @@ class Config:
     """Stop, saved and evaluated, once the run has been at work for so long."""
     seed: int = 0
     """Seed of the run."""
+    deterministic: bool = False
+    """On a GPU: two runs of one seed, or one that was resumed, give the same numbers, bit for bit,
+    and take longer. On a CPU they always do."""
     run_dir: Path | None = None
     """Output directory; default runs/ENV_depthDEPTH, with seeds below it."""
     preset: PresetName = "paper"

@@ -16,7 +16,7 @@ from rich.console import Console
 from .._checks import require_count
 from .._errors import UserError
 from ..config import CONFIG, Config
-from ..run import collector_dir, draw_run, Outcome, train_together
+from ..run import ask_for_determinism, collector_dir, draw_run, Outcome, train_together
 from ..run_files import is_trusting, require_trust
 from ._sweep import load_sweep, Sweep
 
@@ -107,6 +107,7 @@ def train_runs(
     user neither began it with nor trusts.
     """
     sweep = load_sweep(run_dir)
+    ask_for_determinism(sweep.config)
     runs = sweep.runs
     for name in names:
         if name not in runs:

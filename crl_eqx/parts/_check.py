@@ -48,6 +48,7 @@ def check(config: Config) -> None:
             f"`--collect overlap` steps environments on the host while the device learns, and "
             f"`--physics {config.physics}` steps them on the device: say `--physics native`."
         )
+    _check_deterministic(config)
     check_parts(config)
 
 
@@ -93,6 +94,19 @@ class _AnyTask(AbstractGoalEnv):
 
     def success(self, state: State, goal: Goal) -> Flag:
         return self.distance(state, goal) < 1
+
+
+def _check_deterministic(config: Config) -> None:
+    if config.deterministic and config.physics == "warp":
+        raise UserError(
+            "`--deterministic` cannot be kept with `--physics warp`, which adds up contacts in no "
+            "fixed order: say `--physics native` or `--physics mjx`."
+        )
+    if config.deterministic and config.compute.kernel == "mosaic":
+        raise UserError(
+            "`--deterministic` is not known to be kept by `--kernel mosaic`, an experiment: say "
+            "`--kernel packed` or `--kernel triton`."
+        )
 
 
 def _check_discount(learning: Learning) -> None:

@@ -23,6 +23,7 @@ from ._begin import (
     resumed_config as resumed_config,
 )
 from ._collector import collector_dir as collector_dir
+from ._deterministic import ask_for_determinism as ask_for_determinism
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated

@@ -13,6 +13,7 @@ from ..config import Config, flag, flat
 from ..parts import resolved
 from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
 from ._begin import begin
+from ._deterministic import check_determinism
 from ._group import Group
 from ._journal import Journal
 from ._loop import Loop, Outcome
@@ -66,6 +67,8 @@ def train_together(
     if not configs:
         raise UserError("`train_together(configs={})` needs at least one run.")
     _check_alike(configs.values())
+    for config in configs.values():
+        check_determinism(config)
     begun = [run_dir for run_dir in configs if run_dir in begun]
     for run_dir in begun:
         require_trust(configs[run_dir], run_dir)
