@@ -17,6 +17,40 @@ from crl_eqx.nn import Actor, Compute, Encoder
 ANT = Sizes(state=29, action=8, goal=2)
 
 
+class Sized(crl_eqx.AbstractGoalEnv):
+    """A task of these sizes without physics, where only the networks are measured. The goal is a
+    part of the state."""
+
+    sizes: Sizes = eqx.field(static=True)
+    episode_length: int = 100
+
+    @property
+    def state_size(self) -> int:
+        return self.sizes.state
+
+    @property
+    def action_size(self) -> int:
+        return self.sizes.action
+
+    @property
+    def goal_size(self) -> int:
+        return self.sizes.goal
+
+    def reset(self, *, key: jax.Array) -> crl_eqx.EnvState:
+        state = jax.random.normal(key, (self.sizes.state,))
+        return crl_eqx.EnvState(None, state, self.achieved_goal(-state))
+
+    def step(self, env_state: crl_eqx.EnvState, action: jax.Array) -> crl_eqx.EnvState:
+        state = env_state.state + 0.1 * jnp.sum(action)
+        return crl_eqx.EnvState(None, state, env_state.goal)
+
+    def achieved_goal(self, state: jax.Array) -> jax.Array:
+        return state[..., : self.sizes.goal]
+
+    def success(self, state: jax.Array, goal: jax.Array) -> jax.Array:
+        return self.distance(state, goal) < 0.5
+
+
 def random_transitions(sizes: Sizes, batch_size: int, key: jax.Array) -> Transitions:
     keys = jax.random.split(key, 3)
     shape = lambda size: (batch_size, size)

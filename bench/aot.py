@@ -77,12 +77,11 @@ def _learn(depth: int, updates: int = 100, **network: Any):
     def make():
         import equinox as eqx
         import jax
-        from _agents import ANT, new_agent
+        from _agents import ANT, new_agent, Sized
 
         import crl_eqx
-        from crl_eqx import envs
 
-        step = crl_eqx.TrainStep(envs.make("ant"), num_envs=512, metrics_of="last")
+        step = crl_eqx.TrainStep(Sized(ANT), num_envs=512, metrics_of="last")
 
         def begin():
             agent = new_agent(ANT, depth=depth, width=256, key=jax.random.key(0), **network)

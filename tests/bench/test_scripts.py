@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -176,6 +177,30 @@ def test_results_name_the_machine_but_no_host_and_no_path(bench, tmp_path):
 def test_medians_take_the_middle_of_numbers_and_keep_names(bench):
     rows = [{"name": "a", "x": x, "gone": None} for x in (3.0, 1.0, 2.0)]
     assert bench("_measure").medians(rows) == {"name": "a", "x": 2.0, "gone": None}
+
+
+def test_cells_of_a_gpu_day_are_timed_fail_and_are_left_out(bench):
+    day = bench("gpu_day")
+    (cell,) = day.smaller([dict(do="published", depth=4), dict(do="published", depth=64)])
+    broken = {"do": "published", "depth": "four", "small": True}
+    timed, failed = day.part([cell, broken], time.time() + 300, at_once=2)
+    assert timed["update_ms"] > 0 and timed["compile_seconds"] > 0 and "small" not in timed
+    assert failed["failed"].startswith("TypeError: ")
+    (late,) = day.part([cell], time.time() - 1, at_once=1)
+    assert late == {"do": "published", "depth": 4, "left_out": "the time was up"}
+    rows = [{"part": "updates"} | row for row in (timed, late)]
+    heading, _, columns, line, first, second = day.markdown(rows).splitlines()[:6]
+    assert heading == "## updates" and columns.startswith("| do | depth | update_ms | ")
+    assert {row.count("|") for row in (columns, line, first, second)} == {columns.count("|")}
+
+
+def test_every_cell_of_a_gpu_day_is_one_that_can_be_done(bench):
+    day = bench("gpu_day")
+    for name, cells in day.PARTS.items():
+        for cell in cells():
+            assert cell["do"] in day.DOES, name
+            assert set(cell) <= {"do", "depth", "kernel", "physics", "collect", "metrics_of",
+                                 "flags", "xla_flags", "seeds", "run"}  # fmt: skip
 
 
 def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
