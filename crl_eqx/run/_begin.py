@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from .. import envs
 from .._agent import Agent
 from .._errors import UserError
 from .._fork import not_forked
@@ -66,6 +67,8 @@ def begin(
     if not quiet:
         say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
         say(f"{'The run' if among == 1 else f'Each of {among} runs'} {needs}.")
+        if not (envs.is_gymnasium(run.config.env) or task_file(run.config.env)):
+            say(f"Physics: {run.config.physics}, {_where(run.config.physics)}.")
     if run.regions is not None and not quiet:
         share = run.regions.share
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
@@ -98,6 +101,13 @@ def begin(
         say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
         state = run.step.with_fresh_episodes(state)
     return state, metadata
+
+
+def _where(physics: str) -> str:
+    if physics != "native":
+        return "where JAX computes"
+    cores = envs.num_cores()
+    return f"on {cores} {'core' if cores == 1 else 'cores'}"
 
 
 def _check_nothing_lost(run: Run) -> None:

@@ -3,6 +3,7 @@
 import copy
 import importlib.metadata
 import importlib.util
+import os
 import pickle
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 import crl_eqx
 from crl_eqx import envs, UserError
 from crl_eqx.envs._mj import MjSpec
-from crl_eqx.envs._physics import select_physics
+from crl_eqx.envs._physics import _native, select_physics
 
 
 needs_warp = pytest.mark.skipif(
@@ -346,3 +347,24 @@ def test_beside_a_gpu_the_faster_physics_is_the_default(cores, num_envs, chosen,
     assert envs.default_physics(num_envs) == "native", "on a CPU"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert envs.default_physics(num_envs) == chosen
+
+
+@pytest.mark.parametrize(
+    "files, cores",
+    [
+        ({}, 8),
+        ({"cpu.max": "max 100000\n"}, 8),
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "20000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu.max": "3200000 100000\n"}, 8),
+    ],
+)
+def test_a_container_s_share_of_the_cores_counts(files, cores, monkeypatch, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(_native, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    assert envs.num_cores() == cores

@@ -202,7 +202,8 @@ def test_a_run_writes_what_it_was_made_with(tmp_path, console):
     assert load_config(run_dir / "config.json") == dataclasses.replace(config, physics="native")
     facts = json.loads((run_dir / "provenance.json").read_text())
     assert {"jax", "mujoco", "python"} <= facts["versions"].keys()
-    assert facts["hardware"]["cores"] >= 1
+    cores = facts["hardware"]["cores"]
+    assert f"Physics: native, on {cores} core" in (tmp_path / "console.txt").read_text()
     (events,) = (run_dir / "tensorboard").iterdir()
     shown = {(step, value.tag): value for step, value in summaries(events)}
     for row in read_metrics(run_dir / "metrics.jsonl"):
