@@ -15,6 +15,7 @@ figcaption { font-size: 0.85rem; }
 table { border-collapse: collapse; font-size: 0.9rem; }
 td, th { border-bottom: 1px solid #e4e7eb; padding: 0.3rem 0.6rem; text-align: left; }
 .wide { overflow-x: auto; }
+.wide img { max-width: none; width: 50rem; } /* on a phone its words would be too small */
 pre { background: #f5f7fa; padding: 0.8rem; overflow-x: auto; font-size: 0.85rem; }
 """
 
@@ -35,9 +36,10 @@ def _block(block: str, folder: Path) -> str:
         level = len(heading[1])
         return f"<h{level}>{_inline(heading[2])}</h{level}>"
     if picture := re.fullmatch(r"!\[(.*)\]\((.*)\)", block):
-        data = base64.b64encode((folder / picture[2]).read_bytes()).decode()
-        said = html.escape(picture[1], quote=True)
-        return f'<p><img alt="{said}" src="data:image/png;base64,{data}"></p>'
+        png = (folder / picture[2]).read_bytes()
+        said, data = html.escape(picture[1], quote=True), base64.b64encode(png).decode()
+        image = f'<img alt="{said}" src="data:image/png;base64,{data}">'
+        return f'<p class="wide">{image}</p>' if _is_wide(png) else f"<p>{image}</p>"
     if film := re.fullmatch(r"\[(.*)\]\((.*\.mp4)\)", block):
         data = base64.b64encode((folder / film[2]).read_bytes()).decode()
         source = f"data:video/mp4;base64,{data}"
@@ -52,6 +54,12 @@ def _block(block: str, folder: Path) -> str:
     if block.startswith("- "):
         return f"<ul><li>{_inline(block[2:])}</li></ul>"
     return f"<p>{_inline(block)}</p>"
+
+
+def _is_wide(png: bytes) -> bool:
+    """Whether a picture is several figures side by side."""
+    width, height = (int.from_bytes(png[at : at + 4]) for at in (16, 20))  # of its first chunk
+    return width > 2.5 * height
 
 
 def _rows(block: str) -> str:

@@ -24,6 +24,7 @@ addEventListener("load", () => {
   out.id = "found";
   out.textContent = JSON.stringify({
     width: innerWidth, page: document.documentElement.scrollWidth,
+    wide: images.filter(i => i.naturalWidth > 2.5 * i.naturalHeight).map(i => i.width),
     images: images.length, shown: images.filter(i => i.complete && i.naturalWidth > 0).length,
     smallest: Math.min(...[...document.querySelectorAll("p, td")].map(
       e => parseFloat(getComputedStyle(e).fontSize))),
@@ -36,7 +37,9 @@ addEventListener("load", () => {
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 @pytest.mark.parametrize("width", [400, 1280])
 def test_every_figure_is_shown_and_nothing_is_wider_than_the_screen(width, tmp_path, console):
-    page = report(written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6)}))
+    page = report(
+        written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6), 16: (0.5, 0.6, 0.7)})
+    )
     probe = page.with_name("probe.html")
     frame = html.escape(page.read_text().replace("</head>", MEASURE + "</head>"), quote=True)
     # A window of Chromium's is never narrower than 500 pixels; a frame is.
@@ -58,5 +61,6 @@ def test_every_figure_is_shown_and_nothing_is_wider_than_the_screen(width, tmp_p
     found = json.loads(html.unescape(title[1]))
     assert found["width"] == width
     assert found["page"] <= width  # wide tables scroll inside of their own box
+    assert found["wide"] and min(found["wide"]) >= 790  # as do figures side by side
     assert found["images"] == found["shown"] >= 4
     assert found["smallest"] >= 13
