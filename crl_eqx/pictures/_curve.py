@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
-from ._figure import GREY, save, style
+from ._figure import GREY, save, short_numbers, style
 
 
 Rows: TypeAlias = Sequence[Mapping[str, Any]]
@@ -68,7 +68,7 @@ def _draw_panel(axes: Axes, panel: Panel, seeds: Sequence[Rows]) -> None:
     axes.set_title(panel.title)
     axes.grid(color="#e4e7eb", linewidth=0.7)
     axes.set_axisbelow(True)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(short_numbers())
     axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.set_xlabel("environment steps")
     axes.set_xlim(left=0)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, FuncFormatter
 from PIL import Image
 
 from ..store._files import unlinked
@@ -27,6 +28,12 @@ _STYLE: dict[Any, Any] = {
     "xtick.color": "#55606b",
     "ytick.color": "#55606b",
 }
+
+
+def short_numbers() -> FuncFormatter:
+    """Labels of an axis: 200k and 1.5M, but 0.5 and no 500m."""
+    large = EngFormatter(sep="")
+    return FuncFormatter(lambda x, place: large(x, place) if abs(x) >= 1000 else f"{x:g}")
 
 
 def style():

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter
 
 from .._verdict import VERDICTS
-from ._figure import save, style
+from ._figure import save, short_numbers, style
 from ._sweep import block_map, colours
 
 
@@ -112,7 +111,7 @@ def _chart(axes: Any, panel: Panel, runs: Mapping[str, Rows]) -> None:
     axes.set_title(panel.title)
     if panel.log:
         axes.set_yscale("log")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(short_numbers())
     axes.grid(color="#e4e7eb", linewidth=0.7)
 
 
@@ -132,7 +131,7 @@ def _verdicts(axes: Any, runs: Mapping[str, Rows]) -> None:
             axes.barh(place, end - start, left=start, color=colour, height=0.7)
             shown.add(word)
     axes.set_yticks(range(len(runs)), list(runs))
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(short_numbers())
     axes.set_xlabel("environment steps")
     pairs = zip(VERDICTS, _VERDICT_COLOURS, strict=True)
     handles = [Patch(color=colour, label=word) for word, colour in pairs if word in shown]

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from ..store._files import unlinked
-from ._figure import save, style
+from ._figure import save, short_numbers, style
 
 
 Point = tuple[Any, float, float, float, Sequence[float]]
@@ -57,7 +57,7 @@ def _curves(axes: Any, curves: Mapping[str, Banded], x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axes.xaxis.set_major_formatter(short_numbers())
     axes.grid(color="#e4e7eb", linewidth=0.7)
 
 
@@ -110,8 +110,8 @@ def block_map(axes: Any, steps: Sequence[int], values: Float[np.ndarray, "time b
     """Blocks upwards, time to the right; the logarithm as colour. **Returns:** the image."""
     logs = np.log10(np.maximum(values, 1e-12)).T
     extent = (steps[0], max(steps[-1], steps[0] + 1), 0.5, len(logs) + 0.5)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(short_numbers())
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return axes.imshow(logs, aspect="auto", origin="lower", extent=extent, cmap="magma")
 
 

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from crl_eqx import AbstractGoalEnv, Agent, envs, EnvState
@@ -12,7 +13,9 @@ from crl_eqx.pictures import (
     learning_curve,
     trajectories,
 )
+from crl_eqx.pictures._figure import short_numbers
 from crl_eqx.pictures._scene import maze_bounds, position_indices, record
+from crl_eqx.pictures._sweep import block_map
 
 
 class Slide(AbstractGoalEnv):
@@ -156,3 +159,17 @@ def test_the_coloured_goal_is_the_one_with_the_longest_way(maze, getkey):
     chosen = energy_maps.far_goal(played, maze.maze)
     # Around the wall and back: nearest to the start as the crow flies, but for one.
     np.testing.assert_allclose(played.goal[0, chosen], [6.0, 2.0])
+
+
+def test_small_numbers_of_an_axis_are_written_out():
+    short = short_numbers()
+    labels = [short(x, None) for x in (0, 0.5, 1.5, 14, 600, 1000, 200_000, 1.5e6, -2e3)]
+    assert labels == ["0", "0.5", "1.5", "14", "600", "1k", "200k", "1.5M", "\N{MINUS SIGN}2k"]
+
+
+def test_one_block_has_one_mark():
+    """The axis of a network with a single block reads 1, and no 0.6 and 0.8."""
+    axes = Figure().subplots()
+    block_map(axes, [0, 100], np.ones((2, 1)))
+    low, high = axes.get_ylim()
+    assert [mark for mark in axes.get_yticks() if low <= mark <= high] == [1]
