@@ -41,11 +41,12 @@ class Layout:
         leaves, self._structure = jax.tree.flatten(example)
         self._shapes = [leaf.shape for leaf in leaves]
         self._small = [leaf.size < LARGE for leaf in leaves]
+        self._kinds = {leaf.dtype for leaf in leaves if leaf.size < LARGE}
 
     @property
     def gains(self) -> bool:
-        """Whether there is more than one array to join."""
-        return sum(self._small) > 1
+        """Whether there is more than one array to join, all of one kind."""
+        return sum(self._small) > 1 and len(self._kinds) == 1
 
     def flat(self, tree: PyTree) -> Flat:
         of_size = list(zip(jax.tree.leaves(tree), self._small, strict=True))

@@ -24,6 +24,12 @@ def test_small_arrays_lie_one_after_the_other():
     assert eqx.tree_equal(layout.tree(flat), TREE)
 
 
+def test_arrays_of_two_kinds_are_not_joined():
+    assert Layout(TREE).gains
+    assert not Layout(TREE | {"b": jnp.ones((), jnp.bfloat16)}).gains
+    assert not Layout({"a": TREE["a"], "large": TREE["large"]}).gains
+
+
 def test_only_trees_of_that_structure_are_made_flat_within_a_state():
     layout = Layout(TREE)
     state = optax.chain(optax.adam(1e-3), optax.trace(0.9)).init(TREE)

@@ -206,8 +206,8 @@ class Logging:
     log_every: int = 50_000
     """Environment steps between rows of metrics.jsonl."""
     metrics_of: Literal["auto", "all", "last"] = "auto"
-    """Which updates since the last unroll the rows average: all, or the last one alone, which saves
-    a GPU about 40 launches an update and is what auto does there."""
+    """The updates of an unroll that metrics are of: the mean over all, or the last one alone, which
+    saves a GPU about 40 launches an update; auto is last there, and all on CPUs."""
     diagnostics: bool = True
     """Add gradient norms per block, representation rank and a verdict to every row."""
     checkpoint_every: int = 1_000_000

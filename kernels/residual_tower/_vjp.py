@@ -1,7 +1,7 @@
 """The derivative of a tower, written once for every implementation that has its own passes.
 
-The forward pass keeps z, the outputs of the Dense layers, and the input of each block; the backward
-pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
+The forward pass keeps z, the outputs of the Dense layers, and the input of each block (`triton`: of
+each layer); the backward pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
 layers' outputs. Everything else is elementwise in z and dh, so that the gradients of all weights
 are one batched product after the walk.
 """
@@ -30,13 +30,14 @@ class Kept(NamedTuple):
 class Passes(NamedTuple):
     """How a tower goes forward and backward.
 
-    `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and `Kept`.
-    `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of `params`.
+    `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and what `backward` needs,
+    such as `Kept`. `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of
+    `params`.
     """
 
     forward: Callable[[Any, TowerParams], Any]
-    forward_keeping: Callable[[Any, TowerParams], tuple[Any, Kept]]
-    backward: Callable[[Any, TowerParams, Kept, bool], tuple[Any, TowerParams | None]]
+    forward_keeping: Callable[[Any, TowerParams], tuple[Any, Any]]
+    backward: Callable[[Any, TowerParams, Any, bool], tuple[Any, TowerParams | None]]
 
 
 def parameter_gradient(
