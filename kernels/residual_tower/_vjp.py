@@ -1,9 +1,9 @@
 """The derivative of a tower, written once for every implementation that has its own passes.
 
-The forward pass keeps z, the outputs of the Dense layers, and the input of each block (`triton`: of
-each layer); the backward pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
+The forward pass keeps z, the outputs of the Dense layers, and the input of each block; the backward
+pass walks the layers once for the gradient with respect to x and keeps dh, the cotangents of the
 layers' outputs. Everything else is elementwise in z and dh, so that the gradients of all weights
-are one batched product after the walk.
+are one batched product after the walk. (`triton` keeps each layer's input and dz instead.)
 """
 
 from collections.abc import Callable
@@ -30,8 +30,8 @@ class Kept(NamedTuple):
 class Passes(NamedTuple):
     """How a tower goes forward and backward.
 
-    `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and what `backward` needs,
-    such as `Kept`. `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of
+    `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and what is kept, such
+    as `Kept`. `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of
     `params`.
     """
 
