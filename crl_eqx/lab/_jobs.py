@@ -85,9 +85,10 @@ def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, .
 
 
 def collectors(runs: Mapping[str, Config], names: Sequence[str]) -> set[str]:
-    """Those of a sweep's `runs` whose agents collect for `names`, and must be trained before."""
+    """Those of a sweep's `runs` whose agents collect for `names`, and must be trained before. A run
+    of another sweep may be called as one of `names`; none waits for itself."""
     found = {collector_dir(runs[name], Path(name)) for name in names}
-    return {path.name for path in found if path is not None} & runs.keys()
+    return ({path.name for path in found if path is not None} & runs.keys()) - {*names}
 
 
 def _label(names: Sequence[str]) -> str:
