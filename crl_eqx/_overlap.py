@@ -37,6 +37,8 @@ class Overlap:
     state, metrics = train(state)       # it consumes its input state
     ```
 
+    Under `TrainStep(metrics_of="last")` the last update of each share is measured.
+
     It is no pure function that could be compiled as a whole, but drives compiled ones.
 
     **Arguments:**
@@ -181,7 +183,7 @@ def _finish(
 
 
 def _joined(learnt: Sequence[tuple[int, Metrics]]) -> Metrics:
-    """Means over all updates, and the first one that was not finite."""
+    """Means of what the parts measured, and the first update seen that was not finite."""
     if not learnt:
         return {}
     numbers = [number for number, _ in learnt]

@@ -222,12 +222,13 @@ class AbstractTrainStep(eqx.Module):
             like = jax.eval_shape(make, arrays, x, key)[1]
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
             skip = lambda: (arrays, nothing)
-            # The skipped ones come first where the last one is to be measured.
-            now = index >= slots - due if only_last else index < due
-            return jax.lax.cond(now, lambda: make(arrays, x, key), skip)
+            return jax.lax.cond(index < due, lambda: make(arrays, x, key), skip)
 
         rows = jnp.arange(slots), xs, jax.random.split(key, slots)
         if only_last:
+            if due is not None and may_skip:  # what is skipped comes first
+                order = (jnp.arange(slots) + due) % slots
+                rows = jax.tree.map(lambda leaf: leaf[order], rows)
             without = lambda arrays, slot: (body(arrays, slot)[0], None)
             rest, last = (
                 jax.tree.map(lambda leaf, part=part: leaf[part], rows)

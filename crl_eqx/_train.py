@@ -68,7 +68,8 @@ class TrainStep(AbstractTrainStep):
     - `policy_average`: the updates over which the weights of `TrainState.acting_agent`'s policy are
         averaged, exponentially, once per unroll; 0 averages nothing.
     - `metrics_of`: metrics are means over all updates of a call (`"all"`), or those of the last one
-        alone (`"last"`), which saves a GPU about 30 launches in each of the others.
+        alone (`"last"`), which saves a GPU about 40 launches in each of the others; what is not
+        finite is then seen a call later at most.
 
     **Raises:** `UserError` if a number does not fit the others.
     """

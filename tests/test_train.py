@@ -133,6 +133,21 @@ def test_metrics_of_the_last_update_alone():
     assert np.isnan(found[3][0]) and found[3][1] == 9 and state.gradient_steps == 10
 
 
+@pytest.mark.parametrize("ratio", [Fraction(5, 42), Fraction(1, 7)], ids=["2.5", "3"])
+def test_what_is_measured_changes_no_update(ratio):
+    """The same batches and keys, also where one update of an unroll is skipped."""
+    found = []
+    for metrics_of in ("all", "last"):
+        step = TrainStep(Box(), updates_per_env_step=ratio, metrics_of=metrics_of, **TINY)
+        state = prefill(step, step.init(tiny_agent(jax.random.key(0)), key=jax.random.key(1)))
+        for _ in range(3):
+            state, _ = train(step, state)
+        found.append(state)
+    for ours, theirs in zip(*(jax.tree.leaves(state.agent) for state in found), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    assert found[0].gradient_steps == found[1].gradient_steps == math.floor(3 * 21 * ratio)
+
+
 @pytest.mark.parametrize(
     ("ratio", "exact"),
     [(1 / 3, Fraction(1, 3)), (0.1, Fraction(1, 10)), (800 / (512 * 62), Fraction(25, 992))]

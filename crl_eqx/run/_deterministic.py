@@ -13,10 +13,13 @@ XLA_FLAG = "--xla_gpu_deterministic_ops=true"
 
 
 def ask_for_determinism(config: Config) -> None:
-    """Sets `XLA_FLAGS` for a run that is to be deterministic: before JAX has begun to compute,
-    after which XLA reads them no more."""
+    """Sets `XLA_FLAGS` for a run that is to be deterministic, unless JAX has begun to compute:
+    after that XLA reads them no more."""
+    from jax._src import xla_bridge  # nothing public tells
+
     flags = os.environ.get("XLA_FLAGS", "").split()
-    if config.deterministic and XLA_FLAG not in flags:
+    begun = xla_bridge.backends_are_initialized()
+    if config.deterministic and XLA_FLAG not in flags and not begun:
         os.environ["XLA_FLAGS"] = " ".join([*flags, XLA_FLAG])
 
 

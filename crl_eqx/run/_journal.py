@@ -63,7 +63,7 @@ class Journal:
         run.store.save(state, run.step.buffer, metadata=metadata)
 
     def add(self, metrics: Mapping[str, Any], *, updates: int, seconds: float | None) -> None:
-        """What an unroll measured, an average over its `updates`; `seconds` as the meter has them.
+        """What an unroll measured, of its `updates`; `seconds` as the meter has them.
 
         **Raises:** `TrainingError` if something is not finite.
         """
@@ -146,8 +146,10 @@ def _check_finite(row: dict[str, float], run: Run) -> None:
     if not bad:
         return
     names = ", ".join(name.removeprefix("train/") for name in bad)
+    last = run.step.metrics_of == "last"
+    since = f"by gradient step {began:,}" if last else f"from gradient step {began:,} on"
     raise TrainingError(
-        f"Not finite from gradient step {began:,} on: {names}. The run stops; its last good "
+        f"Not finite {since}: {names}. The run stops; its last good "
         f"checkpoint ({_last_saved(run)}) is untouched. A lower learning rate or `--max-grad-norm "
         f"1` often helps."
     )

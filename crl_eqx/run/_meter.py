@@ -31,7 +31,7 @@ class Meter:
         return time.monotonic() - self._began
 
     def add(self, row: dict[str, float], *, updates: int, seconds: float | None) -> None:
-        """An unroll's metrics, averages over its `updates`, and the seconds that it took; None if
+        """An unroll's metrics, of its `updates`, and the seconds that it took; None if
         compiling was part of them."""
         self.rows.append((row, updates))
         if seconds is not None:
@@ -39,7 +39,7 @@ class Meter:
             self._seconds += seconds
 
     def take(self, env_steps: int) -> dict[str, float]:
-        """The averages over all updates since the last call; counts are summed."""
+        """The averages since the last call, by numbers of updates; counts are summed."""
         counts = {name: sum(row[name] for row, _ in self.rows) for name in COUNTS if self.rows}
         learnt = [(row, updates) for row, updates in self.rows if updates]
         total = sum(updates for _, updates in learnt)

@@ -7,6 +7,7 @@ import sys
 
 import jax
 import pytest
+from jax._src import xla_bridge
 from rich.console import Console
 
 from crl_eqx import UserError
@@ -25,6 +26,10 @@ def test_xla_is_asked_once_and_keeps_its_other_flags(monkeypatch, before):
         monkeypatch.delenv("XLA_FLAGS", raising=False)
     else:
         monkeypatch.setenv("XLA_FLAGS", before)
+    jax.devices()
+    ask_for_determinism(WANTED)  # too late
+    assert os.environ.get("XLA_FLAGS") == before
+    monkeypatch.setattr(xla_bridge, "backends_are_initialized", lambda: False)
     ask_for_determinism(Config())
     assert os.environ.get("XLA_FLAGS") == before
     for _ in range(2):
