@@ -273,12 +273,17 @@ ptxas info    : Used 128 registers, used 1 barriers
 
 def test_what_the_compiler_plans_for_a_gpu_is_counted_and_bounded(bench):
     aot = bench("aot")
-    counted = aot._launches(SEQUENCE, '"known_trip_count":{"n":"16"}')
+    program = '%loop = (f32[]) while(%t), backend_config={"known_trip_count":{"n":"16"}}'
+    counted = aot._launches(SEQUENCE, program)
     assert counted == {
         "outside": 2,
         "loops": [{"turns": 16, "launches": 2}],
         "launches": 2 + 16 * 2,
     }
+    once = aot._launches(SEQUENCE, "%loop = (f32[]) while(%t), body=%b")  # as long as it takes
+    assert once["loops"] == [{"turns": 1, "launches": 2}]
+    with pytest.raises(SystemExit, match="1 loops are launched, and 0 are in the program"):
+        aot._launches(SEQUENCE, "")
     (kernel,) = aot._kernels(SEQUENCE, PTXAS)
     assert kernel == {
         "kernel": "tower_forward",
