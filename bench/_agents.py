@@ -21,23 +21,13 @@ class Sized(crl_eqx.AbstractGoalEnv):
     """A task of these sizes without physics, where only the networks are measured. The goal is a
     part of the state."""
 
-    sizes: Sizes = eqx.field(static=True)
+    state_size: int
+    action_size: int
+    goal_size: int
     episode_length: int = 100
 
-    @property
-    def state_size(self) -> int:
-        return self.sizes.state
-
-    @property
-    def action_size(self) -> int:
-        return self.sizes.action
-
-    @property
-    def goal_size(self) -> int:
-        return self.sizes.goal
-
     def reset(self, *, key: jax.Array) -> crl_eqx.EnvState:
-        state = jax.random.normal(key, (self.sizes.state,))
+        state = jax.random.normal(key, (self.state_size,))
         return crl_eqx.EnvState(None, state, self.achieved_goal(-state))
 
     def step(self, env_state: crl_eqx.EnvState, action: jax.Array) -> crl_eqx.EnvState:
@@ -45,7 +35,7 @@ class Sized(crl_eqx.AbstractGoalEnv):
         return crl_eqx.EnvState(None, state, env_state.goal)
 
     def achieved_goal(self, state: jax.Array) -> jax.Array:
-        return state[..., : self.sizes.goal]
+        return state[..., : self.goal_size]
 
     def success(self, state: jax.Array, goal: jax.Array) -> jax.Array:
         return self.distance(state, goal) < 0.5

@@ -81,7 +81,7 @@ def _learn(depth: int, updates: int = 100, **network: Any):
 
         import crl_eqx
 
-        step = crl_eqx.TrainStep(Sized(ANT), num_envs=512, metrics_of="last")
+        step = crl_eqx.TrainStep(Sized(*ANT), num_envs=512, metrics_of="last")
 
         def begin():
             agent = new_agent(ANT, depth=depth, width=256, key=jax.random.key(0), **network)

@@ -207,7 +207,7 @@ def updates(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, Any]
     kernel, precision = cell["kernel"].split(":")
     number, seeds = (3 if cell.get("small") else 100), cell.get("seeds", 1)
     step = crl_eqx.TrainStep(
-        Sized(ANT),
+        Sized(*ANT),
         num_envs=16,
         batch_size=16 if cell.get("small") else 512,
         prefill_length=100,

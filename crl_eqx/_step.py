@@ -208,6 +208,7 @@ class AbstractTrainStep(eqx.Module):
         begun = moving.begin(state.agent, state.opt_state, state.objective_state)
         arrays, static = eqx.partition(begun, eqx.is_array)
         slots = len(jax.tree.leaves(xs)[0])
+        skips = due is not None and may_skip
         # One alone may be skipped.
         only_last = self.metrics_of == "last" and slots > 1
 
@@ -217,7 +218,7 @@ class AbstractTrainStep(eqx.Module):
 
         def body(arrays, slot):
             index, x, key = slot
-            if due is None or not may_skip:
+            if not skips:
                 return make(arrays, x, key)
             like = jax.eval_shape(make, arrays, x, key)[1]
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
@@ -226,7 +227,7 @@ class AbstractTrainStep(eqx.Module):
 
         rows = jnp.arange(slots), xs, jax.random.split(key, slots)
         if only_last:
-            if due is not None and may_skip:  # what is skipped comes first
+            if skips:  # what is skipped comes first
                 order = (jnp.arange(slots) + due) % slots
                 rows = jax.tree.map(lambda leaf: leaf[order], rows)
             without = lambda arrays, slot: (body(arrays, slot)[0], None)

@@ -15,11 +15,12 @@ XLA_FLAG = "--xla_gpu_deterministic_ops=true"
 def ask_for_determinism(config: Config) -> None:
     """Sets `XLA_FLAGS` for a run that is to be deterministic, unless JAX has begun to compute:
     after that XLA reads them no more."""
+    flags = os.environ.get("XLA_FLAGS", "").split()
+    if not config.deterministic or XLA_FLAG in flags:
+        return
     from jax._src import xla_bridge  # nothing public tells
 
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    begun = xla_bridge.backends_are_initialized()
-    if config.deterministic and XLA_FLAG not in flags and not begun:
+    if not xla_bridge.backends_are_initialized():
         os.environ["XLA_FLAGS"] = " ".join([*flags, XLA_FLAG])
 
 
