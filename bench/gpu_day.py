@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 from _machine import write
-from _measure import rounded
+from _measure import rounded, timed
+from gpu_suite import FLAGS
 
 
 WIDTH = 256
@@ -43,11 +44,6 @@ PATIENCE = 150
 """Seconds in which the cells of a part must have compiled."""
 SEEDS = 4
 DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
-FLAGS = {
-    "loops in graphs": "--xla_gpu_enable_command_buffer=+WHILE",
-    "double buffering": "--xla_gpu_enable_while_loop_double_buffering=true",
-    "no graphs": "--xla_gpu_enable_command_buffer=",
-}
 FAST = "triton:bf16"
 
 
@@ -78,7 +74,8 @@ def _updates() -> Iterator[dict[str, Any]]:
 def _flags() -> Iterator[dict[str, Any]]:
     for depth in (4, 64):
         for name, flags in FLAGS.items():
-            yield dict(do="updates", depth=depth, kernel=FAST, flags=name, xla_flags=flags)
+            if flags:  # the other parts have none
+                yield dict(do="updates", depth=depth, kernel=FAST, flags=name, xla_flags=flags)
 
 
 def _together() -> Iterator[dict[str, Any]]:
@@ -121,13 +118,9 @@ def described(cell: dict[str, Any]) -> dict[str, Any]:
 
 def _seconds(call: Callable[[], Any], *, least: float, repeats: int) -> list[float]:
     """Of single calls, until there are `repeats` of them and `least` seconds."""
-    import jax
-
     took: list[float] = []
     while len(took) < repeats or sum(took) < least:
-        start = time.perf_counter()
-        jax.block_until_ready(call())
-        took.append(time.perf_counter() - start)
+        took.append(timed(call)[1])
     return took
 
 
@@ -155,6 +148,18 @@ def _ant_run(cell: dict[str, Any], folder: str):
     return Run(resolved(replaced(PRESETS["paper"], **choices)), Path(folder))
 
 
+def _held(state: Any) -> tuple[dict[str, Any], Callable[[Callable], Any]]:
+    """A state that is held nowhere else, as it is donated, and what advances it and gives the
+    metrics."""
+    held = {"state": state}
+
+    def next_with(advance: Callable) -> Any:
+        held["state"], metrics = advance(held["state"])
+        return metrics
+
+    return held, next_with
+
+
 def training(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, Any]:
     """Unrolls with their updates; collecting, an evaluation and health rows alone."""
     import jax
@@ -162,12 +167,7 @@ def training(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, Any
     least = 0.1 if cell.get("small") else 4.0
     with tempfile.TemporaryDirectory() as folder:
         run = _ant_run(cell, folder)
-        held = {"state": run.initial()}
-
-        def next_with(advance):
-            held["state"], metrics = advance(held["state"])
-            return metrics
-
+        held, next_with = _held(run.initial())
         for _ in range(3):
             next_with(run.collect)
         key = jax.random.key(0)
@@ -224,21 +224,15 @@ def updates(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, Any]
 
     learn = lambda step, state: step.learn_stored(state, number)
     if seeds == 1:
-        state, run = begun(0), eqx.filter_jit(learn, donate="all-except-first")
-        held = {"state": state}
-        call = lambda: run(step, held["state"])
+        maker, state, several = step, begun(0), learn
     else:
-        together = crl_eqx.Together(step)
-        held = {"state": together.stack([begun(seed) for seed in range(seeds)])}
-        run = eqx.filter_jit(
-            lambda together, state: together.advance(learn, state), donate="all-except-first"
-        )
-        call = lambda: run(together, held["state"])
-
-    def advance():
-        held["state"], metrics = call()
-        return metrics
-
+        maker = crl_eqx.Together(step)
+        state = maker.stack([begun(seed) for seed in range(seeds)])
+        several = lambda together, state: together.advance(learn, state)
+    run = eqx.filter_jit(several, donate="all-except-first")
+    _, next_with = _held(state)
+    del state
+    advance = lambda: next_with(lambda state: run(maker, state))
     return _in_a_loop(advance, number, cell, my_turn)
 
 
@@ -251,14 +245,13 @@ def published(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, An
     number = 3 if cell.get("small") else 100
     size, width = (16, 16) if cell.get("small") else (512, WIDTH)
     batch = random_transitions(ANT, size, jax.random.key(1))
-    held = {"state": _published.init(jax.random.key(0), ANT, depth=cell["depth"], width=width)}
+    state = _published.init(jax.random.key(0), ANT, depth=cell["depth"], width=width)
     one = lambda _, state: _published.update(state, batch)[0]
     run = jax.jit(lambda state: jax.lax.fori_loop(0, number, one, state), donate_argnums=0)
-
-    def advance():
-        held["state"] = run(held["state"])
-        return held["state"]
-
+    _, next_with = _held(state)
+    del state
+    # What it leads to stands for its metrics, which the loop does not keep.
+    advance = lambda: next_with(lambda state: (new := run(state), jax.tree.leaves(new)[0]))
     return _in_a_loop(advance, number, cell, my_turn)
 
 
@@ -287,17 +280,13 @@ def repeated(cell: dict[str, Any], my_turn: Callable[[], None]) -> dict[str, Any
 
     with tempfile.TemporaryDirectory() as folder:
         run = _ant_run(cell, folder)
-        state, _ = run.collect(run.initial())
-        for _ in range(2):
-            state, _ = run.collect(state)
-        state, _ = jax.block_until_ready(run.update(state))
-        my_turn()
-        took = []
+        held, next_with = _held(run.initial())
         for _ in range(3):
-            start = time.perf_counter()
-            state, _ = jax.block_until_ready(run.update(state))
-            took.append(time.perf_counter() - start)
-        arrays = jax.tree.leaves(eqx.filter(state.agent, eqx.is_array))
+            next_with(run.collect)
+        jax.block_until_ready(next_with(run.update))
+        my_turn()
+        took = _seconds(lambda: next_with(run.update), least=0, repeats=3)
+        arrays = jax.tree.leaves(eqx.filter(held["state"].agent, eqx.is_array))
     digest = hashlib.sha256(b"".join(np.asarray(x).tobytes() for x in arrays)).hexdigest()
     return {"unroll_seconds": statistics.median(took), "agent": digest[:16]}
 

@@ -25,6 +25,12 @@ def require_whole(value: Any, call: str) -> None:
         raise UserError(f"`{call}` must be a whole number.")
 
 
+def require_one_of(value: Any, choices: tuple[Any, ...], call: str) -> None:
+    """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is one of them."""
+    if value not in choices:
+        raise UserError(f"`{call}` must be one of {choices}.")
+
+
 def whole_numbers(values: Any, call: str) -> tuple[int, ...]:
     """From Python, or from JSON, which has no whole numbers of its own.
 

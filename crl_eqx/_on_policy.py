@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -11,12 +12,12 @@ from jaxtyping import Array, Bool
 from ._acting import Acting
 from ._agent import Agent
 from ._check_env import check_env
-from ._checks import require_count, require_kind
+from ._checks import require_count, require_kind, require_one_of
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
 from ._rollout import Policy
-from ._step import AbstractTrainStep, MetricsOf, require_metrics_of
+from ._step import AbstractTrainStep, MetricsOf
 from ._train_state import TrainState
 from ._types import Action, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -85,7 +86,8 @@ class OnPolicyStep(AbstractTrainStep):
         metrics_of: MetricsOf = "all",
     ):
         check_env(env)
-        require_metrics_of(metrics_of, "OnPolicyStep")
+        call = f"OnPolicyStep(metrics_of={metrics_of!r})"
+        require_one_of(metrics_of, get_args(MetricsOf), call)
         require_kind(objective, PPO, f"OnPolicyStep(objective={objective!r})", "a `PPO`")
         counts = dict(num_envs=num_envs, unroll_length=unroll_length, epochs=epochs)
         for name, count in counts.items():

@@ -3,7 +3,7 @@
 import abc
 import functools
 from collections.abc import Callable
-from typing import Any, get_args, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import equinox as eqx
 import jax
@@ -34,11 +34,6 @@ def _first_nonfinite(metrics: dict[str, Float[Array, " updates"]], before: Count
     steps."""
     bad = jnp.any(jnp.stack([~jnp.isfinite(values) for values in metrics.values()]), axis=0)
     return jnp.where(jnp.any(bad), before + jnp.argmax(bad), -1)
-
-
-def require_metrics_of(metrics_of: MetricsOf, owner: str) -> None:
-    if metrics_of not in (known := get_args(MetricsOf)):
-        raise UserError(f"`{owner}(metrics_of={metrics_of!r})` must be one of {known}.")
 
 
 def copied(tree: PyTree) -> PyTree:
@@ -208,6 +203,7 @@ class AbstractTrainStep(eqx.Module):
         begun = moving.begin(state.agent, state.opt_state, state.objective_state)
         arrays, static = eqx.partition(begun, eqx.is_array)
         slots = len(jax.tree.leaves(xs)[0])
+        number = jnp.asarray(slots, jnp.int32) if due is None else due
         skips = due is not None and may_skip
         # One alone may be skipped.
         only_last = self.metrics_of == "last" and slots > 1
@@ -223,12 +219,12 @@ class AbstractTrainStep(eqx.Module):
             like = jax.eval_shape(make, arrays, x, key)[1]
             nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
             skip = lambda: (arrays, nothing)
-            return jax.lax.cond(index < due, lambda: make(arrays, x, key), skip)
+            return jax.lax.cond(index < number, lambda: make(arrays, x, key), skip)
 
         rows = jnp.arange(slots), xs, jax.random.split(key, slots)
         if only_last:
             if skips:  # what is skipped comes first
-                order = (jnp.arange(slots) + due) % slots
+                order = (jnp.arange(slots) + number) % slots
                 rows = jax.tree.map(lambda leaf: leaf[order], rows)
             without = lambda arrays, slot: (body(arrays, slot)[0], None)
             rest, last = (
@@ -240,7 +236,6 @@ class AbstractTrainStep(eqx.Module):
             metrics = jax.tree.map(lambda value: value[None], metrics)
         else:
             arrays, metrics = jax.lax.scan(body, arrays, rows)
-        number = jnp.asarray(slots, jnp.int32) if due is None else due
         before = state.gradient_steps
         measured = 1.0 if only_last else jnp.maximum(number, 1).astype(jnp.float32)
         new = *moving.end(eqx.combine(arrays, static)), before + number

@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from typing import get_args
 
 import equinox as eqx
 import jax
@@ -12,11 +13,18 @@ from jaxtyping import Array, Bool, Int
 
 from ._acting import Acting, stochastic
 from ._check_env import check_env
-from ._checks import require_count, require_discount, require_kind, require_number, require_whole
+from ._checks import (
+    require_count,
+    require_discount,
+    require_kind,
+    require_number,
+    require_one_of,
+    require_whole,
+)
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
-from ._step import AbstractTrainStep, MetricsOf, require_metrics_of
+from ._step import AbstractTrainStep, MetricsOf
 from ._train_state import TrainState
 from ._types import Count, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -107,7 +115,8 @@ class TrainStep(AbstractTrainStep):
         metrics_of: MetricsOf = "all",
     ):
         check_env(env)
-        require_metrics_of(metrics_of, "TrainStep")
+        call = f"TrainStep(metrics_of={metrics_of!r})"
+        require_one_of(metrics_of, get_args(MetricsOf), call)
         for name, given, kind, example in (
             ("objective", objective, AbstractObjective, "one of `crl_eqx.objectives`"),
             (

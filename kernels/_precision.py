@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from .._checks import require_one_of
 from .._errors import UserError
 
 
@@ -23,8 +24,7 @@ _LAX = {"auto": None, "f32": jax.lax.Precision.HIGHEST, "tf32": "TF32_TF32_F32"}
 
 def check_precision(precision: str, platform: str) -> None:
     """**Raises:** `UserError` for an unknown one, or one that `platform` does not support."""
-    if precision not in get_args(Precision):
-        raise UserError(f"`precision={precision!r}` must be one of {get_args(Precision)}.")
+    require_one_of(precision, get_args(Precision), f"precision={precision!r}")
     if precision == "tf32" and platform != "gpu":
         raise UserError(
             "`precision='tf32'` needs an NVIDIA GPU; here 'auto', 'f32' or 'bf16' will do."

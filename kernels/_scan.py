@@ -5,7 +5,7 @@ from typing import Any, get_args, Literal, TypeAlias
 
 import jax
 
-from .._errors import UserError
+from .._checks import require_one_of
 from ._precision import PRODUCT
 
 
@@ -16,8 +16,7 @@ Remat: TypeAlias = Literal["auto", "none", "dots", "block"]
 
 def check_remat(remat: str) -> None:
     """**Raises:** `UserError` for an unknown one."""
-    if remat not in get_args(Remat):
-        raise UserError(f"`remat={remat!r}` must be one of {get_args(Remat)}.")
+    require_one_of(remat, get_args(Remat), f"remat={remat!r}")
 
 
 def _checkpointed(body: Callable, remat: Remat) -> Callable:

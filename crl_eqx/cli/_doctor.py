@@ -5,9 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
+from .._container import memory_limit
 from ..config import Config, replaced
 from ..lab import forecast, physics_rates, shortage, too_slow
-from ..run import check, container_limit
+from ..run import check
 from ..run_files import provenance
 from ._flags import amount, whole_flag
 from ._train import parse_config, preset_of, take_value
@@ -84,7 +85,7 @@ def machine() -> list[str]:
 
 def _limit() -> str:
     """The container's own limit of memory, if there is one."""
-    limit = container_limit()
+    limit = memory_limit()
     return "" if limit is None else f", of which {limit / 2**30:.1f} GiB may be used here"
 
 

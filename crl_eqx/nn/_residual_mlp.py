@@ -10,6 +10,7 @@ from .._checks import require_count, require_flag, require_kind, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import AUTO, Compute
+from ..kernels._groups import by_group
 from ._activations import Activation
 from ._layers import Layer, Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
@@ -166,15 +167,9 @@ def _share(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
 def _stacked(layers: Sequence[Any]) -> Any:
     """As one, with a leading axis. Leaves of equal shapes are stacked at once: it is one launch."""
     leaves = list(zip(*(jax.tree.leaves(layer) for layer in layers), strict=True))
-    groups: dict[Any, list[int]] = {}
-    for index, of_layers in enumerate(leaves):
-        groups.setdefault(tuple(leaf.shape for leaf in of_layers), []).append(index)
-    stacks: dict[int, Array] = {}
-    for group in groups.values():
-        stacks |= zip(group, _filled_up([leaves[index] for index in group]), strict=True)
-    return jax.tree.unflatten(
-        jax.tree.structure(layers[0]), [stacks[index] for index in range(len(leaves))]
-    )
+    shapes = [tuple(leaf.shape for leaf in of_layers) for of_layers in leaves]
+    stacks = by_group(shapes, lambda places: _filled_up([leaves[place] for place in places]))
+    return jax.tree.unflatten(jax.tree.structure(layers[0]), stacks)
 
 
 def _filled_up(rows: Sequence[Sequence[Array]]) -> Array:

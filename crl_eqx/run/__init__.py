@@ -29,7 +29,6 @@ from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome
 from ._resources import (
-    container_limit as container_limit,
     estimate as estimate,
     Needs as Needs,
     short_of_memory as short_of_memory,

@@ -7,6 +7,7 @@ from pathlib import Path
 import equinox as eqx
 import jax
 
+from .._container import memory_limit
 from .._errors import UserError
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
@@ -71,20 +72,8 @@ def free_memory() -> int:
     import psutil  # which nothing else of a run needs
 
     available = psutil.virtual_memory().available
-    limit = container_limit()
+    limit = memory_limit()
     return available if limit is None else min(available, limit)
-
-
-def container_limit() -> int | None:
-    """The container's own limit of memory in bytes, if there is one."""
-    for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            limit = int(Path(name).read_text())
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-        if limit < 2**50:
-            return limit
-    return None
 
 
 def what_fits(config: Config, step: AbstractTrainStep, needs: Needs, memory: int) -> list[str]:

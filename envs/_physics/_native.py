@@ -6,7 +6,6 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from mujoco.rollout import Rollout
 
+from ..._container import core_limit
 from .._mj import (
     get_mju_user_warning,
     mj_getState,
@@ -85,29 +85,13 @@ def _call(callback: Callable[..., np.ndarray], size: int, *arrays: Array) -> Arr
     return jax.pure_callback(callback, shape, jnp.concatenate(arrays), vmap_method="broadcast_all")
 
 
-CGROUP = Path("/sys/fs/cgroup")
-
-
 def num_cores() -> int:
     """Cores that this process may use: by its affinity, and by its container's share of time."""
     cores = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
-    share = _container_share()
+    share = core_limit()
     return cores if share is None else max(1, min(cores, math.ceil(share)))
-
-
-def _container_share() -> float | None:
-    """Seconds of computing that a container may take per second, if it is limited."""
-    for files in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        try:
-            quota, period = " ".join((CGROUP / name).read_text() for name in files).split()
-            share = int(quota) / int(period)
-        except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
-            continue
-        if share > 0:  # -1: no limit
-            return share
-    return None
 
 
 class _Engine:

@@ -5,9 +5,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ..._checks import require_count
+from ..._checks import require_count, require_one_of
 from ..._errors import UserError
 from .._compute import AUTO, Compute, Kernel
+from .._groups import by_group
 from .._platform import on_hopper, platform
 from .._precision import check_precision
 from .._scan import check_remat, Remat
@@ -115,10 +116,9 @@ def check_compute(compute: Compute, *, width: int | None = None) -> None:
     check_remat(compute.remat)
     check_precision(compute.precision, platform())
     require_count(compute.unroll, f"Compute(unroll={compute.unroll!r})")
+    require_one_of(compute.kernel, get_args(Kernel), f"kernel={compute.kernel!r}")
     if compute.kernel == "auto":
         return
-    if compute.kernel not in _ENTRIES:
-        raise UserError(f"`kernel={compute.kernel!r}` must be one of {get_args(Kernel)}.")
     misfit = _misfit(_ENTRIES[compute.kernel], compute, width)
     if misfit:
         raise UnsupportedError(
@@ -223,20 +223,7 @@ def residual_towers(
             jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params),
             compute,
         )
-        ys = _by_shape(run, flat, params)
+        shapes = [(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)]
+        pick = lambda of: run([flat[i] for i in of], [params[i] for i in of])
+        ys = by_group(shapes, pick)
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]
-
-
-def _by_shape(
-    run: Callable[[list[Any], list[TowerParams]], Any],
-    xs: Sequence[Any],
-    params: Sequence[TowerParams],
-) -> list[Any]:
-    """`run` of those that are equal in shape, all such at once; results in the given order."""
-    groups: dict[Any, list[int]] = {}
-    for i, (x, p) in enumerate(zip(xs, params, strict=True)):
-        groups.setdefault((x.shape, x.dtype, p.weights.shape), []).append(i)
-    ys: dict[int, Any] = {}
-    for group in groups.values():
-        ys |= zip(group, run([xs[i] for i in group], [params[i] for i in group]), strict=True)
-    return [ys[i] for i in range(len(xs))]

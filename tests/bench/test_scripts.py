@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
+from crl_eqx.run._deterministic import XLA_FLAG
 
 from ..run.conftest import tiny
 from .conftest import BENCH
@@ -207,6 +208,7 @@ def test_a_gpu_day_can_be_tried_without_a_gpu(bench):
 
 def test_every_cell_of_a_gpu_day_is_one_that_can_be_done(bench):
     day = bench("gpu_day")
+    assert day.DETERMINISTIC == XLA_FLAG
     for name, cells in day.PARTS.items():
         for cell in cells():
             assert cell["do"] in day.DOES, name

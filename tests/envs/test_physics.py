@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import crl_eqx
-from crl_eqx import envs, UserError
+from crl_eqx import _container, envs, UserError
 from crl_eqx.envs._mj import MjSpec
-from crl_eqx.envs._physics import _native, select_physics
+from crl_eqx.envs._physics import select_physics
 
 
 needs_warp = pytest.mark.skipif(
@@ -365,6 +365,6 @@ def test_a_container_s_share_of_the_cores_counts(files, cores, monkeypatch, tmp_
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    monkeypatch.setattr(_native, "CGROUP", tmp_path)
+    monkeypatch.setattr(_container, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     assert envs.num_cores() == cores

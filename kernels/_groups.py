@@ -1,0 +1,18 @@
+"""What is alike, computed at once."""
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import TypeVar
+
+
+T = TypeVar("T")
+
+
+def by_group(keys: Sequence[Hashable], run: Callable[[list[int]], Iterable[T]]) -> list[T]:
+    """`run` of the places with equal keys, all such at once; what it gives, in the given order."""
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    found: dict[int, T] = {}
+    for places in groups.values():
+        found |= zip(places, run(places), strict=True)
+    return [found[place] for place in range(len(keys))]
