@@ -1,17 +1,16 @@
 """Collecting and learning at the same time."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, PyTree
 
-from ._agent import Agent
 from ._checks import require_kind
-from ._env import AbstractGoalEnv
 from ._fork import not_forked
 from ._rollout import act, advance, Episodes, RolloutCounts
 from ._step import copied
@@ -55,64 +54,69 @@ class Overlap:
         # the stream of a device that learns.
         self._host = jax.devices("cpu")[0]
         self._device = jax.devices()[0]
-        self._env = self._put(step.env, self._host)
+        self._form, self._leaves = _parted(step)
+        self._host_leaves = self._put(self._leaves, self._host)
 
-    def _put(self, tree: Any, device: Any) -> Any:
-        if self._host == self._device:
-            return tree
-        arrays, static = eqx.partition(tree, eqx.is_array)
-        return eqx.combine(jax.device_put(arrays, device), static)
+    def _put(self, arrays: PyTree, device: Any) -> Any:
+        return arrays if self._host == self._device else jax.device_put(arrays, device)
 
     @not_forked
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         step, length = self._step, self._step.unroll_length
         due, debt = step.due(state.update_debt)
         keys = _keys(state.key, length)
-        parts = _parts(step, state, int(due), keys)
-        collector, moments = _copy(state.agent), state.episodes.env_state
-        episodes = self._put(_copy(state.episodes), self._host)
+        parts = _parts(step, state, int(due), keys.places)
+        moment = state.episodes.env_state
+        seen = [moment.state, moment.goal]
+        collector_form, collector = _parted(_copy(state.agent))
+        playing_form, playing = _parted(_copy(state.episodes))
+        learning_form, learning = _parted(state)
+        programs = _programs(self._form, collector_form, playing_form, learning_form)
+        playing, resets = self._put((playing, keys.reset), self._host)
         played: list[tuple[Transition, RolloutCounts]] = []
         learnt: list[tuple[int, Metrics]] = []
-        seen = moments.state, moments.goal
         for now in range(length):
-            action = _act(step, collector, seen[0], seen[1], keys.action[now])
+            action = programs.act(self._leaves, collector, seen, keys.action[now])
             if (places := parts[now]) is not None:
-                state, metrics = _learn((step, places, keys.update[now]), state)
+                key = keys.update[now]
+                learning, metrics = programs.learn(learning, self._leaves, places, key)
                 learnt.append((len(places.row), metrics))
             # From here on the host works: what follows waits for the action, and nothing else.
-            action, reset_key = self._put((action, keys.reset[now]), self._host)
-            episodes, one, counts = _play(self._env, step, episodes, action, reset_key)
-            played.append((one, counts))
-            ahead = episodes.env_state
-            seen = self._put((ahead.state, ahead.goal), self._device)
-        episodes, played = self._put((episodes, played), self._device)
+            action = self._put(action, self._host)
+            playing, seen, one = programs.play(self._host_leaves, playing, action, resets[now])
+            played.append(one)
+            seen = self._put(seen, self._device)
+        playing, played = self._put((playing, played), self._device)
+        state, episodes = learning_form.tree(learning), playing_form.tree(playing)
         return _finish((step, played, learnt, episodes, keys.after, debt), state)
 
 
 class _Keys(eqx.Module):
-    """A call's keys, some `[length]`."""
+    """A call's keys, some of them one per control step."""
 
     after: PRNGKey
     places: PRNGKey
-    action: Array
-    reset: Array
-    update: Array
+    action: list[PRNGKey]
+    reset: list[PRNGKey]
+    update: list[PRNGKey]
 
 
 @eqx.filter_jit
 def _keys(key: PRNGKey, length: int) -> _Keys:
     after, rollout, places, update = jax.random.split(key, 4)
     pairs = jax.vmap(jax.random.split)(jax.random.split(rollout, length))
-    return _Keys(after, places, pairs[:, 0], pairs[:, 1], jax.random.split(update, length))
+    each = (pairs[:, 0], pairs[:, 1], jax.random.split(update, length))
+    return _Keys(after, places, *map(list, each))
 
 
-def _parts(step: TrainStep, state: TrainState, due: int, keys: _Keys) -> list[Place | None]:
+@eqx.filter_jit
+def _parts(step: TrainStep, state: TrainState, due: int, key: PRNGKey) -> list[Place | None]:
     """Where the updates' samples lie, an equal share for every control step; None where there is
     none."""
     length = step.unroll_length
     if due == 0:
         return [None] * length
-    places = _places(step, state, due, keys.places)
+    places = step.buffer.places(state.buffer, (due, step.batch_size), key=key)
     ends = [due * (now + 1) // length for now in range(length)]
     pick = lambda low, high: jax.tree.map(lambda leaf: leaf[low:high], places)
     return [
@@ -121,32 +125,67 @@ def _parts(step: TrainStep, state: TrainState, due: int, keys: _Keys) -> list[Pl
     ]
 
 
-@eqx.filter_jit
-def _places(step: TrainStep, state: TrainState, due: int, key: PRNGKey) -> Place:
-    return step.buffer.places(state.buffer, (due, step.batch_size), key=key)
-
-
 _copy = eqx.filter_jit(copied)
 
 
-@eqx.filter_jit
-def _act(step: TrainStep, agent: Agent, state: Array, goal: Array, key: PRNGKey) -> Action:
-    return act(step.acting(agent), step.env, state, goal, key)
+class _Form(NamedTuple):
+    """All of a tree but its arrays."""
+
+    structure: Any
+    others: tuple[Any, ...]
+    """Leaves that are no arrays, and None in the place of one."""
+
+    def tree(self, arrays: Sequence[Array]) -> Any:
+        left = iter(arrays)
+        leaves = [next(left) if other is None else other for other in self.others]
+        return jax.tree.unflatten(self.structure, leaves)
 
 
-@eqx.filter_jit(donate="all-except-first")
-def _learn(fixed: tuple[TrainStep, Place, PRNGKey], state: TrainState):
-    step, places, key = fixed
-    buffer = state.buffer
-    return step.learn(state, places, lambda place: step.buffer.gather(buffer, place), key=key)
+def _parted(tree: Any) -> tuple[_Form, list[Array]]:
+    leaves, structure = jax.tree.flatten(tree)
+    others = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
+    return _Form(structure, others), [leaf for leaf in leaves if eqx.is_array(leaf)]
 
 
-@eqx.filter_jit
-def _play(
-    env: AbstractGoalEnv, step: TrainStep, episodes: Episodes, action: Action, key: PRNGKey
-) -> tuple[Episodes, Transition, RolloutCounts]:
-    next_states = step.objective.needs_next_state
-    return advance(env, episodes, action, key, next_states=next_states, applied=step.applied)
+class _Programs(NamedTuple):
+    """What is called at every control step. Large trees come and go as lists of their arrays:
+    taking a module apart at each call took the host longer than all else that it does for one."""
+
+    act: Callable[..., Action]
+    learn: Callable[..., tuple[list[Array], Metrics]]
+    play: Callable[..., tuple[list[Array], list[Array], tuple[Transition, RolloutCounts]]]
+
+
+@functools.lru_cache(maxsize=64)
+def _programs(train: _Form, collector: _Form, playing: _Form, learning: _Form) -> _Programs:
+    @jax.jit
+    def acts(train_leaves, collector_leaves, seen, key):
+        step, agent = train.tree(train_leaves), collector.tree(collector_leaves)
+        state, goal = seen
+        return act(step.acting(agent), step.env, state, goal, key)
+
+    @functools.partial(jax.jit, donate_argnums=0)
+    def learns(leaves, train_leaves, places, key):
+        step, state = train.tree(train_leaves), learning.tree(leaves)
+        gather = lambda place: step.buffer.gather(state.buffer, place)
+        state, metrics = step.learn(state, places, gather, key=key)
+        return _parted(state)[1], metrics
+
+    @jax.jit
+    def plays(train_leaves, leaves, action, key):
+        step, episodes = train.tree(train_leaves), playing.tree(leaves)
+        episodes, *one = advance(
+            step.env,
+            episodes,
+            action,
+            key,
+            next_states=step.objective.needs_next_state,
+            applied=step.applied,
+        )
+        moment = episodes.env_state
+        return _parted(episodes)[1], [moment.state, moment.goal], tuple(one)
+
+    return _Programs(acts, learns, plays)
 
 
 @eqx.filter_jit(donate="all-except-first")

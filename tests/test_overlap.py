@@ -35,7 +35,7 @@ def started(step, **options):
 def in_turn(step, state, due):
     """The definition: the unroll first, then the updates without it, then it is stored."""
     keys = _keys(state.key, step.unroll_length)
-    parts = _parts(step, state, due, keys)
+    parts = _parts(step, state, due, keys.places)
     episodes, played = state.episodes, []
     for now in range(step.unroll_length):
         policy = step.acting(state.agent)
