@@ -49,6 +49,10 @@ class Network:
     """Activation of every hidden layer; any but swish is an ablation."""
     normalize_observations: bool = False
     """Normalise states and goals by their running mean and variance (off in the paper)."""
+    init_from: str | None = None
+    """A run with whose newest agent this one begins: its weights, temperature and means of
+    observations; replay, optimisers and counts begin anew. {seed} in its path stands for the
+    seed."""
 
 
 @dataclasses.dataclass(frozen=True)

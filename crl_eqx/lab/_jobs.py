@@ -16,7 +16,7 @@ from rich.console import Console
 from .._checks import require_count
 from .._errors import UserError
 from ..config import CONFIG, Config
-from ..run import ask_for_determinism, collector_dir, draw_run, Outcome, train_together
+from ..run import ask_for_determinism, draw_run, other_runs, Outcome, train_together
 from ..run_files import is_trusting, require_trust
 from ._sweep import load_sweep, Sweep
 
@@ -54,7 +54,7 @@ def train_sweep(
     groups = programs(runs, together=together)
     if jobs > 1:
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
-        needed = {names: collectors(runs, names) for names in groups}
+        needed = {names: awaited(runs, names) for names in groups}
         return _in_processes(needed, run_dir, console, jobs, flags, watch)
     for names in groups:
         console.print(_label(names), highlight=False)
@@ -71,7 +71,7 @@ def train_sweep(
 
 def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, ...]]:
     """The names of the runs, divided into those that one program trains: each alone, or all seeds
-    `together`; those whose agents collect for others come first."""
+    `together`; those whose agents others await come first."""
     groups: list[tuple[Config, list[str]]] = []
     for name, config in runs.items():
         alike = dataclasses.replace(config, seed=0)
@@ -81,14 +81,14 @@ def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, .
         else:
             found.append(name)
     found = [tuple(names) for _, names in groups]
-    return sorted(found, key=lambda names: bool(collectors(runs, names)))  # collectors first
+    return sorted(found, key=lambda names: bool(awaited(runs, names)))  # who awaits none first
 
 
-def collectors(runs: Mapping[str, Config], names: Sequence[str]) -> set[str]:
-    """Those of a sweep's `runs` whose agents collect for `names`, and must be trained before. A run
-    of another sweep may be called as one of `names`; none waits for itself."""
-    found = {collector_dir(runs[name], Path(name)) for name in names}
-    return ({path.name for path in found if path is not None} & runs.keys()) - {*names}
+def awaited(runs: Mapping[str, Config], names: Sequence[str]) -> set[str]:
+    """Those of a sweep's `runs` whose agents `names` collect or begin with: they must be trained
+    before. A run of another sweep may be called as one of `names`; none waits for itself."""
+    found = {path.name for name in names for path in other_runs(runs[name], Path(name))}
+    return (found & runs.keys()) - {*names}
 
 
 def _label(names: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from .._errors import UserError
 from ..config import CONFIG
 from ..run_files import is_trusting
-from ._jobs import collectors, job_command, programs
+from ._jobs import awaited, job_command, programs
 from ._results import read_result
 from ._sweep import Sweep
 
@@ -67,7 +67,7 @@ def submit_sweep(
     runs = sweep.runs
     groups = programs(runs, together=together)
     is_done = lambda names: all(_is_done(run_dir, name) for name in names)
-    waiting = [names for names in groups if not is_done(names) and is_done(collectors(runs, names))]
+    waiting = [names for names in groups if not is_done(names) and is_done(awaited(runs, names))]
     folder = run_dir / FOLDER
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)

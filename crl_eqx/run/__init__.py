@@ -22,12 +22,12 @@ from ._begin import (
     load_run as load_run,
     resumed_config as resumed_config,
 )
-from ._collector import collector_dir as collector_dir
 from ._deterministic import ask_for_determinism as ask_for_determinism
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome
+from ._other_run import other_runs as other_runs
 from ._resources import (
     estimate as estimate,
     Needs as Needs,

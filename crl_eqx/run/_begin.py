@@ -36,6 +36,7 @@ from ..run_files import (
     TASK_FILES,
 )
 from ..store._files import refuse_link
+from ._other_run import checksum
 from ._resources import check_resources, estimate
 from ._run import BEST, Run
 
@@ -81,6 +82,7 @@ def begin(
     if resume and found is None:
         _check_nothing_lost(run)
         say("No checkpoint was saved yet: the run starts from its beginning.")
+    state, metadata = (run.initial(), {}) if found is None else found
     save_config(run.config, run.run_dir / CONFIG)
     if found is None:  # a resumed run has its copy
         copy_task_files(run.task_config, run.run_dir, say)
@@ -92,12 +94,11 @@ def begin(
     remember(run.config, run.run_dir)
     cost = audit(abstract.agent).flops_per_update(run.step.batch_size)
     about = {"estimate": str(needs), "flop_per_update": cost}
+    if found is None and run.config.network.init_from is not None:
+        about["init_from_checksum"] = checksum(state.agent)
     path = run.run_dir / "provenance.json"
     record_provenance(path, task=run.config.env, about=about, report=say)
-    if found is None:
-        return run.initial(), {}
-    state, metadata = found
-    if not run.env.resumable:
+    if found is not None and not run.env.resumable:
         say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
         state = run.step.with_fresh_episodes(state)
     return state, metadata

@@ -36,7 +36,7 @@ from ..parts import (
 )
 from ..run_files import fingerprint, kept_task
 from ..store import CheckpointStore
-from ._collector import collector
+from ._other_run import checksum, collector, first_agent
 
 
 BEST = "best"
@@ -204,16 +204,21 @@ class Run:
         task = fingerprint(self.config.env, self.run_dir, self.env)
         found = {"experiment": experiment_checksum(self.config), "task": task}
         if self._collector is not None:
-            found["collector"] = self._collector.checksum
+            found["collector"] = checksum(self._collector.agent)
         return found
 
     def initial(self) -> TrainState:
-        agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
-        return self.step.init(agent, key=run_key(self.seed, "train"))
+        """**Raises:** `UserError` if the run that it is to begin with has no such agent."""
+        return self._initial(first_agent(self.config, self.run_dir, self.env))
 
     def abstract(self) -> TrainState:
         """The state's shapes, without its arrays."""
-        return eqx.filter_eval_shape(self.initial)
+        return eqx.filter_eval_shape(self._initial, None)
+
+    def _initial(self, agent: Agent | None) -> TrainState:
+        if agent is None:
+            agent = make_agent(self.config, self.env, key=run_key(self.seed, "agent"))
+        return self.step.init(agent, key=run_key(self.seed, "train"))
 
     def _make_evaluators(self) -> dict[str, PiecewiseEvaluation]:
         evaluation = self.config.evaluation

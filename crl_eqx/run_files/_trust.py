@@ -15,7 +15,7 @@ import platformdirs
 
 from .. import envs
 from .._errors import UserError
-from ..config import Config
+from ..config import choice_of, Config, replaced
 from ..store._files import read_regular, replace_file
 from ._task_files import kept_list, modules_beside, task_file
 
@@ -42,11 +42,9 @@ def is_trusting() -> bool:
 def with_absolute_path(config: Config) -> Config:
     """If a run names a file or another run, its absolute path, so that it can be viewed, and go on,
     from anywhere."""
-    if config.data.collect_with is not None:
-        data = dataclasses.replace(
-            config.data, collect_with=str(Path(config.data.collect_with).resolve())
-        )
-        config = dataclasses.replace(config, data=data)
+    for name in ("collect_with", "init_from"):
+        if (run := choice_of(config, name)) is not None:
+            config = replaced(config, **{name: str(Path(run).resolve())})
     file = task_file(config.env)
     if file is None or not file.is_file():
         return config  # and who makes the task says that it is not there, in its user's words

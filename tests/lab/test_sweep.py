@@ -11,7 +11,7 @@ import pytest
 from crl_eqx import UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
-from crl_eqx.lab._jobs import collectors, programs
+from crl_eqx.lab._jobs import awaited, programs
 from crl_eqx.run_files import alone, read_metrics
 
 from ..run.conftest import console as console, tiny
@@ -82,14 +82,16 @@ def test_runs_at_a_time_are_processes_of_their_own_and_what_is_done_is_left(tmp_
     assert "is in use" in (run_dir / "seed_1" / "console.log").read_text()
 
 
-def test_a_run_waits_for_those_that_collect_for_it_and_never_for_itself(tmp_path):
+def test_a_run_waits_for_those_whose_agents_it_needs_and_never_for_itself(tmp_path):
     elsewhere = f"{tmp_path}/shallow/seed_{{seed}}"  # of another sweep, and named as ours
     runs = Sweep(replaced(tiny(), collect_with=elsewhere), {"seed": (0, 1)}).runs
-    assert [collectors(runs, [name]) for name in runs] == [set(), set()]
+    assert [awaited(runs, [name]) for name in runs] == [set(), set()]
     of_the_first = replaced(tiny(), collect_with=f"{tmp_path}/runs/seed_0")
     runs = Sweep(of_the_first, {"seed": (0, 1)}).runs
-    assert [collectors(runs, [name]) for name in runs] == [set(), {"seed_0"}]
+    assert [awaited(runs, [name]) for name in runs] == [set(), {"seed_0"}]
     assert programs(runs, together=False) == [("seed_0",), ("seed_1",)]
+    runs = Sweep(replaced(tiny(), init_from=f"{tmp_path}/runs/seed_0"), {"seed": (0, 1)}).runs
+    assert [awaited(runs, [name]) for name in runs] == [set(), {"seed_0"}]
 
 
 def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):

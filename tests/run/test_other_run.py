@@ -1,5 +1,6 @@
-"""Another run's agent collects: frozen, the same after resuming, and told when it is not there."""
+"""Another run's agent collects, frozen, or is what a run begins with; told when it is not there."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from crl_eqx import TrainStep, UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import ablations, begin_sweep, Sweep, train_sweep
-from crl_eqx.lab._jobs import collectors
+from crl_eqx.lab._jobs import awaited
 from crl_eqx.run import load_run, Run, train, train_together
 from crl_eqx.run_files import read_metrics
 
@@ -82,7 +83,7 @@ def test_the_ablation_trains_collectors_before_those_that_learn_from_them(tmp_pa
     assert variants.keys() == {"full", "shallow"} | crossed
     chosen = {name: variants[name] for name in ("shallow_from_full", "full")}  # in the wrong order
     sweep = begin_sweep(Sweep(config, {"seed": (0, 1)}, chosen), run_dir, console)
-    assert collectors(sweep.runs, ["shallow_from_full_seed_1"]) == {"full_seed_1"}
+    assert awaited(sweep.runs, ["shallow_from_full_seed_1"]) == {"full_seed_1"}
     assert train_sweep(sweep, run_dir, console, jobs=2) == 0
     for name in sweep.runs:
         assert read_metrics(run_dir / name / "metrics.jsonl")[-1]["env_steps"] >= 400
@@ -90,3 +91,35 @@ def test_the_ablation_trains_collectors_before_those_that_learn_from_them(tmp_pa
     name = "shallow_from_full_seed_1"
     again = replaced(sweep.runs[name], total_env_steps=480)
     assert train(again, moved / name, console, resume=True).env_steps >= 480
+
+
+def test_a_run_begins_with_what_another_has_learnt_and_goes_on_without_it(tmp_path, console):
+    first, run_dir = tmp_path / "first", tmp_path / "run"
+    train(tiny(total_env_steps=480, normalize_observations=True), first, console)
+    config = tiny(env="point_big_maze", total_env_steps=480, init_from=str(first))
+    with pytest.raises(UserError, match="another kind: say `--normalize-observations` here"):
+        train(config, run_dir, console)
+    config = replaced(config, normalize_observations=True)
+    _, learnt = load_run(first)
+    state = Run(config, run_dir).initial()
+    plain = lambda tree: jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    for ours, theirs in zip(plain(state.agent), plain(learnt), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert state.env_steps == state.gradient_steps == 0
+    train(config, run_dir, console)
+    first.rename(tmp_path / "moved")
+    more = replaced(config, total_env_steps=800)
+    assert train(more, run_dir, console, resume=True).env_steps >= 800
+
+
+def test_an_agent_that_does_not_fit_is_told_before_anything_is_written(teacher, tmp_path, console):
+    like_it = tiny(depth=8, normalize_observations=True, init_from=str(teacher))
+    for config, words in (
+        (tiny(init_from=str(teacher)), "say `--depth 8 --normalize-observations` here, too"),
+        (replaced(like_it, env="reacher"), r"does not fit this run: .* is F32\[6, 16\]"),
+        (replaced(like_it, objective="sac"), "does not fit this run: .* lacks `agent.critic.q"),
+        (replaced(like_it, init_from="/nowhere"), "`/nowhere` is not a run directory"),
+    ):
+        with pytest.raises(UserError, match=words):
+            train(config, tmp_path / "run", console)
+    assert not (tmp_path / "run" / "config.json").exists()

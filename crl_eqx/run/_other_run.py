@@ -1,0 +1,104 @@
+"""Another run's agent: the one that collects, or the one that a run begins with."""
+
+import dataclasses
+import zlib
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from .._acting import Acting
+from .._agent import Agent
+from .._env import AbstractGoalEnv
+from .._errors import UserError
+from .._rollout import Policy
+from ..config import (
+    choice_of,
+    Compute,
+    CONFIG,
+    Config,
+    experiment_flags,
+    flat,
+    load_config,
+    replaced,
+)
+from ..parts import make_agent
+from ..store import CheckpointStore
+
+
+class Frozen(eqx.Module):
+    """A way of acting that asks always the same agent, whichever learns."""
+
+    agent: Agent
+    acting: Acting = eqx.field(static=True)
+
+    def __call__(self, agent: Agent) -> Policy:
+        del agent
+        return self.acting(self.agent)
+
+
+def checksum(agent: Agent) -> int:
+    """Of its numbers."""
+    leaves = jax.tree.leaves(eqx.filter(agent, eqx.is_array))
+    return zlib.crc32(b"".join(np.asarray(leaf).tobytes() for leaf in leaves))
+
+
+def other_runs(config: Config, run_dir: Path) -> list[Path]:
+    """The directories of the runs whose agents the run in `run_dir` needs before it can begin."""
+    named = (config.data.collect_with, config.network.init_from)
+    return [_path(name, config, run_dir) for name in named if name is not None]
+
+
+def _path(named: str, config: Config, run_dir: Path) -> Path:
+    """Where the directory that was named is not, one of that name beside the run is taken: a
+    sweep may have moved."""
+    path = Path(named.replace("{seed}", str(config.seed)))
+    beside = run_dir.parent / path.name
+    return beside if not path.is_dir() and beside.is_dir() else path
+
+
+def collector(config: Config, run_dir: Path, env: AbstractGoalEnv, acting: Acting) -> Frozen | None:
+    """The newest agent of the run that collects, acting as `acting` says.
+
+    **Raises:** `UserError` if there is none, or it does not fit the task.
+    """
+    named = config.data.collect_with
+    if named is None:
+        return None
+    path = _path(named, config, run_dir)
+    # Its own choices of kernels may be for another machine.
+    of = dataclasses.replace(load_config(path / CONFIG), compute=Compute())
+    return Frozen(_newest_agent(f"--collect-with {named}", path, of, env), acting)
+
+
+def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | None:
+    """The newest agent of the run that this one begins with, computed as `config` says.
+
+    **Raises:** `UserError` if there is none, or it does not fit the task or the configuration.
+    """
+    named = config.network.init_from
+    if named is None:
+        return None
+    path, call = _path(named, config, run_dir), f"--init-from {named}"
+    of = load_config(path / CONFIG)
+    names = [name for group, name, _ in flat(of) if group == "network" and name != "init_from"]
+    theirs = {name: choice_of(of, name) for name in [*names, "energy"]}
+    flags = experiment_flags(replaced(config, **theirs), config)
+    if flags:
+        words = " ".join(flags)
+        raise UserError(f"`{call}` has networks of another kind: say `{words}` here, too.")
+    return _newest_agent(call, path, config, env)
+
+
+def _newest_agent(call: str, path: Path, config: Config, env: AbstractGoalEnv) -> Agent:
+    like = eqx.filter_eval_shape(lambda: make_agent(config, env, key=jax.random.key(0)))
+    said: list[str] = []
+    try:
+        agent = CheckpointStore(path / "checkpoints").newest_agent(like, report=said.append)
+    except UserError as error:
+        raise UserError(f"`{call}` does not fit this run: {error}") from error
+    if agent is None:
+        why = f": {said[0]}" if said else ", which has no checkpoint yet."
+        raise UserError(f"`{call}` is `{path}`{why}")
+    return agent
