@@ -9,6 +9,7 @@ from ._choices import (
     file_name as file_name,
     flag as flag,
     flat as flat,
+    OTHER_RUNS as OTHER_RUNS,
     replaced as replaced,
 )
 from ._config import (

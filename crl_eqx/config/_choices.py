@@ -17,6 +17,9 @@ CHANGEABLE = frozenset({"total_env_steps", "max_hours", "evaluation", "logging",
 """What a resumed run may change: its budget, what is measured and written, and how it is computed.
 The rest defines the experiment."""
 
+OTHER_RUNS = ("collect_with", "init_from")
+"""The choices that name another run."""
+
 
 def flat(config: Config) -> Iterator[tuple[str, str, object]]:
     """Every choice as (group, name, value); a top-level choice is its own group."""

@@ -21,6 +21,7 @@ from ..config import (
     experiment_flags,
     flat,
     load_config,
+    OTHER_RUNS,
     replaced,
 )
 from ..parts import make_agent
@@ -46,8 +47,8 @@ def checksum(agent: Agent) -> int:
 
 def other_runs(config: Config, run_dir: Path) -> list[Path]:
     """The directories of the runs whose agents the run in `run_dir` needs before it can begin."""
-    named = (config.data.collect_with, config.network.init_from)
-    return [_path(name, config, run_dir) for name in named if name is not None]
+    named = (choice_of(config, name) for name in OTHER_RUNS)
+    return [_path(path, config, run_dir) for path in named if path is not None]
 
 
 def _path(named: str, config: Config, run_dir: Path) -> Path:

@@ -15,7 +15,7 @@ import platformdirs
 
 from .. import envs
 from .._errors import UserError
-from ..config import choice_of, Config, replaced
+from ..config import choice_of, Config, OTHER_RUNS, replaced
 from ..store._files import read_regular, replace_file
 from ._task_files import kept_list, modules_beside, task_file
 
@@ -42,7 +42,7 @@ def is_trusting() -> bool:
 def with_absolute_path(config: Config) -> Config:
     """If a run names a file or another run, its absolute path, so that it can be viewed, and go on,
     from anywhere."""
-    for name in ("collect_with", "init_from"):
+    for name in OTHER_RUNS:
         if (run := choice_of(config, name)) is not None:
             config = replaced(config, **{name: str(Path(run).resolve())})
     file = task_file(config.env)

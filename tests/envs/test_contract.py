@@ -134,7 +134,7 @@ def test_nobody_is_born_fallen_or_at_the_goal_of_a_maze(case):
 def test_starts_and_goals_of_a_maze_lie_in_their_cells(case):
     env, _, _, _, starts, _, _ = case
     if env.maze is None:
-        pytest.skip("no maze")
+        pytest.skip("a task without a maze has no cells")
     anywhere = isinstance(env, AntMazeGen)
     for points, letter in ((env.position(starts.state), "R"), (starts.goal[:, :2], "G")):
         cells = [env.maze.cell(point) for point in np.asarray(points)]
