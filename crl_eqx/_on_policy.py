@@ -17,7 +17,7 @@ from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
 from ._rollout import Policy
-from ._step import AbstractTrainStep, MetricsOf
+from ._step import AbstractTrainStep, MetricsOf, train_episodes
 from ._train_state import TrainState
 from ._types import Action, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -51,7 +51,7 @@ class OnPolicyStep(AbstractTrainStep):
     - `batch_size`: steps per update. Steps that do not fill a batch are dropped, different ones in
         every epoch.
     - `epochs`: how often the steps of an unroll are gone through.
-    - `policy_average`, `metrics_of`: as in [`crl_eqx.TrainStep`][].
+    - `train_episode_length`, `policy_average`, `metrics_of`: as in [`crl_eqx.TrainStep`][].
 
     The run's state holds the latest unroll in place of a replay.
 
@@ -66,6 +66,7 @@ class OnPolicyStep(AbstractTrainStep):
     num_envs: int = eqx.field(static=True)
     unroll_length: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
+    train_episode_length: int = eqx.field(static=True)
     epochs: int = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
     metrics_of: MetricsOf = eqx.field(static=True)
@@ -81,6 +82,7 @@ class OnPolicyStep(AbstractTrainStep):
         num_envs: int = 512,
         unroll_length: int = 62,
         batch_size: int = 512,
+        train_episode_length: int | None = None,
         epochs: int = 4,
         policy_average: int = 0,
         metrics_of: MetricsOf = "all",
@@ -104,6 +106,7 @@ class OnPolicyStep(AbstractTrainStep):
         self.optimizers = adam_optimizers() if optimizers is None else optimizers
         self.buffer = TrajectoryBuffer(unroll_length, num_envs)
         self.num_envs, self.unroll_length, self.batch_size = num_envs, unroll_length, batch_size
+        self.train_episode_length = train_episodes(env, train_episode_length, "OnPolicyStep")
         self.epochs, self.policy_average = epochs, policy_average
         self.metrics_of = metrics_of
 

@@ -179,6 +179,7 @@ def _programs(train: _Form, collector: _Form, playing: _Form, learning: _Form) -
             episodes,
             action,
             key,
+            episode_length=step.train_episode_length,
             next_states=step.objective.needs_next_state,
             applied=step.applied,
         )

@@ -113,6 +113,7 @@ def advance(
     action: Action,
     key: PRNGKey,
     *,
+    episode_length: int,
     next_states: bool,
     applied: Callable[[Action], Action],
 ) -> tuple[Episodes, Transition, RolloutCounts]:
@@ -122,7 +123,7 @@ def advance(
     reached = env_state.state
     age = episodes.age + 1
     terminated = env_state.terminated
-    done = terminated | (age >= env.episode_length)
+    done = terminated | (age >= episode_length)
     seen = episodes.env_state
     wrong = ~_is_finite(seen.state, seen.goal, applied(action))
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed), jnp.sum(wrong))
@@ -144,23 +145,33 @@ def collect(
     episodes: Episodes,
     *,
     length: int,
+    episode_length: int | None = None,
     next_states: bool = False,
     applied: Callable[[Action], Action] = lambda action: action,
     key: PRNGKey,
 ) -> tuple[Episodes, Transition, RolloutCounts]:
     """Plays `length` control steps in every environment; under `next_states` each also says where
-    it led. The environment is given `applied(action)`, and the step keeps `action`.
+    it led. The environment is given `applied(action)`, and the step keeps `action`. An episode ends
+    after `episode_length` control steps, by default the environment's.
 
     **Returns:** the episodes under way afterwards, the steps `[length, num_envs, ...]` for a
     [`crl_eqx.TrajectoryBuffer`][], and what happened.
     """
+    if episode_length is None:
+        episode_length = env.episode_length
 
     def body(episodes, key):
         action_key, reset_key = jax.random.split(key)
         now = episodes.env_state
         action = act(policy, env, now.state, now.goal, action_key)
         episodes, step, counts = advance(
-            env, episodes, action, reset_key, next_states=next_states, applied=applied
+            env,
+            episodes,
+            action,
+            reset_key,
+            episode_length=episode_length,
+            next_states=next_states,
+            applied=applied,
         )
         return episodes, (step, counts)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._acting import Acting
 from ._agent import Agent
-from ._checks import require_key
+from ._checks import require_count, require_key
 from ._env import AbstractGoalEnv
 from ._errors import first_line, UserError
 from ._fork import not_forked
@@ -41,6 +41,17 @@ def copied(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.copy() if eqx.is_array(leaf) else leaf, tree)
 
 
+def train_episodes(env: AbstractGoalEnv, length: int | None, maker: str, *, least: int = 1) -> int:
+    """The control steps of training's episodes: the environment's, or `length` if that is less.
+
+    **Raises:** `UserError` naming `maker(train_episode_length=...)`.
+    """
+    if length is None:
+        return env.episode_length
+    require_count(length, f"{maker}(train_episode_length={length!r})", least=least)
+    return min(length, env.episode_length)
+
+
 class AbstractTrainStep(eqx.Module):
     """`TrainState -> (TrainState, Metrics)`: one unroll of every environment, then its updates."""
 
@@ -52,6 +63,7 @@ class AbstractTrainStep(eqx.Module):
     num_envs: eqx.AbstractVar[int]
     unroll_length: eqx.AbstractVar[int]
     batch_size: eqx.AbstractVar[int]
+    train_episode_length: eqx.AbstractVar[int]
     policy_average: eqx.AbstractVar[int]
     metrics_of: eqx.AbstractVar[MetricsOf]
     prefill_unrolls: eqx.AbstractVar[int]
@@ -148,6 +160,7 @@ class AbstractTrainStep(eqx.Module):
             self.env,
             state.episodes,
             length=self.unroll_length,
+            episode_length=self.train_episode_length,
             next_states=self.objective.needs_next_state,
             applied=self.applied,
             key=rollout_key,

@@ -24,7 +24,7 @@ from ._checks import (
 from ._env import AbstractGoalEnv
 from ._errors import UserError
 from ._fork import not_forked
-from ._step import AbstractTrainStep, MetricsOf
+from ._step import AbstractTrainStep, MetricsOf, train_episodes
 from ._train_state import TrainState
 from ._types import Count, PRNGKey
 from ._update import adam_optimizers, Optimizers
@@ -68,6 +68,8 @@ class TrainStep(AbstractTrainStep):
     - `prefill_length`: control steps of each environment before the first update, rounded up to
         whole unrolls.
     - `batch_size`: transitions per update.
+    - `train_episode_length`: control steps after which an episode ends here, where the
+        environment's own are longer; default the environment's. Evaluation's are its own.
     - `updates_per_env_step`: kept exactly; a fraction of an update is carried to the next call.
     - `replay_capacity`: steps kept per environment.
     - `absorbing`: whether a fallen robot stays down: see [`crl_eqx.TrajectoryBuffer`][].
@@ -91,6 +93,7 @@ class TrainStep(AbstractTrainStep):
     unroll_length: int = eqx.field(static=True)
     prefill_unrolls: int = eqx.field(static=True)
     batch_size: int = eqx.field(static=True)
+    train_episode_length: int = eqx.field(static=True)
     updates_per_unroll: Fraction = eqx.field(static=True)
     policy_average: int = eqx.field(static=True)
     metrics_of: MetricsOf = eqx.field(static=True)
@@ -106,6 +109,7 @@ class TrainStep(AbstractTrainStep):
         unroll_length: int = 62,
         prefill_length: int = 1000,
         batch_size: int = 512,
+        train_episode_length: int | None = None,
         updates_per_env_step: float | int | Fraction = Fraction(800, 512 * 62),
         replay_capacity: int = 10_000,
         absorbing: bool = False,
@@ -148,6 +152,7 @@ class TrainStep(AbstractTrainStep):
         self.unroll_length = unroll_length
         self.prefill_unrolls = -(-prefill_length // unroll_length)
         self.batch_size = batch_size
+        self.train_episode_length = train_episodes(env, train_episode_length, "TrainStep", least=2)
         self.updates_per_unroll = _exact(updates_per_env_step) * self.env_steps_per_unroll
         self.policy_average, self.metrics_of = policy_average, metrics_of
         self._check(prefill_length)

@@ -29,6 +29,14 @@ def step_for(env, **options):
     return OnPolicyStep(env, objective, adam_optimizers(3e-3), **usual | options)
 
 
+def test_training_may_end_episodes_earlier_than_the_environment():
+    step = step_for(Box(), train_episode_length=3)
+    state, _ = eqx.filter_jit(OnPolicyStep.__call__)(
+        step, step.init(agent_for(Box()), key=jax.random.key(1))
+    )
+    np.testing.assert_array_equal(state.buffer.steps.episode[:, 0], np.arange(6) // 3)
+
+
 def test_the_advantage_is_that_of_a_loop():
     time, envs, discount, lam = 9, 3, 0.9, 0.8
     reward, value, next_value = (np.asarray(draw(seed, time, envs)) for seed in range(3))

@@ -46,6 +46,7 @@ def in_turn(step, state, due):
             episodes,
             action,
             keys.reset[now],
+            episode_length=step.train_episode_length,
             next_states=step.objective.needs_next_state,
             applied=step.applied,
         )

@@ -205,6 +205,22 @@ def test_episodes_without_a_future_are_refused():
         TrainStep(Corridor(episode_length=1), **TINY)
 
 
+@pytest.mark.parametrize(("asked", "length"), [(None, 5), (3, 3), (50, 5)])
+def test_training_may_end_episodes_earlier_than_the_environment_but_never_later(asked, length):
+    step = TrainStep(Logbook(), Tally(), SGD, train_episode_length=asked, **TINY)
+    state = started(step)
+    np.testing.assert_array_equal(state.buffer.steps.episode[:21, 0], np.arange(21) // length)
+    episodes = evaluate(deterministic(state.agent), step.env, 3, key=jax.random.key(2)).per_episode
+    assert (episodes["episode_length"] == 5).all()
+
+
+def test_training_s_episodes_need_a_future_too():
+    with pytest.raises(
+        UserError, match=r"^`TrainStep\(train_episode_length=1\)` must be at least 2"
+    ):
+        TrainStep(Box(), train_episode_length=1, **TINY)
+
+
 def numbers(state):
     """Every array of a state as numpy, keys included."""
     raw = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x

@@ -157,6 +157,9 @@ class Data:
     """Control steps of every environment between two rounds of updates."""
     prefill_length: int = 1000
     """Control steps of every environment before the first update, rounded up to whole unrolls."""
+    train_episode_length: int | None = None
+    """Control steps after which an episode of training ends, where the task's own are longer: so
+    that who has arrived does not fill the replay with standing at its goal."""
     updates_per_env_step: float = 800 / (512 * 62)
     """Gradient steps per environment step, kept exactly."""
     replay_capacity: int = 10_000

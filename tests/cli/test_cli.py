@@ -44,6 +44,7 @@ def trained(tmp_path_factory):
         ("train --objective sacc", "Did you mean sac?"),
         ("train --preset cpu-demo --batch-size 100000", "or raise `--prefill-length"),
         ("train --preset cpu-demo --total-env-steps 100", "leaves nothing to train on"),
+        ("train --train-episode-length 1", "`--train-episode-length 1` must be at least 2."),
         ("train --preset huge", "there are paper, laptop, cpu-demo"),
         ("train --run-dir /proc/nowhere/run", "cannot be written"),
         ("train --replay-capacity 2000000000", "would fit"),
