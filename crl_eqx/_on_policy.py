@@ -132,7 +132,7 @@ class OnPolicyStep(AbstractTrainStep):
 
     @property
     def mean_updates_per_unroll(self) -> float:
-        return self.epochs * (self.env_steps_per_unroll // self.batch_size)
+        return float(self.epochs * (self.env_steps_per_unroll // self.batch_size))
 
     def can_learn(self, state: TrainState) -> Bool[Array, ""]:
         del state  # any unroll can be learnt from

@@ -24,6 +24,7 @@ LossName: TypeAlias = Literal[
 ]
 ActingName: TypeAlias = Literal["stochastic", "deterministic", "best-of"]
 ObjectiveName: TypeAlias = Literal["crl", "gcbc", "c-learning", "sac", "td3", "ppo"]
+ScheduleName: TypeAlias = Literal["constant", "cosine", "cooldown"]
 PresetName: TypeAlias = Literal["paper", "laptop", "cpu-demo"]
 
 
@@ -130,12 +131,13 @@ class Learning:
     """Learning rate of the critic (crl: of both encoders)."""
     alpha_learning_rate: float = 3e-4
     """Learning rate of the entropy temperature."""
-    schedule: Literal["constant", "cosine"] = "constant"
-    """Cosine lowers the learning rates until --schedule-updates, and keeps them there."""
-    schedule_updates: int = 1_000_000
-    """Length of the cosine schedule in gradient steps."""
+    schedule: ScheduleName = "constant"
+    """How the learning rates fall until --schedule-updates, where they stay: cosine from the
+    beginning, cooldown in a straight line over the last fifth."""
+    schedule_updates: int | None = None
+    """Length of the schedule in gradient steps; default those of the run."""
     schedule_end: float = 0.1
-    """Where the cosine schedule ends, as a share of the learning rate."""
+    """Where the schedule ends, as a share of the learning rate."""
     warmup_updates: int = 0
     """Gradient steps over which the learning rates rise from zero."""
     weight_decay: float = 0.0

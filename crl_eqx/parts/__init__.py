@@ -10,8 +10,8 @@ from ._make import (
     make_regions as make_regions,
     make_task as make_task,
     make_train_step as make_train_step,
-    resolved as resolved,
     sizes as sizes,
 )
 from ._objective import OWNERS as OWNERS
 from ._optimizers import make_optimizers as make_optimizers
+from ._resolve import resolved as resolved

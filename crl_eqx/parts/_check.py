@@ -16,6 +16,7 @@ from .. import envs
 from .._checks import fits_float32, LARGEST, SMALLEST
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
+from .._step import AbstractTrainStep
 from .._types import Flag, Goal, PRNGKey, State
 from ..config import Config, flag, flat, in_flags, Learning
 from ._make import make_acting, make_agent, make_train_step, randomization_options
@@ -55,14 +56,13 @@ def check(config: Config) -> None:
 def check_parts(config: Config) -> None:
     """**Raises:** `UserError`, in flags, if a part of the run refuses its arguments, or the prefill
     takes the whole budget."""
-    # A stand-in: these checks do not depend on the task.
-    env = _AnyTask(control_dt=config.learning.horizon or 1.0)
+    env = _stand_in_task(config)
     try:
         envs.check_randomization(**randomization_options(config.randomization))
         make_acting(config.evaluation.eval_acting, config.data.candidates)
         make = lambda key: make_agent(config, env, key=key)
         eqx.filter_eval_shape(make, jax.random.key(0))
-        step = make_train_step(config, env)
+        step = stand_in_step(config)
     except UserError as error:
         raise UserError(in_flags(str(error))) from error
     if config.total_env_steps <= step.prefill_env_steps:
@@ -72,6 +72,16 @@ def check_parts(config: Config) -> None:
             f"`--prefill-length {config.data.prefill_length}` or `--num-envs "
             f"{config.data.num_envs}`."
         )
+
+
+def stand_in_step(config: Config) -> AbstractTrainStep:
+    """The run's train step with a stand-in for its task, on which neither the checks nor the
+    counts of steps and updates depend."""
+    return make_train_step(config, _stand_in_task(config))
+
+
+def _stand_in_task(config: Config) -> AbstractGoalEnv:
+    return _AnyTask(control_dt=config.learning.horizon or 1.0)
 
 
 class _AnyTask(AbstractGoalEnv):

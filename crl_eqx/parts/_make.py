@@ -18,7 +18,7 @@ from .._types import PRNGKey
 from ..config import ActingName, Config, Gymnasium, Learning, Randomization
 from ..energy import AbstractEnergy
 from ..objectives import PPO
-from ._objective import discount, KINDS, make_objective, with_objective
+from ._objective import discount, KINDS, make_objective
 from ._optimizers import make_optimizers
 
 
@@ -102,19 +102,6 @@ def _gymnasium_options(choices: Gymnasium) -> dict[str, Any]:
 def sizes(env: AbstractGoalEnv) -> tuple[int, int, int]:
     """The sizes of state, action and goal, which an agent must fit."""
     return env.state_size, env.action_size, env.goal_size
-
-
-def with_physics(config: Config) -> Config:
-    """`config` with the physics that `auto` means here: a run keeps its own wherever it is
-    resumed."""
-    if config.physics != "auto" or envs.is_gymnasium(config.env):
-        return config
-    return dataclasses.replace(config, physics=envs.default_physics(config.data.num_envs))
-
-
-def resolved(config: Config) -> Config:
-    """`config` with its choices resolved for this machine, as a run keeps it."""
-    return with_objective(with_physics(config))
 
 
 def make_energy(learning: Learning) -> AbstractEnergy:

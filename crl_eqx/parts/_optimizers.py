@@ -13,13 +13,19 @@ from .._update import Optimizers
 from ..config import Learning
 
 
+COOLDOWN = 1 / 5
+"""The part of a schedule in which `cooldown` lowers the learning rates."""
+
+
 def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
+    updates = learning.schedule_updates or 0  # resolved already, where it is used
+    falling = max(updates - learning.warmup_updates, 1)
     if learning.schedule == "cosine":
-        after = optax.cosine_decay_schedule(
-            peak,
-            max(learning.schedule_updates - learning.warmup_updates, 1),
-            learning.schedule_end,
-        )
+        after = optax.cosine_decay_schedule(peak, falling, learning.schedule_end)
+    elif learning.schedule == "cooldown":
+        last = max(min(round(COOLDOWN * updates), falling), 1)
+        end = peak * learning.schedule_end
+        after = optax.linear_schedule(peak, end, last, transition_begin=falling - last)
     elif learning.warmup_updates:
         after = optax.constant_schedule(peak)
     else:

@@ -20,6 +20,7 @@ from ..config import (
     differences,
     experiment_checksum,
     load_config,
+    replaced,
     save_config,
 )
 from ..nn import audit
@@ -151,7 +152,11 @@ def resumed_config(old: Config, new: Config, call: str) -> Config:
 
     **Raises:** `UserError` with the differences if it is not.
     """
-    old, new = resolved(old), resolved(new)
+    old = resolved(old)
+    if new.learning.schedule_updates is None:
+        # By default the length of the budget that the run began with.
+        new = replaced(new, schedule_updates=old.learning.schedule_updates)
+    new = resolved(new)
     changes = differences(old, new)
     if changes:
         raise UserError(

@@ -9,10 +9,11 @@ import pytest
 
 from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
-from crl_eqx.config import Config, differences, load_config, PRESETS, save_config
+from crl_eqx.config import Config, differences, load_config, PRESETS, replaced, save_config
 from crl_eqx.objectives import Goals
-from crl_eqx.parts import make_agent, make_optimizers, make_train_step
+from crl_eqx.parts import make_agent, make_optimizers, make_train_step, resolved
 from crl_eqx.run import check, make_env, Run
+from crl_eqx.run._begin import resumed_config
 
 from ..probes import Box
 from ..run.conftest import flags, tiny
@@ -287,6 +288,35 @@ def test_every_choice_about_the_optimiser_reaches_it():
         [1.0] * 4, **sgd | dict(schedule="cosine", schedule_updates=2, schedule_end=0.2)
     )
     assert falling == pytest.approx([-0.1, -0.06, -0.02, -0.02])
+    late = sgd | dict(schedule="cooldown", schedule_updates=10, schedule_end=0.2)
+    cooling = [-0.1] * 9 + [-0.06, -0.02, -0.02]
+    assert moved([1.0] * 12, **late) == pytest.approx(cooling)
+    warmed = moved([1.0] * 12, warmup_updates=2, **late)
+    assert warmed == pytest.approx([0.0, -0.05, *cooling[2:]])
+    assert moved([1.0] * 3, **late | dict(schedule_updates=1)) == pytest.approx(
+        [-0.1, -0.02, -0.02]
+    )
+
+
+def test_a_schedule_is_as_long_as_the_run_unless_told_otherwise():
+    length = lambda config: resolved(config).learning.schedule_updates
+    late = dict(schedule="cooldown", schedule_updates=None)
+    # 15 unrolls of 80 steps, of which two are the prefill.
+    assert length(tiny(**late)) == 31 == round(13 * 80 * 0.03)
+    assert length(tiny(objective="ppo", **late)) == 15 * 4 * (80 // 32)
+    assert length(tiny(**late | dict(schedule_updates=7))) == 7
+    assert length(tiny(schedule="constant", schedule_updates=None)) is None
+    with pytest.raises(UserError, match="`--num-envs 0` must be at least 1"):
+        length(tiny(num_envs=0, **late))
+
+
+def test_a_run_keeps_its_schedule_when_its_budget_is_raised():
+    asked = tiny(schedule="cooldown", schedule_updates=None)
+    begun = resolved(asked)
+    longer = resumed_config(begun, replaced(asked, total_env_steps=5000), "crl-eqx resume")
+    assert longer == replaced(begun, total_env_steps=5000)
+    with pytest.raises(UserError, match="--schedule-updates 31 -> 99"):
+        resumed_config(begun, replaced(asked, schedule_updates=99), "crl-eqx resume")
 
 
 def test_every_flag_has_a_sentence_of_help():
