@@ -17,7 +17,7 @@ from .._train import TrainStep
 from .._types import PRNGKey
 from ..config import ActingName, Config, Gymnasium, Learning, Randomization
 from ..energy import AbstractEnergy
-from ..objectives import PPO
+from ..objectives import PPO, TD3
 from ._objective import discount, KINDS, make_objective
 from ._optimizers import make_optimizers
 
@@ -167,7 +167,9 @@ def make_train_step(
 ) -> AbstractTrainStep:
     """`collecting` is how experience is collected, by default as `config` says."""
     data, learning = config.data, config.learning
-    objective, optimizers = make_objective(config, env), make_optimizers(learning)
+    objective = make_objective(config, env)
+    delay = objective.policy_delay if isinstance(objective, TD3) else 1
+    optimizers = make_optimizers(learning, delay)
     if isinstance(objective, PPO):
         return OnPolicyStep(
             env,

@@ -17,21 +17,23 @@ COOLDOWN = 1 / 5
 """The part of a schedule in which `cooldown` lowers the learning rates."""
 
 
-def _schedule(learning: Learning, peak: float) -> float | optax.Schedule:
-    updates = learning.schedule_updates or 0  # resolved already, where it is used
-    falling = max(updates - learning.warmup_updates, 1)
+def _schedule(learning: Learning, peak: float, delay: int) -> float | optax.Schedule:
+    """In the steps of a group that moves at every `delay`-th gradient step."""
+    updates = (learning.schedule_updates or 0) // delay  # resolved already, where it is used
+    warmup = learning.warmup_updates // delay
+    falling = max(updates - warmup, 1)
     if learning.schedule == "cosine":
         after = optax.cosine_decay_schedule(peak, falling, learning.schedule_end)
     elif learning.schedule == "cooldown":
         last = max(min(round(COOLDOWN * updates), falling), 1)
         end = peak * learning.schedule_end
         after = optax.linear_schedule(peak, end, last, transition_begin=falling - last)
-    elif learning.warmup_updates:
+    elif warmup:
         after = optax.constant_schedule(peak)
     else:
         return peak
-    rise = optax.linear_schedule(0.0, peak, learning.warmup_updates)
-    return optax.join_schedules([rise, after], [learning.warmup_updates])
+    rise = optax.linear_schedule(0.0, peak, warmup)
+    return optax.join_schedules([rise, after], [warmup])
 
 
 def _without_decay(learning: Learning, decays: bool) -> dict[str, float]:
@@ -41,10 +43,10 @@ def _without_decay(learning: Learning, decays: bool) -> dict[str, float]:
 
 
 def _optimizer(
-    learning: Learning, peak: float, *, decays: bool = True
+    learning: Learning, peak: float, *, delay: int = 1, decays: bool = True
 ) -> optax.GradientTransformation:
     clip = optax.clip_by_global_norm(learning.max_grad_norm) if learning.max_grad_norm else None
-    rate = _schedule(learning, peak)
+    rate = _schedule(learning, peak, delay)
     if learning.weight_decay and decays:
         step = optax.adamw(rate, weight_decay=learning.weight_decay)
     else:
@@ -54,9 +56,10 @@ def _optimizer(
 
 
 @functools.cache  # equal choices are one object: several seeds share what is compiled
-def make_optimizers(learning: Learning) -> Optimizers:
+def make_optimizers(learning: Learning, policy_delay: int = 1) -> Optimizers:
+    """For a policy that moves at every `policy_delay`-th gradient step."""
     return {
-        "actor": _optimizer(learning, learning.actor_learning_rate),
+        "actor": _optimizer(learning, learning.actor_learning_rate, delay=policy_delay),
         "critic": _optimizer(learning, learning.critic_learning_rate),
         # A temperature is no weight: nothing should pull it towards 1.
         "alpha": _optimizer(learning, learning.alpha_learning_rate, decays=False),

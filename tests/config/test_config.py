@@ -310,6 +310,19 @@ def test_a_schedule_is_as_long_as_the_run_unless_told_otherwise():
         length(tiny(num_envs=0, **late))
 
 
+def test_a_policy_that_moves_at_every_other_step_keeps_pace_with_its_schedule():
+    chosen = tiny(objective="td3", policy_delay=2, optimizer="sgd", schedule="cooldown")
+    chosen = replaced(chosen, schedule_updates=20, warmup_updates=4, actor_learning_rate=0.1)
+    step = make_train_step(chosen, make_env(chosen))
+    optimizer, weight, steps = step.optimizers["actor"], jnp.ones(()), []
+    state = optimizer.init(weight)
+    for _ in range(11):
+        with jax.numpy_dtype_promotion("standard"):
+            move, state = optimizer.update(weight, state, weight)
+        steps.append(float(move))
+    assert steps == pytest.approx([0.0, -0.05, *[-0.1] * 7, -0.055, -0.01])
+
+
 def test_a_run_keeps_its_schedule_when_its_budget_is_raised():
     asked = tiny(schedule="cooldown", schedule_updates=None)
     begun = resolved(asked)
