@@ -23,8 +23,8 @@ from ..config import (
 from ..run import (
     check,
     copy_task_files,
+    on_this_machine,
     refuse_link,
-    resolved,
 )
 from ..run_files import (
     alone,
@@ -127,7 +127,7 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
     for name in sweep.runs:
         prepare_run_dir(run_dir / name, within=run_dir)
     # What `auto` means here is kept for all runs, wherever they are made.
-    sweep = dataclasses.replace(sweep, config=with_absolute_path(resolved(sweep.config)))
+    sweep = dataclasses.replace(sweep, config=with_absolute_path(on_this_machine(sweep.config)))
     _save(sweep, run_dir)
     copy_task_files(sweep.config, run_dir, console.print)
     remember(sweep.config, run_dir)

@@ -14,4 +14,4 @@ from ._make import (
 )
 from ._objective import OWNERS as OWNERS
 from ._optimizers import make_optimizers as make_optimizers
-from ._resolve import resolved as resolved
+from ._resolve import on_this_machine as on_this_machine, resolved as resolved

@@ -14,7 +14,12 @@ def resolved(config: Config) -> Config:
     **Raises:** `UserError`, as `check` does, if the length of a schedule follows from choices that
     have a mistake.
     """
-    return _with_schedule(with_objective(_with_physics(config)))
+    return _with_schedule(on_this_machine(config))
+
+
+def on_this_machine(config: Config) -> Config:
+    """`resolved`, but for the length of a schedule, which each run of a sweep has for itself."""
+    return with_objective(_with_physics(config))
 
 
 def _with_physics(config: Config) -> Config:

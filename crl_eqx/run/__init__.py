@@ -10,6 +10,7 @@ from ..parts import (
     make_acting as make_acting,
     make_agent as make_agent,
     make_env as make_env,
+    on_this_machine as on_this_machine,
     OWNERS as OWNERS,
     resolved as resolved,
     sizes as sizes,

@@ -24,7 +24,7 @@ from ..config import (
     save_config,
 )
 from ..nn import audit
-from ..parts import make_task, resolved
+from ..parts import make_task, on_this_machine
 from ..run_files import (
     check_same_task,
     has_changed,
@@ -152,11 +152,10 @@ def resumed_config(old: Config, new: Config, call: str) -> Config:
 
     **Raises:** `UserError` with the differences if it is not.
     """
-    old = resolved(old)
     if new.learning.schedule_updates is None:
-        # By default the length of the budget that the run began with.
+        # A run keeps the length that its schedule began with.
         new = replaced(new, schedule_updates=old.learning.schedule_updates)
-    new = resolved(new)
+    old, new = on_this_machine(old), on_this_machine(new)
     changes = differences(old, new)
     if changes:
         raise UserError(

@@ -12,6 +12,8 @@ from crl_eqx import UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
 from crl_eqx.lab._jobs import awaited, programs
+from crl_eqx.parts import resolved
+from crl_eqx.run._begin import resumed_config
 from crl_eqx.run_files import alone, read_metrics
 
 from ..run.conftest import console as console, tiny
@@ -141,3 +143,13 @@ def test_a_sweep_killed_at_work_leaves_nobody_behind_and_goes_on(tmp_path, conso
         steps = [row["env_steps"] for row in rows]
         assert steps == sorted(set(steps)) and steps[-1] >= most + 160
         assert (place / "metrics.jsonl").read_text().splitlines()[: len(old)] == old
+
+
+def test_each_run_of_a_sweep_has_a_schedule_of_its_own_length(console, tmp_path):
+    asked = tiny(schedule="cooldown", schedule_updates=None)
+    sweep = Sweep(asked, {"updates_per_env_step": (0.03, 0.3)})
+    sweep = begin_sweep(sweep, tmp_path / "runs", console)
+    lengths = lambda sweep: [resolved(c).learning.schedule_updates for c in sweep.runs.values()]
+    assert lengths(sweep) == [31, 312]
+    longer = resumed_config(sweep.config, replaced(asked, total_env_steps=2160), "crl-eqx sweep")
+    assert lengths(dataclasses.replace(sweep, config=longer)) == [60, 600]
