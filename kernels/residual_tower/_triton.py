@@ -44,10 +44,12 @@ and within its shared memory, as `make aot` checks; at width 512, TF32 does not.
 
 
 class _Kept(NamedTuple):
-    """What is kept after the forward pass: of every layer its input, and z."""
+    """What is kept of every layer after the forward pass: its input, z with zero mean and unit
+    variance over each row, and 1 / the divisor of that."""
 
     inputs: Float[Array, "blocks nets 4 batch width"]
-    products: Float[Array, "blocks nets 4 batch width"]
+    units: Float[Array, "blocks nets 4 batch width"]
+    rstds: Float[Array, "blocks nets 4 batch"]
 
 
 def _by_layer(params: TowerParams, x: Float[Array, "nets batch width"]) -> tuple[int, ...]:
@@ -60,12 +62,9 @@ Pieces = list[Any]
 """Of `[rows, width]`, side by side, each `[rows, columns]`."""
 
 
-def _total(pieces: Pieces) -> Any:
-    return functools.reduce(jnp.add, pieces)
-
-
 def _row_mean(pieces: Pieces, width: int) -> Any:
-    return _total([jnp.sum(p, axis=1, keepdims=True) for p in pieces]) * (1 / width)
+    # The warps share a row, and wait for each other in every sum over it: one, not one a piece.
+    return jnp.sum(functools.reduce(jnp.add, pieces), axis=1, keepdims=True) * (1 / width)
 
 
 def _unit(z: Pieces, width: int) -> tuple[Pieces, Any]:
@@ -103,6 +102,13 @@ class _Place(NamedTuple):
     def write(self, ref, pieces: Pieces, *where) -> None:
         for c, piece in zip(self.columns, pieces, strict=True):
             ref[(*self.rows_of(*where), c)] = piece.astype(ref.dtype)
+
+    def read_of_rows(self, ref, *where) -> Any:
+        """A number of each row, to be broadcast over the columns."""
+        return ref[self.rows_of(*where)][:, None]
+
+    def write_of_rows(self, ref, value, *where) -> None:
+        ref[self.rows_of(*where)] = value[:, 0]
 
     def write_sums(self, ref, pieces: Pieces, block, layer, row: int) -> None:
         """The sum of its rows, where the gradient of one row of `vectors` is gathered."""
@@ -143,10 +149,10 @@ def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles,
         if kept:
             place.write(kept[0], h, block, layer)
         products = place.products(h, w_ref, block, layer, dot=dot)
-        z = [p + b for p, b in zip(products, vector(BIAS), strict=True)]
+        unit, rstd = _unit([p + b for p, b in zip(products, vector(BIAS), strict=True)], width)
         if kept:
-            place.write(kept[1], z, block, layer)
-        unit, _ = _unit(z, width)
+            place.write(kept[1], unit, block, layer)
+            place.write_of_rows(kept[2], rstd, block, layer)
         n = [u * s + o for u, s, o in zip(unit, vector(SCALE), vector(OFFSET), strict=True)]
         last = layer == LAYERS_PER_BLOCK - 1
         h = [p * jax.nn.sigmoid(p) for p in n]
@@ -158,7 +164,9 @@ def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles,
     place.write(y_ref, jax.lax.fori_loop(0, depth, one, carry)[1])
 
 
-def _backward_kernel(dy_ref, w_ref, v_ref, z_ref, dx_ref, *kept, depth: int, tiles: Tiles, dot):
+def _backward_kernel(
+    dy_ref, w_ref, v_ref, unit_ref, rstd_ref, dx_ref, *kept, depth: int, tiles: Tiles, dot
+):
     width = w_ref.shape[-1]
     place, operand = _Place.here(tiles, width), w_ref.dtype
     start = place.read(dy_ref)
@@ -167,7 +175,8 @@ def _backward_kernel(dy_ref, w_ref, v_ref, z_ref, dx_ref, *kept, depth: int, til
         dh, dy = carry
         block, layer = _block_and_layer(depth - 1 - step)
         vector = functools.partial(place.vector, v_ref, block, layer)
-        unit, rstd = _unit(place.read(z_ref, block, layer), width)
+        unit = place.read(unit_ref, block, layer)
+        rstd = place.read_of_rows(rstd_ref, block, layer)
         scales, dn = vector(SCALE), []
         for d, u, scale, offset in zip(dh, unit, scales, vector(OFFSET), strict=True):
             n = u * scale + offset
@@ -228,9 +237,11 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
 
     def forward_keeping(x, params):
         padded = padded_to(x, rows_of(params))
-        rows = jax.ShapeDtypeStruct(_by_layer(params, padded), operand)
-        like = jax.ShapeDtypeStruct(padded.shape, x.dtype)
-        y, *kept = run(_forward_kernel, "tower_forward", [padded], params, [like, rows, rows])
+        *lead, width = _by_layer(params, padded)
+        rows = jax.ShapeDtypeStruct((*lead, width), operand)
+        of_rows = jax.ShapeDtypeStruct(tuple(lead), jnp.float32)
+        outputs = [jax.ShapeDtypeStruct(padded.shape, x.dtype), rows, rows, of_rows]
+        y, *kept = run(_forward_kernel, "tower_forward", [padded], params, outputs)
         return y[:, : x.shape[1]], _Kept(*kept)
 
     def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
@@ -238,10 +249,10 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
         outputs = [jax.ShapeDtypeStruct(padded.shape, dy.dtype)]
         if wanted:
             programs = padded.shape[1] // rows_of(params)
-            *lead, _, width = kept.products.shape
-            outputs.append(jax.ShapeDtypeStruct(kept.products.shape, operand))
+            *lead, _, width = kept.units.shape
+            outputs.append(jax.ShapeDtypeStruct(kept.units.shape, operand))
             outputs.append(jax.ShapeDtypeStruct((*lead, 3, programs, width), jnp.float32))
-        arrays = [padded, kept.products]
+        arrays = [padded, kept.units, kept.rstds]
         dx, *found = run(_backward_kernel, "tower_backward", arrays, params, outputs)
         dx = dx[:, : dy.shape[1]]
         if not wanted:

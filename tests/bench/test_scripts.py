@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -184,10 +186,10 @@ def test_cells_of_a_gpu_day_are_timed_fail_and_are_left_out(bench):
     day = bench("gpu_day")
     (cell,) = day.smaller([dict(do="published", depth=4), dict(do="published", depth=64)])
     broken = {"do": "published", "depth": "four", "small": True}
-    timed, failed = day.part([cell, broken], time.time() + 300, at_once=2)
+    timed, failed = day.answers([cell, broken], time.time() + 300, at_once=2)
     assert timed["update_ms"] > 0 and timed["first_call_seconds"] > 0 and "small" not in timed
     assert failed["failed"].startswith("TypeError: ")
-    (late,) = day.part([cell], time.time() - 1, at_once=1)
+    (late,) = day.answers([cell], time.time() - 1, at_once=1)
     assert late == {"do": "published", "depth": 4, "left_out": "the time was up"}
     rows = [{"part": "updates"} | row for row in (timed, late)]
     heading, _, columns, line, first, second = day.markdown(rows).splitlines()[:6]
@@ -199,7 +201,7 @@ def test_cells_of_a_gpu_day_are_timed_fail_and_are_left_out(bench):
 def test_a_gpu_day_can_be_tried_without_a_gpu(bench):
     day = bench("gpu_day")
     cells = [cell for of in day.PARTS.values() for cell in day.smaller(of())]
-    rows = [*day.part(cells, time.time() + 1800, at_once=1)]
+    rows = [*day.answers(cells, time.time() + 1800, at_once=1)]
     assert {row["do"] for row in rows} == set(day.DOES)
     assert not [row for row in rows if {"failed", "left_out"} & set(row)]
     fingerprints = {row["agent"] for row in rows if row["do"] == "repeated"}
@@ -214,6 +216,33 @@ def test_every_cell_of_a_gpu_day_is_one_that_can_be_done(bench):
             assert cell["do"] in day.DOES, name
             assert set(cell) <= {"do", "depth", "kernel", "physics", "collect", "metrics_of",
                                  "flags", "xla_flags", "seeds", "run"}  # fmt: skip
+
+
+def test_a_trace_says_what_ran(bench, tmp_path):
+    times = bench("kernel_times")
+    with jax.profiler.trace(str(tmp_path)):
+        jax.block_until_ready(jax.jit(lambda x: jnp.sin(x @ x))(jnp.ones((64, 64))))
+    ran = list(times.events(str(tmp_path)))
+    assert ran and all(microseconds >= 0 for _, microseconds in ran)
+    rows = times.by_kernel([("dot.1", 2.0), ("dot.27", 4.0), ("sin", 9.0)], updates=2)
+    assert rows == [
+        {"name": "sin", "per_update": 0.5, "us_per_update": 4.5},
+        {"name": "dot", "per_update": 1.0, "us_per_update": 3.0},
+    ]
+
+
+def test_every_pass_of_a_cut_is_compared_and_timed(bench):
+    tiles = bench("tiles")
+    cut = tiles.Tiles(16, 64, 4, 2)
+    assert cut in tiles.cuts(128, [1, 2])
+    arrays = tiles.draw(tiles.Case(4, 128, 16, nets=1), key=jax.random.key(0))
+    ours = tiles.steps(tiles.passes("bf16", tiles=cut, interpret=True), *arrays)
+    plain = tiles.steps(tiles.packed("f32"), *arrays)
+    assert list(ours) == list(plain) and len(ours) == 4
+    for name, call in ours.items():
+        assert tiles.microseconds(call) > 0
+        if name != "forward_keeping_us":  # what is kept differs
+            assert 0 < tiles.distance(call(), plain[name]()) < tiles.TOLERANCE["bf16"]
 
 
 def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
