@@ -76,12 +76,18 @@ def make_task(
     foreign = envs.is_gymnasium(name)  # and with a physics of its own
     physics = None if config.physics == "auto" or foreign else config.physics
     options = envs.options_from_words(name, config.task.env_option)
+    if foreign:
+        flags = _gymnasium_options(config.gymnasium)
+        for option in sorted(set(flags) & set(options)):
+            raise UserError(
+                f"`--env-option {option}={options[option]}`: another flag of `--env {name}` has "
+                f"{flags[option]} for it; give one of the two."
+            )
+        options |= flags
     if training:
         options |= envs.options_from_words(
             name, config.task.train_env_option, flag="--train-env-option"
         )
-    if foreign:
-        options |= _gymnasium_options(config.gymnasium)
     return envs.make(name, physics=physics, **options)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import UserError
+from crl_eqx.parts import make_task
 from crl_eqx.run import check, load_run, train
 from crl_eqx.run_files import read_metrics
 
@@ -57,3 +58,9 @@ def test_a_run_is_resumed_with_fresh_episodes_of_new_numbers(tmp_path, console):
 def test_a_mistake_in_the_flags_is_told_in_one_sentence(choices, sentence):
     with pytest.raises(UserError, match=sentence):
         check(tiny(**choices))
+
+
+def test_an_option_and_a_flag_that_say_the_same_are_refused():
+    config = tiny(env="gym:FetchReach-v4", episode_length=9, env_option=("episode_length=8",))
+    with pytest.raises(UserError, match="`--env-option episode_length=8`: another flag .* has 9"):
+        make_task(config)
