@@ -260,7 +260,7 @@ def main() -> None:
             f"depth {row['depth']}, {row['variant']}, process {len(done)} of {args.processes}: "
             f"compiled in {row['compile_seconds']:.1f} s, one update {row['wall_seconds']:.3g} s"
         )
-        # after every row: a machine that is lent for minutes may be gone before the last
+        # after every row: the machine may be gone before the last
         rows = [medians(of_one) for of_one in runs.values()]
         path = write(
             "scan_vs_unrolled",

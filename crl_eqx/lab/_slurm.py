@@ -62,7 +62,7 @@ def submit_sweep(
         from submitit.core.utils import FailedJobError
     except ImportError as error:
         raise UserError(
-            "Slurm jobs are submitted by submitit: `pip install 'crl-eqx[slurm]'`."
+            "Slurm jobs are submitted by submitit: in a checkout, `pip install -e '.[slurm]'`."
         ) from error
     runs = sweep.runs
     groups = programs(runs, together=together)
