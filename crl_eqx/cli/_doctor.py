@@ -33,7 +33,7 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
         return 0
     price, rest = take_value(arguments, "--price-per-hour")
     words, rest = take_value(rest, "--depths")
-    config, _ = parse_config(rest, preset_of(rest), "train")
+    config, _ = parse_config(rest, preset_of(rest), "doctor")
     cost = None if price is None else amount("--price-per-hour", price)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     configs = [replaced(config, depth=depth) for depth in _depths(words, config)]

@@ -1,6 +1,7 @@
 """`crl-eqx report` and `crl-eqx compare`."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ class Compare:
 def report(arguments: Sequence[str], console: Console) -> int:
     options = parse(Report, "report", arguments)
     _require_runs(options.runs, "report")
-    if options.price_per_hour < 0:
+    if not 0 <= options.price_per_hour < math.inf:
         raise UserError(f"`--price-per-hour {options.price_per_hour:g}` must be 0 or positive.")
     out = options.out or (Path("comparison") if len(options.runs) > 1 else options.runs[0])
     price = options.price_per_hour

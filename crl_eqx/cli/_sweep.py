@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import time
+import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..config import Config, file_name, SWEEP
 from ..lab import (
     ablations,
     begin_sweep,
+    check_programs,
     conclusions,
     load_sweep,
     METRIC,
@@ -33,7 +35,7 @@ from ..lab import (
 from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._allowance import cluster, hours_that_cost
-from ._flags import program
+from ._flags import program, whole_flag
 from ._train import (
     check_together,
     finish_run,
@@ -119,6 +121,9 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     """
     words, rest = _words_after(arguments, _FLAG[command])
     if command == "ladder" and words:
+        depths = [whole_flag("--depths", word) for word in words]
+        if len(set(depths)) < len(depths):
+            raise UserError(f"`--depths {','.join(words)}` names a depth twice.")
         words = [f"depth={','.join(words)}"]
     if command == "ablate":
         words = words or list(USUAL_PARTS)
@@ -131,7 +136,15 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     together, rest = take_flag(rest, TOGETHER)
     asked, rest = cluster(rest)
     hours, rest = hours_that_cost(rest)
-    config, given = parse_config(rest, preset_of(rest), "train")
+    # What differs is named as the flags are, and takes the place of what a preset says.
+    named = [f"--{word}" for word in words if command == "sweep"]
+    for word in named:
+        flag = word.partition("=")[0]
+        if any(other.partition("=")[0] == flag for other in rest):
+            raise UserError(
+                f"`{flag}` is what differs between the runs: leave it to `{_FLAG[command]}`."
+            )
+    config, given = parse_config(rest, preset_of([*rest, *named]), command)
     if hours is not None:
         least = min(hours, config.max_hours or hours)
         config = dataclasses.replace(config, max_hours=least)
@@ -165,6 +178,7 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         sweep = dataclasses.replace(found, config=config)
         update_sweep(sweep, run_dir)
     else:
+        check_programs(sweep.runs, together=together)
         sweep = begin_sweep(sweep, run_dir, console)
     if resources is not None:
         for name, job in submit_sweep(sweep, run_dir, resources, together=together).items():
@@ -220,6 +234,11 @@ def _watching(
 
 def _words_after(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     """Takes `flag WORD WORD ...`, up to the next flag, out of the arguments."""
+    arguments = [
+        word
+        for given in arguments
+        for word in ([flag, given[len(flag) + 1 :]] if given.startswith(f"{flag}=") else [given])
+    ]
     if flag not in arguments:
         return [], list(arguments)
     start = arguments.index(flag) + 1
@@ -246,15 +265,42 @@ def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         name = flag.replace("-", "_")
         if not equals or not values:
             raise UserError(f"`--over {word}` must be a choice and its values: depth=4,16.")
-        if name not in kinds:
-            raise UserError(f"`--over {word}`: `crl-eqx train` has no choice `{flag}`.")
-        try:
-            axes[name] = tuple(
-                msgspec.convert(v, kinds[name], strict=False) for v in values.split(",")
+        if name not in kinds or any(
+            typing.get_origin(kind) is tuple for kind in _kinds(kinds[name])
+        ):
+            raise UserError(
+                f"`--over {word}`: `{flag}` is no choice of `crl-eqx train` in which the runs of a "
+                f"sweep can differ."
             )
-        except msgspec.ValidationError as error:
-            raise UserError(f"`--over {word}`: {str(error)[0].lower()}{str(error)[1:]}.") from error
+        if name in axes:
+            raise UserError(
+                f"`--over {word}`: `{flag}` is named twice; give all its values at once."
+            )
+        axes[name] = tuple(_value(word, part, kinds[name]) for part in values.split(","))
+        if len(set(axes[name])) < len(axes[name]):
+            raise UserError(f"`--over {word}` names a value twice.")
     return axes
+
+
+def _kinds(kind: Any) -> tuple[Any, ...]:
+    """Of `float | None` both."""
+    unions = typing.Union, types.UnionType
+    return typing.get_args(kind) if typing.get_origin(kind) in unions else (kind,)
+
+
+def _value(word: str, text: str, kind: Any) -> Any:
+    """**Raises:** `UserError` if `text`, of `--over word`, is not of that kind."""
+    kinds = _kinds(kind)
+    if text == "None" and type(None) in kinds:
+        return None
+    try:
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError:
+        known = [str(choice) for one in kinds for choice in typing.get_args(one)]
+        names = {float: "a number", int: "a whole number", bool: "true or false"}
+        one_of = f"one of {', '.join(known)}" if known else ""
+        needs = one_of or " or ".join(names.get(one, "None") for one in kinds)
+        raise UserError(f"`--over {word}`: `{text}` must be {needs}.") from None
 
 
 def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:

@@ -9,8 +9,8 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..config import CONFIG, Config, load_config, PRESETS, SWEEP
-from ..lab import begin_sweep, load_sweep, Sweep, train_sweep, update_sweep
+from ..config import CONFIG, Config, load_config, PRESETS, replaced, SWEEP
+from ..lab import begin_sweep, check_programs, load_sweep, Sweep, train_sweep, update_sweep
 from ..run import ask_for_determinism, check, draw_run, Outcome, resumed_config, train as train_run
 from ..run_files import default_run_dir, require_trust
 from ._flags import parse, program
@@ -48,7 +48,7 @@ def parse_config(
 ) -> tuple[Config, tuple[int, ...]]:
     """Reads the flags on top of `default`, and all seeds, and prepares JAX for what they ask."""
     flags = tyro.conf.OmitArgPrefixes[tyro.conf.OmitSubcommandPrefixes[_Flags]]
-    about = ABOUT[command.split()[0]]
+    about = ABOUT.get(command.split()[0], ABOUT["train"])
     choices: dict[str, Any] = {f.name: getattr(default, f.name) for f in dataclasses.fields(Config)}
     choices["seed"] = seeds or (default.seed,)
     like = _Flags(**choices)
@@ -64,14 +64,21 @@ def parse_config(
 
 
 def take_value(arguments: Sequence[str], name: str) -> tuple[str | None, list[str]]:
-    """Takes `name VALUE` or `name=VALUE` out of the arguments."""
-    rest, value = list(arguments), None
-    for i, word in enumerate(rest):
-        if word == name and i + 1 < len(rest):
-            value = rest[i + 1]
-            return value, rest[:i] + rest[i + 2 :]
-        if word.startswith(name + "="):
-            return word.partition("=")[2], rest[:i] + rest[i + 1 :]
+    """Takes every `name VALUE` and `name=VALUE` out of the arguments; the last one counts, as of
+    all flags.
+
+    **Raises:** `UserError` if the value is missing.
+    """
+    value, rest, words = None, [], iter(arguments)
+    for word in words:
+        if word == name:
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"`{name}` needs a value.")
+        elif word.startswith(f"{name}="):
+            value = word.partition("=")[2]
+        else:
+            rest.append(word)
     return value, rest
 
 
@@ -91,7 +98,7 @@ def preset_of(arguments: Sequence[str]) -> Config:
     name = "paper" if name is None else name
     if name not in PRESETS:
         raise UserError(f"`--preset {name}`: no such preset; there are {', '.join(PRESETS)}.")
-    return _without_other_discount(PRESETS[name], arguments)
+    return _without_other_schedule(_without_other_discount(PRESETS[name], arguments), arguments)
 
 
 def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
@@ -102,6 +109,14 @@ def _without_other_discount(preset: Config, arguments: Sequence[str]) -> Config:
         return preset
     neither = dataclasses.replace(preset.learning, discount=None, horizon=None)
     return dataclasses.replace(preset, learning=neither)
+
+
+def _without_other_schedule(preset: Config, arguments: Sequence[str]) -> Config:
+    """Without the length of the preset's schedule, if the arguments name another schedule: it is
+    as long as the run, if they do not say how long."""
+    if take_value(arguments, "--schedule")[0] in (None, preset.learning.schedule):
+        return preset
+    return replaced(preset, schedule_updates=None)
 
 
 def train(arguments: Sequence[str], console: Console) -> int:
@@ -122,7 +137,9 @@ def train(arguments: Sequence[str], console: Console) -> int:
     run_dir = config.run_dir or default_run_dir(config)
     if len(seeds) == 1:
         return finish_run(train_run(config, run_dir, console), config, console)
-    sweep = begin_sweep(Sweep(config, {"seed": seeds}), run_dir, console)
+    sweep = Sweep(config, {"seed": seeds})
+    check_programs(sweep.runs, together=together)
+    sweep = begin_sweep(sweep, run_dir, console)
     return _train_sweep(sweep, run_dir, console, together=together)
 
 

@@ -15,6 +15,7 @@ from ._generalize import (
     read_generalization as read_generalization,
 )
 from ._jobs import (
+    check_programs as check_programs,
     Finish as Finish,
     train_runs as train_runs,
     train_sweep as train_sweep,

@@ -16,7 +16,14 @@ from rich.console import Console
 from .._checks import require_count
 from .._errors import UserError
 from ..config import CONFIG, Config
-from ..run import ask_for_determinism, draw_run, other_runs, Outcome, train_together
+from ..run import (
+    ask_for_determinism,
+    check_alike,
+    draw_run,
+    other_runs,
+    Outcome,
+    train_together,
+)
 from ..run_files import is_trusting, require_trust
 from ._sweep import load_sweep, Sweep
 
@@ -82,6 +89,12 @@ def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, .
             found.append(name)
     found = [tuple(names) for _, names in groups]
     return sorted(found, key=lambda names: bool(awaited(runs, names)))  # who awaits none first
+
+
+def check_programs(runs: Mapping[str, Config], *, together: bool) -> None:
+    """**Raises:** `UserError` if seeds cannot be trained `together`."""
+    for names in programs(runs, together=together):
+        check_alike([runs[name] for name in names])
 
 
 def awaited(runs: Mapping[str, Config], names: Sequence[str]) -> set[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._errors import UserError
 from .._verdict import GOOD_VERDICTS
-from ..config import differences, experiment_flags
+from ..config import differences, experiment_flags, PRESETS
 from ..store._files import replace_file
 from ._conclusions import conclusions
 from ._generalize import Measured, read_generalization
@@ -257,7 +257,8 @@ def _commands(results: Results) -> Iterator[str]:
     runs, base = results.planned, results.config
     changes = {name: differences(base, config) for name, config in runs.items()}
     lines = [f"{name}: {', '.join(changed)}" for name, changed in changes.items() if changed]
-    command = shlex.join(["crl-eqx", "train", *experiment_flags(base)])
+    flags = experiment_flags(base, PRESETS[base.preset])
+    command = shlex.join(["crl-eqx", "train", "--preset", base.preset, *flags])
     yield "The first run's choices, as a command:"
     yield f"```\n{command}\n```"
     if lines:

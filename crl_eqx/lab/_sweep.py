@@ -87,7 +87,13 @@ class Sweep:
                 own = dict(zip(self.axes, values, strict=True))
                 parts = [f"{axis}_{file_name(str(value))}" for axis, value in own.items()]
                 named = {} if variant is None else {VARIANT: variant}
-                found["_".join([*named.values(), *parts])] = named | own
+                name = "_".join([*named.values(), *parts])
+                if name in found:
+                    raise UserError(
+                        f"`Sweep(axes=...)` has two runs whose directory would be `{name}`: give "
+                        f"values that differ in more than signs."
+                    )
+                found[name] = named | own
         return found
 
 

@@ -186,7 +186,7 @@ _DEMANDS = {
     "actor_learning_rate": _POSITIVE,
     "critic_learning_rate": _POSITIVE,
     "alpha_learning_rate": _NOT_NEGATIVE,
-    "schedule_updates": _POSITIVE,
+    "schedule_updates": _Demand("lie in 1 to 1e9", lambda x: 1 <= x <= 1e9),
     "schedule_end": _SHARE,
     "warmup_updates": _COUNT,
     "weight_decay": _NOT_NEGATIVE,

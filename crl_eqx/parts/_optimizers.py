@@ -67,10 +67,17 @@ def make_optimizers(learning: Learning, policy_delay: int = 1) -> Optimizers:
 
 
 def check_optimizer(learning: Learning) -> None:
-    if not _descends(learning):
+    step = _first_step(learning, learning.actor_learning_rate)
+    if step is None or not jnp.all(step < 0):
         raise UserError(
             f"`--optimizer {learning.optimizer}`: Optax has no optimiser of this name that needs a "
             f"learning rate and a gradient alone."
+        )
+    rate = _schedule(learning, learning.actor_learning_rate, 1)
+    if _first_step(learning, rate) is None:
+        raise UserError(
+            f"`--optimizer {learning.optimizer}` takes one learning rate, and no schedule of it: "
+            f"add `--schedule constant --warmup-updates 0`."
         )
     if learning.weight_decay and learning.optimizer not in ("adam", "adamw"):
         raise UserError(
@@ -79,13 +86,12 @@ def check_optimizer(learning: Learning) -> None:
         )
 
 
-def _descends(learning: Learning) -> bool:
-    """Whether the optimiser exists and descends a slope."""
+def _first_step(learning: Learning, rate: float | optax.Schedule) -> jax.Array | None:
+    """Down a slope, from the beginning; None where there is no such optimiser."""
     weight = jnp.ones((2, 2))
     try:
-        optimizer = getattr(optax, learning.optimizer)(learning.actor_learning_rate)
+        optimizer = getattr(optax, learning.optimizer)(rate)
         with jax.numpy_dtype_promotion("standard"):
-            step, _ = optimizer.update(weight, optimizer.init(weight), weight)
-        return bool(jnp.all(step < 0))
+            return optimizer.update(weight, optimizer.init(weight), weight)[0]
     except Exception:  # anything of Optax's may be named, and what it then raises is its own
-        return False
+        return None

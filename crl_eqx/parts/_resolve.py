@@ -3,6 +3,7 @@
 import dataclasses
 
 from .. import envs
+from .._errors import UserError
 from ..config import Config
 from ._check import check, stand_in_step
 from ._objective import with_objective
@@ -40,5 +41,10 @@ def _with_schedule(config: Config) -> Config:
     step = stand_in_step(config)
     unrolls = -(-(config.total_env_steps - step.prefill_env_steps) // step.env_steps_per_unroll)
     updates = max(round(unrolls * step.mean_updates_per_unroll), 1)
+    if learning.warmup_updates >= updates:
+        raise UserError(
+            f"`--warmup-updates {learning.warmup_updates}` would last longer than the run, which "
+            f"makes {updates:,} updates: choose fewer."
+        )
     learning = dataclasses.replace(learning, schedule_updates=updates)
     return dataclasses.replace(config, learning=learning)

@@ -36,7 +36,11 @@ from ._resources import (
 )
 from ._run import Run as Run
 from ._stopping import reason_to_stop as reason_to_stop
-from ._train import train as train, train_together as train_together
+from ._train import (
+    check_alike as check_alike,
+    train as train,
+    train_together as train_together,
+)
 
 
 if TYPE_CHECKING:

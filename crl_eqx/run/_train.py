@@ -9,7 +9,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from .._fork import not_forked
-from ..config import Config, flag, flat
+from ..config import CONFIG, Config, flag, flat, load_config, replaced
 from ..parts import resolved
 from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
 from ._begin import begin
@@ -66,12 +66,16 @@ def train_together(
     """
     if not configs:
         raise UserError("`train_together(configs={})` needs at least one run.")
-    _check_alike(configs.values())
+    check_alike(configs.values())
     for config in configs.values():
         check_determinism(config)
     begun = [run_dir for run_dir in configs if run_dir in begun]
     for run_dir in begun:
         require_trust(configs[run_dir], run_dir)
+    configs = {
+        run_dir: _as_begun(config, run_dir) if run_dir in begun else config
+        for run_dir, config in configs.items()
+    }
     runs = [
         Run(with_absolute_path(resolved(config)), run_dir) for run_dir, config in configs.items()
     ]
@@ -118,8 +122,18 @@ def train_together(
     return [loop.outcomes[run_dir] for run_dir in configs]
 
 
-def _check_alike(configs: Collection[Config]) -> None:
-    """**Raises:** `UserError` if runs differ in more than their seed and directory."""
+def _as_begun(config: Config, run_dir: Path) -> Config:
+    """`config` with a schedule as long as the run in `run_dir` began with, where no length is asked
+    for: in a sweep each run keeps its own, should the budget be raised."""
+    if config.learning.schedule_updates is None and (run_dir / CONFIG).is_file():
+        kept = load_config(run_dir / CONFIG).learning.schedule_updates
+        return replaced(config, schedule_updates=kept)
+    return config
+
+
+def check_alike(configs: Collection[Config]) -> None:
+    """**Raises:** `UserError` if one program cannot train these runs: if they differ in more than
+    their seed and directory."""
     each = [[*flat(dataclasses.replace(c, seed=0, run_dir=None))] for c in configs]
     seeds_differ = len({c.seed for c in configs}) > 1
     for config in configs:

@@ -111,6 +111,8 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"total_env_steps": 3_000_000_000}, r"must be positive and less than 2e9"),
         ({"optimizer": "lbfgs"}, r"`--optimizer lbfgs`: Optax has no"),
         ({"optimizer": "clip"}, r"`--optimizer clip`: Optax has no"),
+        ({"optimizer": "sm3"}, r"`--optimizer sm3` takes one learning rate, and no schedule"),
+        ({"schedule_updates": 5_000_000_000}, r"`--schedule-updates 5000000000` must lie in 1 to"),
         ({"optimizer": "sgd", "weight_decay": 0.1}, r"`--weight-decay 0.1` is adamw's"),
         ({"randomize_masses": (1.2, 0.8)}, r"`--randomize-masses 1.2 0.8` must be two positive"),
         ({"randomize_gains": (0.0, 0.8)}, r"`--randomize-gains 0.0 0.8` must be two positive"),

@@ -4,14 +4,18 @@ import csv
 import dataclasses
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from crl_eqx import cli, UserError
-from crl_eqx.config import load_config, replaced, save_config
+from crl_eqx.cli import _train as cli_train
+from crl_eqx.config import load_config, PRESETS, replaced, save_config
 from crl_eqx.lab import begin_sweep, read_results, report, Sweep
+from crl_eqx.lab._report import _commands
+from crl_eqx.parts import resolved
 
 from ..run.conftest import console as console, tiny
 
@@ -237,10 +241,24 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
         ("ladder --depths 4 --max-cost 5 --price-per-hour 0", "must both be positive"),
         ("ladder --depths 4 --max-cost x --price-per-hour 2", "`--max-cost x` must be a number"),
         ("ladder --depths 4,6", "`--depth 6` must be a positive multiple of 4"),
-        ("ladder --depths four", "`--over depth=four`: expected `int`"),
+        ("ladder --depths four", "`--depths four` must be a whole number"),
+        ("ladder --depths 4,4", "`--depths 4,4` names a depth twice"),
+        ("ladder --depths 4,8 --width x", "`crl-eqx ladder`: "),
         ("sweep --over depth", "`--over depth` must be a choice and its values"),
-        ("sweep --over wings=2", "has no choice `wings`"),
-        ("sweep --over depth=4,4", "must name distinct values"),
+        ("sweep --over wings=2", "`wings` is no choice of `crl-eqx train` in which the runs"),
+        ("sweep --over total-env-steps=1,2", "`total-env-steps` is no choice"),
+        ("sweep --over env-option=a=1", "`env-option` is no choice"),
+        ("sweep --over depth=4,4", "`--over depth=4,4` names a value twice"),
+        ("sweep --over depth=4,8 depth=12", "`--over depth=12`: `depth` is named twice"),
+        ("sweep --over depth=4,8 --depth 12", "`--depth` is what differs between the runs"),
+        ("sweep --over=depth=4,x", "`--over depth=4,x`: `x` must be a whole number"),
+        ("sweep --over schedule=linear", "`linear` must be one of constant, cosine, cooldown"),
+        ("sweep --over max-grad-norm=None,x", "`x` must be a number or None"),
+        ("sweep --over init_from=x/a,x_a", "two runs whose directory would be `init_from_x_a_seed"),
+        ("sweep --over depth=4 --collect overlap --seeds 2 --together", "trains one seed"),
+        ("train --seed 0 1 --collect overlap --together", "trains one seed: leave out"),
+        ("report --price-per-hour nan x", "`--price-per-hour nan` must be 0 or positive"),
+        ("train --resume", "`--resume` needs a value"),
         ("sweep --over depth=4 --seeds 0", "`--seeds 0` must be a number from 1"),
         ("sweep --over depth=4 --seed 3", "counts seeds itself: say `--seeds 3`"),
         ("sweep --over depth=4 -j x", "`-j x` must be a number from 1"),
@@ -252,6 +270,40 @@ def test_a_mistake_is_one_sentence(words, sentence, tmp_path, monkeypatch, capsy
     assert cli.run(words.split()) == 2
     told = capsys.readouterr().err.strip()
     assert sentence in " ".join(told.split()) and "\n" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_of_a_run_makes_it_again(console, tmp_path):
+    preset = PRESETS["laptop"]
+    for objective in ("crl", "ppo", "sac", "gcbc", "td3"):
+        run_dir = tmp_path / objective
+        asked = replaced(preset, objective=objective, depth=8)
+        sweep = begin_sweep(Sweep(asked, {"seed": (0,)}), run_dir, console)
+        save_config(sweep.config, run_dir / "seed_0" / "config.json")
+        text = "\n".join(_commands(read_results(run_dir)))
+        words = shlex.split(next(line for line in text.splitlines() if line.startswith("crl-eqx")))
+        config, _ = cli_train.parse_config(words[2:], cli_train.preset_of(words[2:]), "train")
+        assert resolved(config) == resolved(asked), objective
+
+
+def test_what_differs_takes_the_place_of_what_the_preset_says():
+    from crl_eqx.cli._sweep import planned
+
+    words = ["--preset", "cpu-demo", "--over", "discount=0.9,0.99", "schedule=cooldown,constant"]
+    runs = planned("sweep", words).sweep.runs.values()
+    assert {(run.learning.discount, run.learning.horizon) for run in runs} == {
+        (0.9, None),
+        (0.99, None),
+    }
+    assert {run.learning.schedule_updates for run in runs} == {None}
+
+
+def test_of_a_flag_given_twice_the_last_counts_presets_too():
+    config = cli_train.preset_of(["--preset", "laptop", "--preset", "cpu-demo"])
+    assert config == PRESETS["cpu-demo"]
+    cooldown = cli_train.preset_of(["--preset=cpu-demo", "--schedule", "cooldown"])
+    assert PRESETS["cpu-demo"].learning.schedule_updates is not None
+    assert cooldown.learning.schedule_updates is None
 
 
 def test_a_budget_of_money_is_one_of_hours():

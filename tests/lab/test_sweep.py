@@ -9,7 +9,7 @@ import time
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.config import replaced
+from crl_eqx.config import load_config, replaced
 from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
 from crl_eqx.lab._jobs import awaited, programs
 from crl_eqx.parts import resolved
@@ -153,3 +153,19 @@ def test_each_run_of_a_sweep_has_a_schedule_of_its_own_length(console, tmp_path)
     assert lengths(sweep) == [31, 312]
     longer = resumed_config(sweep.config, replaced(asked, total_env_steps=2160), "crl-eqx sweep")
     assert lengths(dataclasses.replace(sweep, config=longer)) == [60, 600]
+
+
+def test_runs_keep_the_length_of_their_schedules_when_the_budget_is_raised(console, tmp_path):
+    asked = tiny(schedule="cooldown", schedule_updates=None)
+    sweep = begin_sweep(Sweep(asked, {"seed": (0, 1)}), tmp_path / "runs", console)
+    assert train_sweep(sweep, tmp_path / "runs", console) == 0
+    length = lambda seed: load_config(tmp_path / "runs" / f"seed_{seed}" / "config.json").learning
+    before = [length(seed).schedule_updates for seed in (0, 1)]
+    assert before[0] and before[0] == before[1]
+    more = replaced(asked, total_env_steps=asked.total_env_steps + 400)
+    sweep = dataclasses.replace(sweep, config=resumed_config(sweep.config, more, "crl-eqx sweep"))
+    update_sweep(sweep, tmp_path / "runs")
+    assert train_sweep(sweep, tmp_path / "runs", console) == 0
+    assert [length(seed).schedule_updates for seed in (0, 1)] == before
+    rows = read_metrics(tmp_path / "runs" / "seed_1" / "metrics.jsonl")
+    assert rows[-1]["env_steps"] >= more.total_env_steps
