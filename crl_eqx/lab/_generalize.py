@@ -78,8 +78,10 @@ def generalize(
     - `episodes`: of each kind.
     - `report`: is given each result as soon as it is there.
 
-    **Raises:** `UserError` if the run has no agent, or there is no such part.
+    **Raises:** `UserError` if the run has no agent, or there is no such part, or none at all.
     """
+    if not parts:
+        raise UserError(f"`--parts` needs at least one of {', '.join(PARTS)}.")
     for part in parts:
         if part not in PARTS:
             raise UserError(f"`--parts {part}` must be of {', '.join(PARTS)}.")

@@ -71,8 +71,24 @@ def make_regions(config: Config) -> envs.HoldOut | None:
 def make_task(
     config: Config, name: str | None = None, *, training: bool = False
 ) -> AbstractGoalEnv:
-    """As `make_env`, but not randomized, and with all of its goals."""
+    """As `make_env`, but not randomized, and with all of its goals.
+
+    **Raises:** `UserError`, in the words of the command line, if there is no such task or option.
+    """
     name = name or config.env
+    try:
+        return _task(config, name, training)
+    except UserError as error:
+        told = str(error).removeprefix(f"`make({name!r})`: ")
+        if told.startswith("`--"):
+            raise
+        task = config.task
+        given = [f" --env-option {word}" for word in task.env_option]
+        given += [f" --train-env-option {word}" for word in task.train_env_option if training]
+        raise UserError(f"`--env {name}{''.join(given)}`: {told}") from error
+
+
+def _task(config: Config, name: str, training: bool) -> AbstractGoalEnv:
     foreign = envs.is_gymnasium(name)  # and with a physics of its own
     physics = None if config.physics == "auto" or foreign else config.physics
     options = envs.options_from_words(name, config.task.env_option)

@@ -24,7 +24,7 @@ from ..config import (
     OTHER_RUNS,
     replaced,
 )
-from ..parts import make_agent
+from ..parts import KINDS, make_agent
 from ..store import CheckpointStore
 
 
@@ -83,9 +83,15 @@ def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | 
         return None
     path, call = _path(named, config, run_dir), f"--init-from {named}"
     of = load_config(path / CONFIG)
+    ours, theirs = config.objective.objective, of.objective.objective
+    if KINDS[ours].critic != KINDS[theirs].critic:
+        raise UserError(
+            f"`{call}` is a run of `--objective {theirs}`, whose critic is of another kind than "
+            f"that of `--objective {ours}`."
+        )
     names = [name for group, name, _ in flat(of) if group == "network" and name != "init_from"]
-    theirs = {name: choice_of(of, name) for name in [*names, "energy"]}
-    flags = experiment_flags(replaced(config, **theirs), config)
+    choices = {name: choice_of(of, name) for name in [*names, "energy"]}
+    flags = experiment_flags(replaced(config, **choices), config)
     if flags:
         words = " ".join(flags)
         raise UserError(f"`{call}` has networks of another kind: say `{words}` here, too.")

@@ -210,7 +210,14 @@ def test_a_run_collects_in_one_task_and_judges_in_the_other(tmp_path):
     [
         (dict(env_option=("torque=gym",)), "`--env-option torque=gym` with `--env point_u_maze`"),
         (dict(train_env_option=("random_starts=x",)), "`--train-env-option random_starts=x` must"),
-        (dict(train_env_option=("random_starts=2",)), r"`random_starts=2.0` must lie in \[0, 1\]"),
+        (
+            dict(train_env_option=("random_starts=2",)),
+            r"`--env point_u_maze --train-env-option random_starts=2`: `random_starts=2.0`",
+        ),
+        (
+            dict(env="point_uu_maze"),
+            "^`--env point_uu_maze`: no such task. Did you mean point_u_maze",
+        ),
     ],
 )
 def test_a_mistake_in_an_option_is_found_before_a_run_is_begun(words, sentence, tmp_path):

@@ -80,6 +80,7 @@ def test_mistakes_are_one_sentence(run_dir, tmp_path, capsys):
         generalize(run_dir, parts=["path"])
     for words, sentence in (
         (["generalize", str(run_dir), "--parts", "wings"], "`--parts wings` must be of distance"),
+        (["generalize", str(run_dir), "--parts"], "`--parts` needs at least one of distance"),
         (["generalize", str(run_dir), "--episodes", "0"], "`--episodes 0` must be positive"),
         (["generalize", str(tmp_path)], "is not a run directory"),
     ):
