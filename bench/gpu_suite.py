@@ -62,7 +62,7 @@ FLAGS = {
 # Timing. Device work is asynchronous: several calls in a row, and one wait.
 
 
-def _seconds(call: Callable[[], Any], *, least: float = 0.2, repeats: int = 5) -> float:
+def seconds_each(call: Callable[[], Any], *, least: float = 0.2, repeats: int = 5) -> float:
     """Median over `repeats` of the mean over as many calls as take `least` seconds."""
     import jax
 
@@ -87,7 +87,7 @@ def ceilings() -> dict[str, float]:
     size = 2**28 if on_gpu else 2**22
     x = jnp.arange(size, dtype=jnp.float32)
     copy = jax.jit(lambda x: x + 1)
-    found = {"bytes_per_second": 2 * 4 * size / _seconds(lambda: copy(x))}
+    found = {"bytes_per_second": 2 * 4 * size / seconds_each(lambda: copy(x))}
     side = 8192 if on_gpu else 512
     a, b = jax.random.normal(jax.random.key(0), (2, side, side))
     for name, dtype, precision in (
@@ -101,7 +101,7 @@ def ceilings() -> dict[str, float]:
                 a, b, precision=precision, preferred_element_type=jnp.float32
             )
         )
-        seconds = _seconds(lambda left=left, right=right, f=product: f(left, right))
+        seconds = seconds_each(lambda left=left, right=right, f=product: f(left, right))
         found[f"{name}_operations_per_second"] = 2 * side**3 / seconds
 
     def chain(x, launches):
@@ -113,11 +113,11 @@ def ceilings() -> dict[str, float]:
 
     def seconds_of(launches):
         run = jax.jit(lambda x: chain(x, launches))
-        return _seconds(lambda: run(small))
+        return seconds_each(lambda: run(small))
 
     found["seconds_per_launch"] = max(seconds_of(220) - seconds_of(20), 0.0) / 200
     loop = jax.jit(lambda x: jax.lax.fori_loop(0, 1000, lambda _, x: x * 1.0001, x))
-    found["seconds_per_turn_of_a_loop"] = _seconds(lambda: loop(small)) / 1000
+    found["seconds_per_turn_of_a_loop"] = seconds_each(lambda: loop(small)) / 1000
     return found
 
 
@@ -182,7 +182,7 @@ def _timed_update(way: str, precision: str, depth: int, batch_size: int) -> dict
     memory = step.memory_analysis()
     planned = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     planned += memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return {"update_ms": 1e3 * _seconds(call), "planned_mib": planned / 2**20} | cost
+    return {"update_ms": 1e3 * seconds_each(call), "planned_mib": planned / 2**20} | cost
 
 
 def _timed_passes(way: str, precision: str, depth: int, batch_size: int) -> dict[str, float]:
@@ -198,8 +198,8 @@ def _timed_passes(way: str, precision: str, depth: int, batch_size: int) -> dict
     forward = jax.jit(run)
     backward = jax.jit(jax.grad(lambda x, p: jnp.sum(jnp.square(run(x, p))), (0, 1)))
     return {
-        "forward_ms": 1e3 * _seconds(lambda: forward(x, params)),
-        "forward_and_backward_ms": 1e3 * _seconds(lambda: backward(x, params)),
+        "forward_ms": 1e3 * seconds_each(lambda: forward(x, params)),
+        "forward_and_backward_ms": 1e3 * seconds_each(lambda: backward(x, params)),
     }
 
 

@@ -16,8 +16,6 @@ import argparse
 import itertools
 import json
 import os
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from _machine import write
 from _measure import rounded
+from gpu_suite import seconds_each
 
 from crl_eqx.kernels.residual_tower._packed import packed
 from crl_eqx.kernels.residual_tower._triton import passes, Tiles
@@ -34,7 +33,8 @@ from crl_eqx.kernels.residual_tower._vjp import Passes
 from crl_eqx.kernels.residual_tower.cases import Case, draw
 
 
-IN_A_ROW = 20
+LEAST = 0.01
+"""Seconds that calls in a row take, of which the median of five is told."""
 TOLERANCE = {"bf16": 3e-2, "tf32": 3e-3}
 """Of value and gradient, relative to their norms."""
 
@@ -59,18 +59,6 @@ def steps(way: Passes, x: jax.Array, params: Any) -> dict[str, Callable[[], Any]
         "backward_us": lambda: to_input(x, params, held),
         "backward_to_parameters_us": lambda: to_all(x, params, held),
     }
-
-
-def microseconds(call: Callable[[], Any]) -> float:
-    def several() -> float:
-        start = time.perf_counter()
-        for _ in range(IN_A_ROW):
-            found = call()
-        jax.block_until_ready(found)
-        return time.perf_counter() - start
-
-    several()
-    return 1e6 * statistics.median(several() for _ in range(5)) / IN_A_ROW
 
 
 def distance(ours: Any, plain: Any) -> float:
@@ -106,23 +94,27 @@ def main() -> None:
         except Exception as error:  # too much memory on the chip, or what Triton cannot do
             return str(error).splitlines()[0][:200]
 
+    def measured(cut: Tiles, found: list[dict[str, Callable]] | str) -> Iterator[dict[str, Any]]:
+        if isinstance(found, str):
+            yield {**cut._asdict(), "failed": found}
+            return
+        for (x, _), step, exact in zip(arrays, found, expected, strict=True):
+            error = distance(results(step), exact)
+            row = {**cut._asdict(), "nets": len(x), "error": error}
+            if error < TOLERANCE[options.precision]:
+                row |= {name: 1e6 * seconds_each(call, least=LEAST) for name, call in step.items()}
+            yield row
+
     rows = []
     tried = list(cuts(options.width, options.stages))
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         built = list(threads.map(compiled, tried))
     for cut, found in zip(tried, built, strict=True):
-        if isinstance(found, str):
-            rows.append({**cut._asdict(), "failed": found})
-            print(json.dumps(rows[-1]), flush=True)
-            continue
-        for (x, _), step, exact in zip(arrays, found, expected, strict=True):
-            error = distance(results(step), exact)
-            row: dict[str, Any] = {**cut._asdict(), "nets": len(x), "error": error}
-            if error < TOLERANCE[options.precision]:
-                row |= {name: microseconds(call) for name, call in step.items()}
+        for row in measured(cut, found):
             rows.append(rounded(row))
             print(json.dumps(rows[-1]), flush=True)
-    print(f"written to {write('tiles', rows, directory=options.out).name}")
+        path = write("tiles", rows, directory=options.out)  # the machine may be gone soon
+    print(f"written to {path.name}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 
 from .._errors import UserError
-from ..config import Config, file_name, SWEEP
+from ..config import Config, file_name, flag, SWEEP
 from ..lab import (
     ablations,
     begin_sweep,
@@ -120,31 +120,29 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     **Raises:** `UserError` for what cannot be read.
     """
     words, rest = _words_after(arguments, _FLAG[command])
-    if command == "ladder" and words:
-        depths = [whole_flag("--depths", word) for word in words]
-        if len(set(depths)) < len(depths):
-            raise UserError(f"`--depths {','.join(words)}` names a depth twice.")
-        words = [f"depth={','.join(words)}"]
     if command == "ablate":
         words = words or list(USUAL_PARTS)
     if not words:
         needs = "--depths 4,16" if command == "ladder" else "--over depth=4,16"
         raise UserError(f"`crl-eqx {command}` needs to know what differs, such as `{needs}`.")
-    axes = {} if command == "ablate" else _axes(words)
+    axes: dict[str, tuple[Any, ...]] = _axes(words) if command == "sweep" else {}
+    if command == "ladder":
+        depths = tuple(whole_flag("--depths", word) for word in words)
+        axes["depth"] = _distinct(f"--depths {','.join(words)}", depths)
     seeds, rest = _count(rest, "--seeds")
     jobs, rest = _count(rest, "-j")
     together, rest = take_flag(rest, TOGETHER)
     asked, rest = cluster(rest)
     hours, rest = hours_that_cost(rest)
-    # What differs is named as the flags are, and takes the place of what a preset says.
-    named = [f"--{word}" for word in words if command == "sweep"]
-    for word in named:
-        flag = word.partition("=")[0]
-        if any(other.partition("=")[0] == flag for other in rest):
+    flags = {word.partition("=")[0].replace("_", "-") for word in rest}
+    for name in axes:
+        if flags & {flag(name), flag(f"no_{name}")}:
             raise UserError(
-                f"`{flag}` is what differs between the runs: leave it to `{_FLAG[command]}`."
+                f"`{flag(name)}` is what differs between the runs: leave it to `{_FLAG[command]}`."
             )
-    config, given = parse_config(rest, preset_of([*rest, *named]), command)
+    # What differs takes the place of what a preset says, as flags do.
+    preset = preset_of([*rest, *(f"{flag(name)}={values}" for name, values in axes.items())])
+    config, given = parse_config(rest, preset, command)
     if hours is not None:
         least = min(hours, config.max_hours or hours)
         config = dataclasses.replace(config, max_hours=least)
@@ -234,10 +232,11 @@ def _watching(
 
 def _words_after(arguments: Sequence[str], flag: str) -> tuple[list[str], list[str]]:
     """Takes `flag WORD WORD ...`, up to the next flag, out of the arguments."""
+    joined = f"{flag}="
     arguments = [
-        word
-        for given in arguments
-        for word in ([flag, given[len(flag) + 1 :]] if given.startswith(f"{flag}=") else [given])
+        part
+        for word in arguments
+        for part in (word.split("=", 1) if word.startswith(joined) else [word])
     ]
     if flag not in arguments:
         return [], list(arguments)
@@ -261,25 +260,30 @@ def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     } | {"env": str}
     axes = {}
     for word in words:
-        flag, equals, values = word.partition("=")
-        name = flag.replace("-", "_")
+        said, equals, values = word.partition("=")
+        name = said.replace("-", "_")
         if not equals or not values:
             raise UserError(f"`--over {word}` must be a choice and its values: depth=4,16.")
         if name not in kinds or any(
             typing.get_origin(kind) is tuple for kind in _kinds(kinds[name])
         ):
             raise UserError(
-                f"`--over {word}`: `{flag}` is no choice of `crl-eqx train` in which the runs of a "
+                f"`--over {word}`: `{said}` is no choice of `crl-eqx train` in which the runs of a "
                 f"sweep can differ."
             )
         if name in axes:
             raise UserError(
-                f"`--over {word}`: `{flag}` is named twice; give all its values at once."
+                f"`--over {word}`: `{said}` is named twice; give all its values at once."
             )
-        axes[name] = tuple(_value(word, part, kinds[name]) for part in values.split(","))
-        if len(set(axes[name])) < len(axes[name]):
-            raise UserError(f"`--over {word}` names a value twice.")
+        each = tuple(_value(word, part, kinds[name]) for part in values.split(","))
+        axes[name] = _distinct(f"--over {word}", each)
     return axes
+
+
+def _distinct(call: str, values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise UserError(f"`{call}` names a value twice.")
+    return values
 
 
 def _kinds(kind: Any) -> tuple[Any, ...]:

@@ -74,7 +74,7 @@ def check_optimizer(learning: Learning) -> None:
             f"learning rate and a gradient alone."
         )
     rate = _schedule(learning, learning.actor_learning_rate, 1)
-    if _first_step(learning, rate) is None:
+    if callable(rate) and _first_step(learning, rate) is None:
         raise UserError(
             f"`--optimizer {learning.optimizer}` takes one learning rate, and no schedule of it: "
             f"add `--schedule constant --warmup-updates 0`."

@@ -147,15 +147,20 @@ def check_saved_under(metadata: dict[str, Any], run_dir: Path, config: Config) -
         )
 
 
+def with_schedule_of(old: Config, new: Config) -> Config:
+    """`new` with a schedule as long as `old`'s, where it asks for no length: a run keeps the one
+    that it began with."""
+    if new.learning.schedule_updates is not None:
+        return new
+    return replaced(new, schedule_updates=old.learning.schedule_updates)
+
+
 def resumed_config(old: Config, new: Config, call: str) -> Config:
     """`new`, if it is still the same experiment as `old`; `call` is what the user wrote.
 
     **Raises:** `UserError` with the differences if it is not.
     """
-    if new.learning.schedule_updates is None:
-        # A run keeps the length that its schedule began with.
-        new = replaced(new, schedule_updates=old.learning.schedule_updates)
-    old, new = on_this_machine(old), on_this_machine(new)
+    old, new = on_this_machine(old), on_this_machine(with_schedule_of(old, new))
     changes = differences(old, new)
     if changes:
         raise UserError(

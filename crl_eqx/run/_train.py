@@ -9,10 +9,10 @@ from rich.console import Console
 
 from .._errors import UserError
 from .._fork import not_forked
-from ..config import CONFIG, Config, flag, flat, load_config, replaced
+from ..config import CONFIG, Config, flag, flat, load_config
 from ..parts import resolved
 from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
-from ._begin import begin
+from ._begin import begin, with_schedule_of
 from ._deterministic import check_determinism
 from ._group import Group
 from ._journal import Journal
@@ -123,12 +123,9 @@ def train_together(
 
 
 def _as_begun(config: Config, run_dir: Path) -> Config:
-    """`config` with a schedule as long as the run in `run_dir` began with, where no length is asked
-    for: in a sweep each run keeps its own, should the budget be raised."""
-    if config.learning.schedule_updates is None and (run_dir / CONFIG).is_file():
-        kept = load_config(run_dir / CONFIG).learning.schedule_updates
-        return replaced(config, schedule_updates=kept)
-    return config
+    """`config` with the schedule of the run in `run_dir`: a sweep knows no length that all have."""
+    kept = run_dir / CONFIG
+    return with_schedule_of(load_config(kept), config) if kept.is_file() else config
 
 
 def check_alike(configs: Collection[Config]) -> None:
