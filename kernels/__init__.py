@@ -12,6 +12,7 @@ from ._precision import check_precision as check_precision, Precision as Precisi
 from ._scan import check_remat as check_remat, Remat as Remat, scan_blocks as scan_blocks
 from ._unsupported import UnsupportedError as UnsupportedError
 from .residual_tower import (
+    begins as begins,
     check_compute as check_compute,
     choose as choose,
     residual_tower as residual_tower,

@@ -6,8 +6,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import PRNGKey
-from ..kernels._norm_swish import unit
+from ..kernels._norm_swish import EPSILON, unit
 from ._activations import activate, Activation, as_stored
+
+
+class Product(eqx.Module):
+    """x ↦ x W."""
+
+    weight: Float[Array, "in out"]
+
+    def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
+        return x @ self.weight
 
 
 class Linear(eqx.Module):
@@ -85,6 +94,13 @@ class Layer(eqx.Module):
         self.linear = Linear(in_size, out_size, key=key)
         self.norm = LayerNorm(out_size) if layer_norm else None
         self.activation = as_stored(activation)
+
+    @property
+    def vectors(self) -> Float[Array, "3 width"] | None:
+        """Bias, scale and offset, if the rest is what a kernel computes of a product; else None."""
+        if self.norm is None or self.activation != "swish" or self.norm.epsilon != EPSILON:
+            return None
+        return jnp.stack([self.linear.bias, self.norm.scale, self.norm.offset])
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         z = self.linear(x)

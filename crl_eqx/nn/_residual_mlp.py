@@ -10,11 +10,11 @@ from .._checks import require_count, require_flag, require_kind, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import AUTO, Compute
-from ..kernels._groups import by_group
+from ..kernels._groups import by_group, unstacked
 from ._activations import Activation
-from ._layers import Layer, Linear
+from ._layers import Layer, Linear, Product
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
-from ._stacked import run_together, shared, Stacked
+from ._stacked import run_together, shared, Stacked, take_firsts
 
 
 def check_depth(depth: int, call: str) -> None:
@@ -101,7 +101,7 @@ class ResidualMLP(eqx.Module):
         return self.head.weight.shape[0]
 
     def __call__(self, *inputs: Float[Array, "*batch _"]) -> Float[Array, "*batch out"]:
-        return self.head(self.trunk(self.first(self.joined(inputs))))
+        return _run([self], [self.joined(inputs)])[0]
 
     def joined(self, inputs: Sequence[Float[Array, "*batch _"]]) -> Float[Array, "*batch in"]:
         """**Raises:** `UserError` if the network was made for another number of inputs."""
@@ -139,11 +139,26 @@ def call_together(
         return [module(*x) for module, x in zip(modules, inputs, strict=True)]
     networks = [tower.network for tower in towers]
     xs = [network.joined(x) for network, x in zip(networks, inputs, strict=True)]
-    share = _share if shared([network.trunk for network in networks]) else _one_by_one
-    xs = share([network.first for network in networks], xs)
-    xs = run_together([network.trunk for network in networks], xs)
-    xs = share([network.head for network in networks], xs)
-    return [tower.read(x) for tower, x in zip(towers, xs, strict=True)]
+    return [tower.read(x) for tower, x in zip(towers, _run(networks, xs), strict=True)]
+
+
+def _run(networks: Sequence[ResidualMLP], xs: Sequence[Array]) -> list[Array]:
+    firsts, trunks = [net.first for net in networks], [net.trunk for net in networks]
+    share = _share if len(networks) > 1 and shared(trunks) else _one_by_one
+    vectors = _vectors(firsts) if take_firsts(trunks) else None
+    if vectors is None:
+        xs = run_together(trunks, share(firsts, xs))
+    else:
+        products = share([Product(first.linear.weight) for first in firsts], xs)
+        xs = run_together(trunks, products, vectors)
+    return share([net.head for net in networks], xs)
+
+
+def _vectors(firsts: Sequence[Any]) -> list[Float[Array, "3 _"]] | None:
+    """Of all of them, if each is of the kind that a kernel could take."""
+    layers = [first for first in firsts if type(first) is Layer]
+    vectors = [vectors for layer in layers if (vectors := layer.vectors) is not None]
+    return vectors if len(vectors) == len(firsts) else None
 
 
 def _one_by_one(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
@@ -161,7 +176,7 @@ def _share(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
     if len({(jax.tree.structure(layer), of) for layer, of in zip(layers, kept, strict=True)}) > 1:
         return _one_by_one(layers, xs)
     ys = jax.vmap(lambda layer, x: layer(x))(_stacked(layers), _filled_up([xs])[0])
-    return [y[..., : shape[-1]] for y, shape in zip(ys, shapes, strict=True)]
+    return [y[..., : shape[-1]] for y, shape in zip(unstacked(ys), shapes, strict=True)]
 
 
 def _stacked(layers: Sequence[Any]) -> Any:

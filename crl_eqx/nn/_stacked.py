@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 from .._types import PRNGKey
 from ..kernels import (
     AUTO,
+    begins,
     check_compute,
     Compute,
     Remat,
@@ -120,12 +121,27 @@ def shared(trunks: Sequence[Any]) -> bool:
     return towers is not None and runs_together(trunks[0].compute)
 
 
-def run_together(trunks: Sequence[Any], xs: Sequence[Float[Array, "..."]]) -> list[Array]:
-    """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can."""
+def run_together(
+    trunks: Sequence[Any],
+    xs: Sequence[Float[Array, "..."]],
+    firsts: Sequence[Float[Array, "3 _"]] | None = None,
+) -> list[Array]:
+    """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can.
+
+    `firsts` are vectors of layers before them, whose products xs are, if `take_firsts(trunks)`.
+    """
     towers = _towers(trunks)
     if towers is None:
         return [trunk(x) for trunk, x in zip(trunks, xs, strict=True)]
-    return residual_towers(xs, towers, trunks[0].compute)
+    return residual_towers(xs, towers, trunks[0].compute, firsts=firsts)
+
+
+def take_firsts(trunks: Sequence[Any]) -> bool:
+    """Whether norm and swish of the layers before them cost less with a kernel that runs them."""
+    towers = _towers(trunks)
+    if towers is None:
+        return False
+    return all(begins(trunks[0].compute, tower.weights.shape[-1]) for tower in towers)
 
 
 def _towers(trunks: Sequence[Any]) -> list[TowerParams] | None:

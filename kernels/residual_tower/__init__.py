@@ -1,6 +1,7 @@
 """A stack of residual blocks as one operation, whatever its depth."""
 
 from ._api import (
+    begins as begins,
     check_compute as check_compute,
     choose as choose,
     residual_tower as residual_tower,

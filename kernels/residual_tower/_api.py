@@ -8,13 +8,14 @@ from jaxtyping import Array, Float
 from ..._checks import require_count, require_one_of
 from ..._errors import UserError
 from .._compute import AUTO, Compute, Kernel
-from .._groups import by_group
+from .._groups import by_group, unstacked
+from .._norm_swish import norm_swish
 from .._platform import on_hopper, platform
 from .._precision import check_precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
 from ._packed import packed
-from ._reference import LAYERS_PER_BLOCK, TowerParams
+from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, rows, SCALE, TowerParams
 from ._scan import scanned
 from ._vjp import with_passes
 
@@ -22,8 +23,9 @@ from ._vjp import with_passes
 class _Entry(NamedTuple):
     """One implementation, and what it can do."""
 
-    run: Callable[[Any, TowerParams, Compute], Any]
-    """From `[batch, width]` to the same; with a leading axis of networks if `together`."""
+    run: Callable[..., Any]
+    """Of x, parameters and compute, from `[batch, width]` to the same; with a leading axis of
+    networks if `together`. At widths where it `begins`, also of a first layer's vectors."""
     remats: tuple[Remat, ...]
     together: bool = False
     """Whether several towers at once cost less than one after the other."""
@@ -33,6 +35,8 @@ class _Entry(NamedTuple):
     """Whether there is a loop over blocks to unroll."""
     needs: str | None = None
     """A platform."""
+    begins: tuple[int, ...] = ()
+    """Widths at which norm and swish of a first layer cost less as part of it."""
     hopper: bool = False
     """Whether the platform must be a GPU of the Hopper generation, and JAX at least 0.11."""
 
@@ -52,9 +56,12 @@ def _packed(x, params, compute):
     return with_passes((x, params), passes)
 
 
-def _triton(x, params, compute):
+def _triton(x, params, compute, first=None):
     triton = import_pallas(f"{__package__}._triton", "`kernel='triton'`")
-    return with_passes((x, params), triton.passes(compute.precision))
+    if first is None:
+        return with_passes((x, params), triton.passes(compute.precision))
+    passes = triton.passes(compute.precision, begun=True)
+    return with_passes((x, triton.Begun(params, first)), passes)
 
 
 def _mosaic(x, params, compute):
@@ -72,6 +79,7 @@ _ENTRIES: dict[str, _Entry] = {
         together=True,
         widths={"auto": (128, 256), "tf32": (128, 256), "bf16": (128, 256, 512)},
         loops=False,
+        begins=(128, 256),  # at 512 the way back would spill registers
         needs="gpu",
     ),
     "mosaic": _Entry(
@@ -140,11 +148,19 @@ def choose(remat: Remat = "auto") -> Kernel:
 
 def runs_together(compute: Compute) -> bool:
     """Whether `residual_towers` takes towers of equal shapes at once here."""
-    name = choose(compute.remat) if compute.kernel == "auto" else compute.kernel
-    return _ENTRIES[name].together
+    return _chosen(compute).together
 
 
-def _check_arrays(x: Any, params: TowerParams) -> None:
+def begins(compute: Compute, width: int) -> bool:
+    """Whether `residual_towers` had better take norm and swish of first layers, too."""
+    return width in _chosen(compute).begins
+
+
+def _chosen(compute: Compute) -> _Entry:
+    return _ENTRIES[choose(compute.remat) if compute.kernel == "auto" else compute.kernel]
+
+
+def _check_arrays(x: Any, params: TowerParams, first: Any = None) -> None:
     weights, vectors = (leaf.shape for leaf in params)
     blocks, width = weights[0], weights[-1]
     matrices = (blocks, LAYERS_PER_BLOCK, width, width)
@@ -162,6 +178,11 @@ def _check_arrays(x: Any, params: TowerParams) -> None:
         )
     if x.shape[-1] != width:
         raise UserError(f"`residual_tower` of width {width} was given an x of shape {x.shape}.")
+    if first is not None and first.shape != (3, width):
+        raise UserError(
+            f"`residual_towers(firsts=...)` takes vectors [3, width], here [3, {width}]; one is "
+            f"{first.shape}."
+        )
 
 
 def residual_tower(
@@ -190,15 +211,23 @@ def residual_towers(
     xs: Sequence[Float[Array, "..."]],
     params: Sequence[TowerParams],
     compute: Compute = AUTO,
+    *,
+    firsts: Sequence[Float[Array, "..."]] | None = None,
 ) -> list[Float[Array, "..."]]:
     """Like this loop, but on a GPU towers and batches of equal shapes share one scan:
 
     ```python
     [residual_tower(x, p) for x, p in zip(xs, params)]
     ```
+
+    `firsts` are bias, scale and offset of a first layer before each tower, whose products xs are:
+
+    ```python
+    xs = [norm_swish(x + bias, scale, offset) for x, (bias, scale, offset) in zip(xs, firsts)]
+    ```
     """
-    for x, p in zip(xs, params, strict=True):
-        _check_arrays(x, p)
+    for x, p, *first in zip(xs, params, *([firsts] if firsts else []), strict=True):
+        _check_arrays(x, p, *first)
         check_compute(compute, width=x.shape[-1])
     empty = any(x.size == 0 for x in xs)
     name = compute.kernel
@@ -215,15 +244,24 @@ def residual_towers(
     flat = [
         x.reshape(-1, x.shape[-1]).astype(p.weights.dtype) for x, p in zip(xs, params, strict=True)
     ]
+    if firsts:
+        flat = [
+            x
+            if x.shape[-1] in entry.begins
+            else norm_swish(x + rows(first, BIAS), rows(first, SCALE), rows(first, OFFSET))
+            for x, first in zip(flat, firsts, strict=True)
+        ]
     if not entry.together:
         ys = [entry.run(x, p, compute) for x, p in zip(flat, params, strict=True)]
     else:
-        run = lambda xs, params: entry.run(
-            jnp.stack(xs),
-            jax.tree.map(lambda *leaves: jnp.stack(leaves, axis=1), *params),
-            compute,
-        )
+
+        def run(of: list[int]) -> Any:
+            stacked = jax.tree.map(lambda *each: jnp.stack(each, 1), *(params[i] for i in of))
+            x = jnp.stack([flat[i] for i in of])
+            begun = firsts if x.shape[-1] in entry.begins else None
+            first = [jnp.stack([begun[i] for i in of])] if begun else []
+            return unstacked(entry.run(x, stacked, compute, *first))
+
         shapes = [(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)]
-        pick = lambda of: run([flat[i] for i in of], [params[i] for i in of])
-        ys = by_group(shapes, pick)
+        ys = by_group(shapes, run)
     return [y.reshape(x.shape) for x, y in zip(xs, ys, strict=True)]

@@ -1,6 +1,7 @@
 """`triton`: both passes as one kernel each, in which a program keeps its rows on chip and walks all
 layers; only weights stream by. On the way back it also sums what its rows add to the gradients of
-the vectors, and leaves what the gradients of all weights are one batched product of.
+the vectors, and leaves what the gradients of all weights are one batched product of. Norm and swish
+of a layer before the blocks can be part of it: x is then that layer's product.
 
 A program owns `rows` rows of one network. Its rows of a layer are held in pieces of `columns`
 columns: Triton can neither join nor cut what is in registers, so products go piece by piece.
@@ -50,6 +51,15 @@ class _Kept(NamedTuple):
     inputs: Float[Array, "blocks nets 4 batch width"]
     units: Float[Array, "blocks nets 4 batch width"]
     rstds: Float[Array, "blocks nets 4 batch"]
+    product: Float[Array, "nets batch width"] | None = None
+    """x itself, where it is the product of a first layer."""
+
+
+class Begun(NamedTuple):
+    """A tower, and the vectors of the first layer before it."""
+
+    tower: TowerParams
+    first: Float[Array, "nets 3 width"]
 
 
 def _by_layer(params: TowerParams, x: Float[Array, "nets batch width"]) -> tuple[int, ...]:
@@ -75,6 +85,36 @@ def _unit(z: Pieces, width: int) -> tuple[Pieces, Any]:
     return [p * rstd for p in centred], rstd
 
 
+class _Vectors(NamedTuple):
+    """Of one layer."""
+
+    bias: Pieces
+    scale: Pieces
+    offset: Pieces
+
+
+def _norm_swish(product: Pieces, vectors: _Vectors, width: int) -> tuple[Pieces, Pieces, Any]:
+    """The layer's output, and unit and rstd of its LayerNorm."""
+    unit, rstd = _unit([p + b for p, b in zip(product, vectors.bias, strict=True)], width)
+    n = [u * s + o for u, s, o in zip(unit, vectors.scale, vectors.offset, strict=True)]
+    return [p * jax.nn.sigmoid(p) for p in n], unit, rstd
+
+
+def _through_norm_swish(
+    dh: Pieces, unit: Pieces, rstd: Any, vectors: _Vectors, width: int
+) -> tuple[Pieces, Pieces]:
+    """dn and dz, as `through_norm_swish`, of pieces."""
+    dn = []
+    for d, u, scale, offset in zip(dh, unit, vectors.scale, vectors.offset, strict=True):
+        n = u * scale + offset
+        gate = jax.nn.sigmoid(n)
+        dn.append(d * gate * (1 + n * (1 - gate)))
+    dunit = [d * scale for d, scale in zip(dn, vectors.scale, strict=True)]
+    mean = _row_mean(dunit, width)
+    along = _row_mean([d * u for d, u in zip(dunit, unit, strict=True)], width)
+    return dn, [rstd * (d - mean - u * along) for d, u in zip(dunit, unit, strict=True)]
+
+
 class _Place(NamedTuple):
     """Where one program works."""
 
@@ -91,10 +131,13 @@ class _Place(NamedTuple):
         rows = pl.ds(program * tiles.rows, tiles.rows)
         return cls(program, pl.program_id(1), rows, columns, width)
 
-    def rows_of(self, block=None, layer=None) -> tuple[Any, ...]:
+    def _layer(self, block=None, layer=None) -> tuple[Any, ...]:
+        """Its network's part of what has one for each layer, or for each network alone."""
+        return (self.net,) if block is None else (block, self.net, layer)
+
+    def rows_of(self, *where) -> tuple[Any, ...]:
         """Where its rows lie in `[nets, batch, width]`, or in what has a row of each layer."""
-        lead = (self.net,) if block is None else (block, self.net, layer)
-        return *lead, self.rows
+        return *self._layer(*where), self.rows
 
     def read(self, ref, *where) -> Pieces:
         return [ref[(*self.rows_of(*where), c)].astype(jnp.float32) for c in self.columns]
@@ -110,13 +153,16 @@ class _Place(NamedTuple):
     def write_of_rows(self, ref, value, *where) -> None:
         ref[self.rows_of(*where)] = value[:, 0]
 
-    def write_sums(self, ref, pieces: Pieces, block, layer, row: int) -> None:
-        """The sum of its rows, where the gradient of one row of `vectors` is gathered."""
-        for c, piece in zip(self.columns, pieces, strict=True):
-            ref[block, self.net, layer, row, self.program, c] = jnp.sum(piece, axis=0)
+    def write_sums(self, ref, dn: Pieces, unit: Pieces, dz: Pieces, *where) -> None:
+        """The sums of its rows, where the gradients of a layer's vectors are gathered."""
+        along_unit = [d * u for d, u in zip(dn, unit, strict=True)]
+        for row, pieces in ((BIAS, dz), (SCALE, along_unit), (OFFSET, dn)):
+            for c, piece in zip(self.columns, pieces, strict=True):
+                ref[(*self._layer(*where), row, self.program, c)] = jnp.sum(piece, axis=0)
 
-    def vector(self, ref, block, layer, row: int) -> Pieces:
-        return [ref[block, self.net, layer, row, c][None, :] for c in self.columns]
+    def vectors(self, ref, *where) -> _Vectors:
+        of = lambda row: [ref[(*self._layer(*where), row, c)][None, :] for c in self.columns]
+        return _Vectors(of(BIAS), of(SCALE), of(OFFSET))
 
     def products(self, h: Pieces, ref, block, layer, *, dot, transposed: bool = False) -> Pieces:
         """h W, or h Wᵀ."""
@@ -137,25 +183,25 @@ def _block_and_layer(index):
     return jax.lax.div(index, LAYERS_PER_BLOCK), jax.lax.rem(index, LAYERS_PER_BLOCK)
 
 
-def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles, dot):
+def _forward_kernel(x_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, begun: bool):
+    first, (y_ref, *kept) = refs[:begun], refs[begun:]
     width = w_ref.shape[-1]
     place, operand = _Place.here(tiles, width), w_ref.dtype
     start = place.read(x_ref)
+    for ref in first:
+        start, *_ = _norm_swish(start, place.vectors(ref), width)
 
     def one(index, carry):
         h, x = carry
         block, layer = _block_and_layer(index)
-        vector = functools.partial(place.vector, v_ref, block, layer)
         if kept:
             place.write(kept[0], h, block, layer)
         products = place.products(h, w_ref, block, layer, dot=dot)
-        unit, rstd = _unit([p + b for p, b in zip(products, vector(BIAS), strict=True)], width)
+        h, unit, rstd = _norm_swish(products, place.vectors(v_ref, block, layer), width)
         if kept:
             place.write(kept[1], unit, block, layer)
             place.write_of_rows(kept[2], rstd, block, layer)
-        n = [u * s + o for u, s, o in zip(unit, vector(SCALE), vector(OFFSET), strict=True)]
         last = layer == LAYERS_PER_BLOCK - 1
-        h = [p * jax.nn.sigmoid(p) for p in n]
         h = [jnp.where(last, p + q, p) for p, q in zip(h, x, strict=True)]
         x = [jnp.where(last, p, q) for p, q in zip(h, x, strict=True)]
         return [p.astype(operand) for p in h], x
@@ -164,9 +210,9 @@ def _forward_kernel(x_ref, w_ref, v_ref, y_ref, *kept, depth: int, tiles: Tiles,
     place.write(y_ref, jax.lax.fori_loop(0, depth, one, carry)[1])
 
 
-def _backward_kernel(
-    dy_ref, w_ref, v_ref, unit_ref, rstd_ref, dx_ref, *kept, depth: int, tiles: Tiles, dot
-):
+def _backward_kernel(dy_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, begun: bool):
+    first, refs = refs[: 2 * begun], refs[2 * begun :]
+    unit_ref, rstd_ref, dx_ref, *kept = refs
     width = w_ref.shape[-1]
     place, operand = _Place.here(tiles, width), w_ref.dtype
     start = place.read(dy_ref)
@@ -174,48 +220,52 @@ def _backward_kernel(
     def one(step, carry):
         dh, dy = carry
         block, layer = _block_and_layer(depth - 1 - step)
-        vector = functools.partial(place.vector, v_ref, block, layer)
+        vectors = place.vectors(v_ref, block, layer)
         unit = place.read(unit_ref, block, layer)
         rstd = place.read_of_rows(rstd_ref, block, layer)
-        scales, dn = vector(SCALE), []
-        for d, u, scale, offset in zip(dh, unit, scales, vector(OFFSET), strict=True):
-            n = u * scale + offset
-            gate = jax.nn.sigmoid(n)
-            dn.append(d * gate * (1 + n * (1 - gate)))
-        dunit = [d * scale for d, scale in zip(dn, scales, strict=True)]
-        mean = _row_mean(dunit, width)
-        along = _row_mean([d * u for d, u in zip(dunit, unit, strict=True)], width)
-        dz = [rstd * (d - mean - u * along) for d, u in zip(dunit, unit, strict=True)]
+        dn, dz = _through_norm_swish(dh, unit, rstd, vectors, width)
         if kept:
-            place.write_sums(kept[1], dz, block, layer, BIAS)
-            along_unit = [d * u for d, u in zip(dn, unit, strict=True)]
-            place.write_sums(kept[1], along_unit, block, layer, SCALE)
-            place.write_sums(kept[1], dn, block, layer, OFFSET)
+            place.write_sums(kept[1], dn, unit, dz, block, layer)
         dz = [p.astype(operand) for p in dz]
         if kept:
             place.write(kept[0], dz, block, layer)
         dh = place.products(dz, w_ref, block, layer, dot=dot, transposed=True)
-        first = layer == 0
-        dh = [jnp.where(first, p + q, p) for p, q in zip(dh, dy, strict=True)]
-        return dh, [jnp.where(first, p, q) for p, q in zip(dh, dy, strict=True)]
+        at_start = layer == 0
+        dh = [jnp.where(at_start, p + q, p) for p, q in zip(dh, dy, strict=True)]
+        return dh, [jnp.where(at_start, p, q) for p, q in zip(dh, dy, strict=True)]
 
-    place.write(dx_ref, jax.lax.fori_loop(0, depth, one, (start, start))[0])
+    dx, _ = jax.lax.fori_loop(0, depth, one, (start, start))
+    if first:
+        vectors, product = place.vectors(first[0]), place.read(first[1])
+        _, unit, rstd = _norm_swish(product, vectors, width)
+        dn, dx = _through_norm_swish(dx, unit, rstd, vectors, width)
+        if kept:
+            place.write_sums(kept[2], dn, unit, dx)
+    place.write(dx_ref, dx)
 
 
-def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool = False) -> Passes:
-    """`interpret` runs the kernels on any platform, slowly, in float32 where `precision` is not
-    "bf16"."""
+def passes(
+    precision: Precision,
+    *,
+    begun: bool = False,
+    tiles: Tiles | None = None,
+    interpret: bool = False,
+) -> Passes:
+    """`begun`: parameters are `Begun`, and x is a first layer's product, else they are
+    `TowerParams`. `interpret` runs the kernels on any platform, slowly, in float32 where
+    `precision` is not "bf16"."""
     low = precision == "bf16"
     tf32 = None if low or interpret else "TF32_TF32_F32"
     dot = functools.partial(pltriton.dot, precision=tf32)
     operand = jnp.bfloat16 if low else jnp.float32
 
-    def run(kernel, name: str, arrays, params: TowerParams, outputs):
-        blocks, nets, _, width, _ = params.weights.shape
+    def run(kernel, name: str, arrays, params: Any, outputs):
+        tower, *first = params if begun else (params,)
+        blocks, nets, _, width, _ = tower.weights.shape
+        depth = blocks * LAYERS_PER_BLOCK
         cut = tiles or TILES[width, low]
-        body = functools.partial(kernel, depth=blocks * LAYERS_PER_BLOCK, tiles=cut, dot=dot)
         call = pl.pallas_call(
-            body,
+            functools.partial(kernel, depth=depth, tiles=cut, dot=dot, begun=begun),
             grid=(arrays[0].shape[1] // cut.rows, nets),
             out_shape=outputs,
             # Named, as without these some versions of JAX would choose another compiler.
@@ -225,40 +275,49 @@ def passes(precision: Precision, *, tiles: Tiles | None = None, interpret: bool 
             interpret=interpret,
             name=name,
         )
-        return call(arrays[0], params.weights.astype(operand), params.vectors, *arrays[1:])
+        x, *others = arrays
+        return call(x, tower.weights.astype(operand), tower.vectors, *first, *others)
 
-    def rows_of(params: TowerParams) -> int:
-        return (tiles or TILES[params.weights.shape[-1], low]).rows
+    def tower_of(params: Any) -> TowerParams:
+        return params.tower if begun else params
+
+    def padded(x, params):
+        width = tower_of(params).weights.shape[-1]
+        return padded_to(x, (tiles or TILES[width, low]).rows)
 
     def forward(x, params):
-        padded = padded_to(x, rows_of(params))
-        like = jax.ShapeDtypeStruct(padded.shape, x.dtype)
-        return run(_forward_kernel, "tower_forward", [padded], params, [like])[0][:, : x.shape[1]]
+        rows = padded(x, params)
+        like = jax.ShapeDtypeStruct(rows.shape, x.dtype)
+        return run(_forward_kernel, "tower_forward", [rows], params, [like])[0][:, : x.shape[1]]
 
     def forward_keeping(x, params):
-        padded = padded_to(x, rows_of(params))
-        *lead, width = _by_layer(params, padded)
-        rows = jax.ShapeDtypeStruct((*lead, width), operand)
-        of_rows = jax.ShapeDtypeStruct(tuple(lead), jnp.float32)
-        outputs = [jax.ShapeDtypeStruct(padded.shape, x.dtype), rows, rows, of_rows]
-        y, *kept = run(_forward_kernel, "tower_forward", [padded], params, outputs)
-        return y[:, : x.shape[1]], _Kept(*kept)
+        rows = padded(x, params)
+        *lead, width = _by_layer(tower_of(params), rows)
+        kind = jax.ShapeDtypeStruct
+        of_layers, of_rows = kind((*lead, width), operand), kind(tuple(lead), jnp.float32)
+        outputs = [kind(rows.shape, x.dtype), of_layers, of_layers, of_rows]
+        y, *kept = run(_forward_kernel, "tower_forward", [rows], params, outputs)
+        return y[:, : x.shape[1]], _Kept(*kept, product=rows if begun else None)
 
     def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
-        padded = padded_to(dy, rows_of(params))
-        outputs = [jax.ShapeDtypeStruct(padded.shape, dy.dtype)]
+        rows = padded(dy, params)
+        *lead, batch, width = kept.units.shape
+        kind = jax.ShapeDtypeStruct
+        outputs = [kind(rows.shape, dy.dtype)]
         if wanted:
-            programs = padded.shape[1] // rows_of(params)
-            *lead, _, width = kept.units.shape
-            outputs.append(jax.ShapeDtypeStruct(kept.units.shape, operand))
-            outputs.append(jax.ShapeDtypeStruct((*lead, 3, programs, width), jnp.float32))
-        arrays = [padded, kept.units, kept.rstds]
+            programs = batch // (tiles or TILES[width, low]).rows
+            sums = lambda *lead: kind((*lead, 3, programs, width), jnp.float32)
+            outputs += [kind(kept.units.shape, operand), sums(*lead)]
+            outputs += [sums(len(rows))] if begun else []
+        product = [kept.product] if begun else []
+        arrays = [rows, *product, kept.units, kept.rstds]
         dx, *found = run(_backward_kernel, "tower_backward", arrays, params, outputs)
         dx = dx[:, : dy.shape[1]]
         if not wanted:
             return dx, None
-        dz, sums = found
+        dz, *sums = found
         dweights = einsum("...bd,...be->...de", kept.inputs, dz, precision)
-        return dx, TowerParams(dweights, jnp.sum(sums, axis=-2))
+        dtower = TowerParams(dweights, jnp.sum(sums[0], axis=-2))
+        return dx, Begun(dtower, jnp.sum(sums[1], axis=-2)) if begun else dtower
 
     return Passes(forward, forward_keeping, backward)

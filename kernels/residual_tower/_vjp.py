@@ -32,12 +32,12 @@ class Passes(NamedTuple):
 
     `forward(x, params)` gives y alone; `forward_keeping(x, params)` gives y and what is kept, such
     as `Kept`. `backward(dy, params, kept, wanted)` gives dx and, if `wanted`, the gradient of
-    `params`.
+    `params`. Those are `TowerParams`, or what else an implementation takes.
     """
 
-    forward: Callable[[Any, TowerParams], Any]
-    forward_keeping: Callable[[Any, TowerParams], tuple[Any, Any]]
-    backward: Callable[[Any, TowerParams, Any, bool], tuple[Any, TowerParams | None]]
+    forward: Callable[[Any, Any], Any]
+    forward_keeping: Callable[[Any, Any], tuple[Any, Any]]
+    backward: Callable[[Any, Any, Any, bool], tuple[Any, Any | None]]
 
 
 def parameter_gradient(
@@ -81,4 +81,4 @@ def _backward(kept, dy, perturbed, x_and_params, passes: Passes):
     _, params = x_and_params
     wanted = any(jax.tree.leaves(perturbed[1]))
     dx, dparams = passes.backward(dy, params, kept, wanted)
-    return dx, dparams if wanted else TowerParams(None, None)  # pyright: ignore[reportArgumentType]
+    return dx, dparams if wanted else jax.tree.map(lambda _: None, params)

@@ -43,6 +43,12 @@ def draw(
     return x, TowerParams(bound * (2 * uniform - 1), vectors)
 
 
+def draw_first(case: Case, *, key: Array) -> Float[Array, "nets 3 width"]:
+    """Vectors of a first layer before each tower of `case`, none of them 0 or 1."""
+    noise = 0.1 * jax.random.normal(key, (case.nets, 3, case.width))
+    return noise + jnp.asarray([[[0.0], [1.0], [0.0]]])
+
+
 def run_stacked(
     x: Float[Array, "nets batch width"], params: TowerParams, compute: Compute = AUTO
 ) -> Float[Array, "nets batch width"]:

@@ -20,9 +20,20 @@ from crl_eqx.kernels import (
     TowerParams,
     UnsupportedError,
 )
-from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
+from crl_eqx.kernels.residual_tower import reference
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_first
 
-from .towers import distance, exactly, GPU, highest, run_with, tower, value_and_gradient, weighed
+from .towers import (
+    after_first,
+    distance,
+    exactly,
+    GPU,
+    highest,
+    run_with,
+    tower,
+    value_and_gradient,
+    weighed,
+)
 
 
 SMALL = Case(8, 16, 6, nets=3)
@@ -145,6 +156,16 @@ def test_towers_of_several_shapes_give_what_each_gives_alone(kernel, scans):
         np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kernel", ["xla", "packed"])
+def test_norm_and_swish_of_first_layers_may_be_part_of_it(kernel):
+    x, params = draw(SMALL, key=jax.random.key(0))
+    first = draw_first(SMALL, key=jax.random.key(1))
+    each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
+    ys = residual_towers(list(x), each, Compute(kernel), firsts=list(first))
+    expected = after_first(reference)(x, (params, first))
+    np.testing.assert_allclose(jnp.stack(ys), expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("kernel", ["auto", "xla", "checkpoint", "packed"])
 def test_any_shape_of_batch(kernel):
     x, params = tower(Case(4, 8, 6))
@@ -219,3 +240,5 @@ def test_arrays_that_do_not_fit():
         residual_tower(x, params._replace(vectors=jnp.concatenate([params.vectors] * 2)))
     with pytest.raises(UserError, match=r"weights \[blocks, 4, width, width\].*\(1, 3, 128, 128\)"):
         residual_tower(x, params._replace(weights=params.weights[:, :3]))
+    with pytest.raises(UserError, match=r"firsts=.*\[3, 128\]; one is \(2, 128\)"):
+        residual_towers([x], [params], firsts=[jnp.ones((2, 128))])

@@ -11,11 +11,11 @@ import pytest
 
 from crl_eqx import nn, UserError
 from crl_eqx.kernels import Compute, residual_tower, UnsupportedError
-from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
+from crl_eqx.kernels.residual_tower._triton import Begun, passes, TILES, Tiles
 from crl_eqx.kernels.residual_tower._vjp import with_passes
-from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_first
 
-from .towers import distance, GPU, run_with, tower, value_and_gradient, weighed
+from .towers import after_first, distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
 pytestmark = pytest.mark.usefixtures("optimized")  # interpreted kernels take long
@@ -38,6 +38,17 @@ def test_both_passes_compute_the_tower(case):
     arrays = draw(case, key=jax.random.key(0))
     plain = value_and_gradient(run_with(kernel="xla"), *arrays)
     assert distance(value_and_gradient(interpreted("auto"), *arrays), plain) < 2e-6
+
+
+@pytest.mark.parametrize("case", INTERPRETED, ids=str)
+def test_norm_and_swish_of_a_first_layer_are_part_of_both_passes(case):
+    x, params = draw(case, key=jax.random.key(0))
+    begun = Begun(params, draw_first(case, key=jax.random.key(1)))
+    ours, plain = interpreted("auto", begun=True), after_first(run_with(kernel="xla"))
+    expected = value_and_gradient(plain, x, begun)
+    assert distance(value_and_gradient(ours, x, begun), expected) < 2e-6
+    of_input = jax.jit(jax.grad(lambda x: weighed(ours(x, begun))))
+    assert distance(of_input(x), expected[1][0]) < 2e-6
 
 
 def test_bf16_errs_as_packed_does():

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from crl_eqx.kernels import Compute
+from crl_eqx.kernels._norm_swish import norm_swish
 from crl_eqx.kernels.residual_tower import reference, TowerParams
 from crl_eqx.kernels.residual_tower.cases import draw, run_stacked
 
@@ -50,6 +51,16 @@ def value_and_gradient(run, x, params):
 def run_with(**options):
     """`residual_towers` on stacked arrays, `[nets, batch, width]`."""
     return functools.partial(run_stacked, compute=Compute(**options))
+
+
+def after_first(run):
+    """`run` after norm and swish of a first layer, of whose vectors `params` is a pair with it."""
+
+    def begun(x, params):
+        tower, (bias, scale, offset) = params[0], jnp.moveaxis(params[1], 1, 0)[:, :, None]
+        return run(norm_swish(x + bias, scale, offset), tower)
+
+    return begun
 
 
 def tower(case):

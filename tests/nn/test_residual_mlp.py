@@ -8,7 +8,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from crl_eqx import UserError
-from crl_eqx.nn import Actor, call_together, Compute, Encoder, ResidualMLP
+from crl_eqx.kernels.residual_tower import _triton
+from crl_eqx.kernels.residual_tower._api import _ENTRIES
+from crl_eqx.nn import Actor, call_together, Compute, Encoder, LayerNorm, ResidualMLP
+from crl_eqx.nn._layers import Layer
 
 
 MULTIPLES = st.integers(1, 256).map(lambda blocks: 4 * blocks)
@@ -154,10 +157,8 @@ def products(function, *args):
     return str(jax.make_jaxpr(function)(*args)).count("dot_general")
 
 
-@pytest.mark.parametrize("widths", [(8, 8, 8), (8, 4, 8)], ids=["alike", "another width"])
-def test_networks_of_several_sizes_are_called_together_as_one_by_one(widths):
-    """Where a kernel takes their blocks at once, first layers and heads are one product, too."""
-    modules = networks(Compute("packed"), widths)
+def alone_and_together(modules):
+    """Values and gradients of `modules`, called one by one and by `call_together`."""
     xs = [(jax.random.normal(jax.random.key(i), (4, m.network.in_size)),) for i, m in
           enumerate(modules)]  # fmt: skip
     arrays, static = eqx.partition(modules, eqx.is_array)
@@ -169,10 +170,48 @@ def test_networks_of_several_sizes_are_called_together_as_one_by_one(widths):
         return [m(*x) for m, x in zip(eqx.combine(arrays, static), xs, strict=True)]
 
     loss = lambda call: lambda *args: sum(jnp.sum(jnp.sin(y)) for y in call(*args))
-    ours, theirs = (jax.jit(jax.value_and_grad(loss(f), (0, 1)))(arrays, xs)
-                    for f in (together, alone))  # fmt: skip
-    assert eqx.tree_equal(ours, theirs, rtol=2e-5, atol=2e-5)
+    results = [jax.jit(jax.value_and_grad(loss(f), (0, 1)))(arrays, xs) for f in (alone, together)]
     assert [y.shape for y in together(arrays, xs)] == [(4, 6), (4, 2), (4, 6)]
+    return *results, products(together, arrays, xs)
+
+
+@pytest.mark.parametrize("widths", [(8, 8, 8), (8, 4, 8)], ids=["alike", "another width"])
+def test_networks_of_several_sizes_are_called_together_as_one_by_one(widths):
+    """Where a kernel takes their blocks at once, first layers and heads are one product, too."""
+    alone, together, made = alone_and_together(networks(Compute("packed"), widths))
+    assert eqx.tree_equal(together, alone, rtol=2e-5, atol=2e-5)
     # A network's first layer, its scan's layers, and its head; blocks of two shapes are two scans.
     expected = 1 + 4 + 1 if widths == (8, 8, 8) else 3 + 2 * 4 + 1
-    assert products(together, arrays, xs) == expected
+    assert made == expected
+
+
+@pytest.mark.parametrize("widths", [(128,) * 3, (128, 256, 128)], ids=["alike", "another width"])
+def test_a_kernel_that_takes_first_layers_gives_what_the_layers_give(
+    widths, optimized, monkeypatch
+):
+    """`triton`, here in the interpreter, begins with the product of a first layer."""
+    plain, _, _ = alone_and_together(networks(Compute("xla"), widths))
+    monkeypatch.setitem(_ENTRIES, "triton", _ENTRIES["triton"]._replace(needs=None))
+    passes, began = _triton.passes, []
+
+    def interpreted(precision, begun=False):
+        began.append(begun)
+        return passes(precision, begun=begun, interpret=True)
+
+    monkeypatch.setattr(_triton, "passes", interpreted)
+    alone, together, _ = alone_and_together(networks(Compute("triton"), widths))
+    assert began and all(began)
+    leaves = lambda tree: jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    for ours in (alone, together):
+        for leaf, expected in zip(leaves(ours), leaves(plain), strict=True):
+            np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_first_layer_that_a_kernel_does_not_know_has_no_vectors_for_it():
+    key = jax.random.key(0)
+    usual = Layer(5, 8, key=key)
+    other = eqx.tree_at(lambda layer: layer.norm, usual, LayerNorm(8, epsilon=1e-3))
+    assert usual.vectors.shape == (3, 8)
+    assert other.vectors is None
+    assert Layer(5, 8, activation="relu", key=key).vectors is None
+    assert Layer(5, 8, layer_norm=False, key=key).vectors is None
