@@ -8,7 +8,7 @@ from rich.console import Console
 from .._container import memory_limit
 from ..config import Config, replaced
 from ..lab import forecast, physics_rates, shortage, too_slow
-from ..run import check
+from ..run import check, check_needs
 from ..run_files import provenance
 from ._flags import amount, whole_flag
 from ._train import parse_config, preset_of, take_value
@@ -39,6 +39,7 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
     configs = [replaced(config, depth=depth) for depth in _depths(words, config)]
     for each in configs:
         check(each)
+        check_needs(each)
     for sentence in machine():
         say(sentence)
     short = {each.network.depth: shortage(each) for each in configs}

@@ -55,6 +55,11 @@ class Evaluate:
 def evaluate(arguments: Sequence[str], console: Console) -> int:
     options = parse(Evaluate, "evaluate", arguments)
     check_counts(seed=options.seed, episodes=options.episodes, candidates=options.candidates)
+    if options.candidates != Evaluate.candidates and options.acting != "best-of":
+        raise UserError(
+            f"`--candidates {options.candidates}` goes with `--acting best-of`: here it would do "
+            f"nothing."
+        )
     run, agent = load_run(
         options.run, Compute(options.kernel, options.precision), best=options.best
     )

@@ -11,7 +11,15 @@ from rich.console import Console
 from .._errors import UserError
 from ..config import CONFIG, Config, load_config, PRESETS, replaced, SWEEP
 from ..lab import begin_sweep, check_programs, load_sweep, Sweep, train_sweep, update_sweep
-from ..run import ask_for_determinism, check, draw_run, Outcome, resumed_config, train as train_run
+from ..run import (
+    ask_for_determinism,
+    check,
+    check_needs,
+    draw_run,
+    Outcome,
+    resumed_config,
+    train as train_run,
+)
 from ..run_files import default_run_dir, require_trust
 from ._flags import parse, program
 
@@ -127,6 +135,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
     together, arguments = take_flag(arguments, TOGETHER)
     config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
+    check_needs(config)
     check_together(together, len(seeds), "--seed 0 1 2")
     if dry:
         from ..lab import forecast  # a run does not need it

@@ -7,6 +7,7 @@ from .._errors import TrainingError as TrainingError
 from ..parts import (
     check as check,
     check_counts as check_counts,
+    check_needs as check_needs,
     make_acting as make_acting,
     make_agent as make_agent,
     make_env as make_env,

@@ -132,6 +132,9 @@ def trained(tmp_path_factory):
         ("train --p-future 0.5 --p-random 0.6", "must add up to 1, and add up to 1.1."),
         ("train --p-random 1.5 --p-future -0.5", "`--p-future -0.5` must lie in [0, 1]"),
         ("train --initial-alpha -1", "`--initial-alpha -1.0` must be 0 or positive"),
+        ("train --preset laptop --temperature 0.2", "`--temperature 0.2` goes with `--energy"),
+        ("ladder --depths 4,8 --wandb-group x", "`--wandb-group x` goes with `--wandb`"),
+        ("doctor --variants 8", "`--variants 8` goes with `--randomize-masses`"),
         ("trian", "no such command"),
     ],
 )
@@ -301,6 +304,11 @@ def test_evaluate_can_act_otherwise(trained, capsys, acting):
     ]
     assert cli.run(words) == 0
     assert "success_rate" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_candidates_that_nobody_chooses_from(trained, capsys):
+    assert cli.run(["evaluate", str(trained), "--candidates", "4"]) == 2
+    assert "`--candidates 4` goes with `--acting best-of`" in capsys.readouterr().err
 
 
 def test_evaluate_refuses_a_task_of_another_size(trained, capsys):

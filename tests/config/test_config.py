@@ -12,7 +12,7 @@ from crl_eqx.cli._train import parse_config
 from crl_eqx.config import Config, differences, load_config, PRESETS, replaced, save_config
 from crl_eqx.objectives import Goals
 from crl_eqx.parts import make_agent, make_optimizers, make_train_step, resolved
-from crl_eqx.run import check, make_env, Run
+from crl_eqx.run import check, check_needs, make_env, Run
 from crl_eqx.run._begin import resumed_config
 
 from ..probes import Box
@@ -157,6 +157,45 @@ def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
     with pytest.raises(UserError, match=sentence) as caught:
         check(tiny(**changes))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"temperature": 0.2}, "`--temperature 0.2` goes with `--energy cosine`: here it would"),
+        ({"learned_temperature": False}, "`--no-learned-temperature` goes with `--energy cosine`"),
+        ({"energy": "dot", "energy_epsilon": 1e-6}, "`--energy-epsilon 1e-06` goes with `--energy"),
+        ({"schedule": "constant", "schedule_updates": 9}, "`--schedule-updates 9` goes with"),
+        ({"schedule": "constant", "schedule_end": 0.5}, "`--schedule-end 0.5` goes with"),
+        ({"hold_out_seed": 3}, "`--hold-out-seed 3` goes with `--hold-out`"),
+        ({"variants": 8, "sensor_noise": 0.1}, "`--variants 8` goes with `--randomize-masses` or"),
+        ({"wandb_group": "x"}, "`--wandb-group x` goes with `--wandb`"),
+        ({"init_from": "runs/ant", "initial_alpha": 0.5}, "`--initial-alpha 0.5` goes with an"),
+    ],
+)
+def test_a_choice_that_would_do_nothing_is_refused(changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        check_needs(replaced(PRESETS["laptop"], **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 0.2, "energy": "cosine"},
+        {"schedule": "cosine", "schedule_updates": 9, "schedule_end": 0.5},
+        {"variants": 8, "randomize_gains": (0.5, 1.0)},
+        {"hold_out": 0.2, "hold_out_seed": 3},
+    ],
+)
+def test_a_choice_beside_the_one_it_needs_is_taken(changes):
+    check_needs(replaced(PRESETS["laptop"], **changes))
+
+
+def test_what_a_preset_says_and_what_a_sweep_needs_in_some_runs_is_not_refused():
+    for preset in PRESETS.values():
+        check_needs(preset)
+        check_needs(replaced(preset, schedule="constant"))
+    check_needs(replaced(PRESETS["paper"], temperature=0.2), differing=["energy"])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lion", "rmsprop", "adagrad"])
