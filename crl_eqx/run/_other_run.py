@@ -6,8 +6,10 @@ from pathlib import Path
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from .. import envs
 from .._acting import Acting
 from .._agent import Agent
 from .._env import AbstractGoalEnv
@@ -24,7 +26,7 @@ from ..config import (
     OTHER_RUNS,
     replaced,
 )
-from ..parts import KINDS, make_agent
+from ..parts import KINDS, make_agent, make_task
 from ..store import CheckpointStore
 
 
@@ -74,7 +76,8 @@ def collector(config: Config, run_dir: Path, env: AbstractGoalEnv, acting: Actin
 
 
 def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | None:
-    """The newest agent of the run that this one begins with, computed as `config` says.
+    """The newest agent of the run that this one begins with, computed as `config` says. If this
+    run's states only have more at their end, what is more weighs nothing in it.
 
     **Raises:** `UserError` if there is none, or it does not fit the task or the configuration.
     """
@@ -95,14 +98,60 @@ def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | 
     if flags:
         words = " ".join(flags)
         raise UserError(f"`{call}` has networks of another kind: say `{words}` here, too.")
-    return _newest_agent(call, path, config, env)
+    shorter = _task_of_shorter_states(of, config)
+    if shorter is None:
+        return _newest_agent(call, path, config, env)
+    agent = _newest_agent(call, path, config, shorter)
+    return _for_longer_states(agent, shorter.state_size, _like(config, env))
+
+
+def _task_of_shorter_states(of: Config, config: Config) -> AbstractGoalEnv | None:
+    """The task of a run `of` whose states are the beginning of those here, if it is one of ours:
+    to look at another its code would have to be run."""
+    if envs.is_own(of.env) or envs.is_gymnasium(of.env):
+        return None
+    theirs, ours = make_task(of), make_task(config)
+    if not (
+        isinstance(theirs, envs.AbstractMujocoEnv) and isinstance(ours, envs.AbstractMujocoEnv)
+    ):
+        return None
+    begin, whole = ([part for part in env.layout if part.indices] for env in (theirs, ours))
+    longer = len(begin) < len(whole) and begin == whole[: len(begin)]
+    same = (theirs.action_size, theirs.goal_size) == (ours.action_size, ours.goal_size)
+    return theirs if longer and same else None
+
+
+def _for_longer_states(agent: Agent, size: int, like: Agent) -> Agent:
+    """`agent`, whose states have `size` numbers, with the shapes of `like`."""
+
+    def filled(leaf, like):
+        if not eqx.is_array(leaf) or leaf.shape == like.shape:
+            return leaf
+        # What grows has a row or a number for each of the state's numbers, and first of all.
+        more = jnp.zeros((like.shape[0] - leaf.shape[0], *leaf.shape[1:]))
+        return jnp.concatenate([leaf[:size], more, leaf[size:]])
+
+    agent = jax.tree.map(filled, agent, like)
+    if agent.state_normalizer is None:
+        return agent
+    # As if what is new had had a variance of 1.
+    of, squares = agent.state_normalizer, agent.state_normalizer.sum_of_squares
+    return eqx.tree_at(
+        lambda agent: agent.state_normalizer.sum_of_squares, agent, squares.at[size:].set(of.count)
+    )
+
+
+def _like(config: Config, env: AbstractGoalEnv) -> Agent:
+    """The shapes of an agent for `env`."""
+    return eqx.filter_eval_shape(lambda: make_agent(config, env, key=jax.random.key(0)))
 
 
 def _newest_agent(call: str, path: Path, config: Config, env: AbstractGoalEnv) -> Agent:
-    like = eqx.filter_eval_shape(lambda: make_agent(config, env, key=jax.random.key(0)))
     said: list[str] = []
     try:
-        agent = CheckpointStore(path / "checkpoints").newest_agent(like, report=said.append)
+        agent = CheckpointStore(path / "checkpoints").newest_agent(
+            _like(config, env), report=said.append
+        )
     except UserError as error:
         raise UserError(f"`{call}` does not fit this run: {error}") from error
     if agent is None:

@@ -1,5 +1,7 @@
 """Another run's agent collects, frozen, or is what a run begins with; told when it is not there."""
 
+import functools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -110,6 +112,25 @@ def test_a_run_begins_with_what_another_has_learnt_and_goes_on_without_it(tmp_pa
     first.rename(tmp_path / "moved")
     more = replaced(config, total_env_steps=800)
     assert train(more, run_dir, console, resume=True).env_steps >= 800
+
+
+def test_an_agent_is_taken_to_a_task_whose_states_have_more_at_their_end(tmp_path, console):
+    first, run_dir = tmp_path / "first", tmp_path / "run"
+    pusher = tiny(env="pusher_easy", total_env_steps=480, normalize_observations=True)
+    train(pusher, first, console)
+    config = replaced(pusher, init_from=str(first), env_option=("object_velocity=true",))
+    _, learnt = load_run(first)
+    ours = Run(config, run_dir).initial().agent
+    state, goal, action = jnp.ones((3, 20)), jnp.ones((3, 3)), jnp.full((3, 7), 0.2)
+    more = jnp.concatenate([state, jnp.asarray([[0.0, 0.0], [5.0, -3.0], [-2.0, 9.0]])], axis=1)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    close(ours.act(more, goal), learnt.act(state, goal))
+    close(ours.value(more, action, goal), learnt.value(state, action, goal))
+    assert ours.state_normalizer is not None
+    close(ours.state_normalizer(more)[:, 20:], more[:, 20:])
+    assert train(config, run_dir, console).env_steps >= 480
+    with pytest.raises(UserError, match="does not fit this run"):  # the other way round
+        train(replaced(pusher, init_from=str(run_dir)), tmp_path / "third", console)
 
 
 def test_an_agent_that_does_not_fit_is_told_before_anything_is_written(teacher, tmp_path, console):
