@@ -112,7 +112,7 @@ def _tower(width: int, precision: Any, kernel: Any, *, depth: int = 64, together
         import jax
         import jax.numpy as jnp
 
-        from crl_eqx.kernels import begins, Compute, residual_towers
+        from crl_eqx.kernels import Compute, residual_towers, takes_first
         from crl_eqx.kernels.residual_tower.cases import Case, draw
 
         case = Case(depth, width, 512)
@@ -122,7 +122,7 @@ def _tower(width: int, precision: Any, kernel: Any, *, depth: int = 64, together
         xs = [jax.ShapeDtypeStruct(x.shape[1:], x.dtype)] * 3
 
         first = jax.ShapeDtypeStruct((3, width), jnp.float32)
-        firsts = [first] * 3 if begins(Compute(kernel, precision), width) else None
+        firsts = [first] * 3 if takes_first(Compute(kernel, precision), width) else None
 
         def loss(xs, params, firsts):
             ys = []

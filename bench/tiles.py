@@ -4,11 +4,12 @@
     python bench/tiles.py --width 128 --precision tf32
     python bench/tiles.py --depth 16 --batch-size 2048
 
-The passes of a tower by every way to cut it into programs: forward, forward keeping what the way
-back needs, back, and back with the gradients of all parameters; of three networks together and of
-one alone, as an update has both. All compile at once and are timed one after the other, medians of
-five. Each is first compared with XLA's in float32. What the GPU cannot hold says so. On a CPU the
-kernels are interpreted, which tries this script and says nothing of any GPU.
+The passes of a tower, after a first layer where the kernel takes its norm and swish in, by every
+way to cut it into programs: forward, forward keeping what the way back needs, back, and back with
+the gradients of all parameters; of three networks together and of one alone, as an update has both.
+All compile at once and are timed one after the other, medians of five. Each is first compared with
+XLA's in float32. What the GPU cannot hold says so. On a CPU the kernels are interpreted, which
+tries this script and says nothing of any GPU.
 The library takes its cuts from `TILES` in `crl_eqx/kernels/residual_tower/_triton.py`.
 """
 
@@ -27,10 +28,12 @@ from _machine import write
 from _measure import rounded
 from gpu_suite import seconds_each
 
-from crl_eqx.kernels.residual_tower._packed import packed
-from crl_eqx.kernels.residual_tower._triton import passes, Tiles
+from crl_eqx.kernels import Compute, takes_first
+from crl_eqx.kernels._norm_swish import norm_swish
+from crl_eqx.kernels.residual_tower import reference
+from crl_eqx.kernels.residual_tower._triton import passes, Tiles, WithFirst
 from crl_eqx.kernels.residual_tower._vjp import Passes
-from crl_eqx.kernels.residual_tower.cases import Case, draw
+from crl_eqx.kernels.residual_tower.cases import Case, draw, draw_first
 
 
 LEAST = 0.01
@@ -61,6 +64,20 @@ def steps(way: Passes, x: jax.Array, params: Any) -> dict[str, Callable[[], Any]
     }
 
 
+@jax.jit
+def exact(x: jax.Array, params: Any) -> Any:
+    """What `forward`, and `backward_to_parameters` with x as y's cotangent, give in float32."""
+
+    def tower(x, params):
+        if not isinstance(params, WithFirst):
+            return reference(x, params, "f32")
+        bias, scale, offset = jnp.moveaxis(params.first, 1, 0)[:, :, None]
+        return reference(norm_swish(x + bias, scale, offset), params.tower, "f32")
+
+    y, back = jax.vjp(tower, x, params)
+    return y, back(x)
+
+
 def distance(ours: Any, plain: Any) -> float:
     """The largest over all arrays."""
     apart = lambda a, b: jnp.linalg.norm((a - b).ravel()) / jnp.linalg.norm(b.ravel())
@@ -77,19 +94,24 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(TOLERANCE), default="bf16")
     parser.add_argument("--out", type=Path, help="default: bench/results")
     options = parser.parse_args()
-    arrays = [
-        draw(Case(options.depth, options.width, options.batch_size, nets), key=jax.random.key(0))
-        for nets in (3, 1)
-    ]
-    plain = [steps(packed("f32"), *of) for of in arrays]
+    with_first = takes_first(Compute("triton", options.precision), options.width)
+
+    def drawn(nets: int) -> tuple[jax.Array, Any]:
+        case = Case(options.depth, options.width, options.batch_size, nets)
+        x, tower = draw(case, key=jax.random.key(0))
+        if not with_first:
+            return x, tower
+        return x, WithFirst(tower, draw_first(case, key=jax.random.key(1)))
+
+    arrays = [drawn(nets) for nets in (3, 1)]
     results = lambda step: (step["forward_us"](), step["backward_to_parameters_us"]())
-    expected = [results(step) for step in plain]
+    expected = [exact(*of) for of in arrays]
 
     interpret = jax.default_backend() == "cpu"
 
     def compiled(cut: Tiles) -> list[dict[str, Callable]] | str:
         try:
-            way = passes(options.precision, tiles=cut, interpret=interpret)
+            way = passes(options.precision, with_first=with_first, tiles=cut, interpret=interpret)
             return [steps(way, *of) for of in arrays]
         except Exception as error:  # too much memory on the chip, or what Triton cannot do
             return str(error).splitlines()[0][:200]
@@ -98,8 +120,8 @@ def main() -> None:
         if isinstance(found, str):
             yield {**cut._asdict(), "failed": found}
             return
-        for (x, _), step, exact in zip(arrays, found, expected, strict=True):
-            error = distance(results(step), exact)
+        for (x, _), step, wanted in zip(arrays, found, expected, strict=True):
+            error = distance(results(step), wanted)
             row = {**cut._asdict(), "nets": len(x), "error": error}
             if error < TOLERANCE[options.precision]:
                 row |= {name: 1e6 * seconds_each(call, least=LEAST) for name, call in step.items()}

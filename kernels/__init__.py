@@ -12,11 +12,11 @@ from ._precision import check_precision as check_precision, Precision as Precisi
 from ._scan import check_remat as check_remat, Remat as Remat, scan_blocks as scan_blocks
 from ._unsupported import UnsupportedError as UnsupportedError
 from .residual_tower import (
-    begins as begins,
     check_compute as check_compute,
     choose as choose,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
     runs_together as runs_together,
+    takes_first as takes_first,
     TowerParams as TowerParams,
 )

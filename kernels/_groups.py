@@ -23,10 +23,10 @@ def by_group(keys: Sequence[Hashable], run: Callable[[list[int]], Iterable[T]]) 
 
 
 @jax.custom_vjp
-def unstacked(stack: Float[Array, "n *rest"]) -> list[Float[Array, "*rest"]]:
+def apart(stack: Float[Array, "n *rest"]) -> list[Float[Array, "*rest"]]:
     """`list(stack)`. JAX's own derivative is a sum of arrays filled up with zeros, a launch; this
     one is a stack, which XLA leaves out where the cotangents come from one."""
     return list(stack)
 
 
-unstacked.defvjp(lambda stack: (list(stack), None), lambda _, cotangents: (jnp.stack(cotangents),))
+apart.defvjp(lambda stack: (list(stack), None), lambda _, cotangents: (jnp.stack(cotangents),))

@@ -39,7 +39,7 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
     configs = [replaced(config, depth=depth) for depth in _depths(words, config)]
     for each in configs:
         check(each)
-        check_needs(each)
+    check_needs(configs)
     for sentence in machine():
         say(sentence)
     short = {each.network.depth: shortage(each) for each in configs}

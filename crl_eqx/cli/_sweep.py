@@ -32,7 +32,7 @@ from ..lab import (
     train_sweep,
     update_sweep,
 )
-from ..run import check_needs, resolved, resumed_config
+from ..run import resolved, resumed_config
 from ..run_files import require_trust, with_absolute_path
 from ._allowance import cluster, hours_that_cost
 from ._flags import program, whole_flag
@@ -150,7 +150,6 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
         raise UserError(
             f"`crl-eqx {command}` counts seeds itself: say `--seeds 3` in place of `--seed`."
         )
-    check_needs(config, axes)
     check_together(together, seeds, "--seeds 3")
     run_dir = config.run_dir or Path("runs") / f"{file_name(config.env)}_{command}"
     variants = {}

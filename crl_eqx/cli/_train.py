@@ -135,7 +135,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
     together, arguments = take_flag(arguments, TOGETHER)
     config, seeds = parse_config(arguments, preset_of(arguments), "train")
     check(config)
-    check_needs(config)
+    check_needs([config])
     check_together(together, len(seeds), "--seed 0 1 2")
     if dry:
         from ..lab import forecast  # a run does not need it

@@ -52,9 +52,9 @@ class Network:
     """Normalise states and goals by their running mean and variance (off in the paper)."""
     init_from: str | None = None
     """A run with whose newest agent this one begins: its weights, temperature and means of
-    observations; replay, optimisers and counts begin anew. This task's states may have more at
-    their end than that run's, as ant_ball's have after ant: what is more weighs nothing at first.
-    {seed} in its path stands for the seed."""
+    observations; replay, optimisers and counts begin anew. {seed} in its path stands for the
+    seed. This task's states may have more at their end than that run's, as ant_ball's have after
+    ant: what is more weighs nothing at first."""
 
 
 @dataclasses.dataclass(frozen=True)

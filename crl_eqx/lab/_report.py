@@ -12,7 +12,8 @@ import numpy as np
 
 from .._errors import UserError
 from .._verdict import GOOD_VERDICTS
-from ..config import differences, experiment_flags, PRESETS
+from ..config import differences, experiment_flags, PRESETS, replaced
+from ..parts import idle
 from ..store._files import replace_file
 from ._conclusions import conclusions
 from ._generalize import Measured, read_generalization
@@ -257,7 +258,9 @@ def _commands(results: Results) -> Iterator[str]:
     runs, base = results.planned, results.config
     changes = {name: differences(base, config) for name, config in runs.items()}
     lines = [f"{name}: {', '.join(changed)}" for name, changed in changes.items() if changed]
-    flags = experiment_flags(base, PRESETS[base.preset])
+    # What the first run has for others to differ in, such as a temperature, it does not take alone.
+    alone = replaced(base, **idle(base))
+    flags = experiment_flags(alone, PRESETS[base.preset])
     command = shlex.join(["crl-eqx", "train", "--preset", base.preset, *flags])
     yield "The first run's choices, as a command:"
     yield f"```\n{command}\n```"

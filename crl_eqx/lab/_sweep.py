@@ -22,6 +22,7 @@ from ..config import (
 )
 from ..run import (
     check,
+    check_needs,
     copy_task_files,
     on_this_machine,
     refuse_link,
@@ -129,6 +130,7 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
     """
     for config in sweep.runs.values():
         check(config)
+    check_needs(sweep.runs.values())
     prepare_run_dir(run_dir)
     for name in sweep.runs:
         prepare_run_dir(run_dir / name, within=run_dir)

@@ -96,11 +96,15 @@ class Layer(eqx.Module):
         self.activation = as_stored(activation)
 
     @property
-    def vectors(self) -> Float[Array, "3 width"] | None:
-        """Bias, scale and offset, if the rest is what a kernel computes of a product; else None."""
-        if self.norm is None or self.activation != "swish" or self.norm.epsilon != EPSILON:
+    def tower_vectors(self) -> Float[Array, "3 width"] | None:
+        """What `crl_eqx.kernels.residual_towers(firsts=...)` takes of this layer beside its
+        product: bias, scale and offset. None where a part of it is of another kind."""
+        linear, norm = self.linear, self.norm
+        if type(linear) is not Linear or type(norm) is not LayerNorm:
             return None
-        return jnp.stack([self.linear.bias, self.norm.scale, self.norm.offset])
+        if self.activation != "swish" or norm.epsilon != EPSILON:
+            return None
+        return jnp.stack([linear.bias, norm.scale, norm.offset])
 
     def __call__(self, x: Float[Array, "*batch in"]) -> Float[Array, "*batch out"]:
         z = self.linear(x)

@@ -10,11 +10,11 @@ from .._checks import require_count, require_flag, require_kind, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import AUTO, Compute
-from ..kernels._groups import by_group, unstacked
+from ..kernels._groups import apart, by_group
 from ._activations import Activation
 from ._layers import Layer, Linear, Product
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
-from ._stacked import run_together, shared, Stacked, take_firsts
+from ._stacked import run_together, shared, Stacked, takes_firsts
 
 
 def check_depth(depth: int, call: str) -> None:
@@ -145,7 +145,7 @@ def call_together(
 def _run(networks: Sequence[ResidualMLP], xs: Sequence[Array]) -> list[Array]:
     firsts, trunks = [net.first for net in networks], [net.trunk for net in networks]
     share = _share if len(networks) > 1 and shared(trunks) else _one_by_one
-    vectors = _vectors(firsts) if take_firsts(trunks) else None
+    vectors = _vectors(firsts) if takes_firsts(trunks) else None
     if vectors is None:
         xs = run_together(trunks, share(firsts, xs))
     else:
@@ -157,7 +157,7 @@ def _run(networks: Sequence[ResidualMLP], xs: Sequence[Array]) -> list[Array]:
 def _vectors(firsts: Sequence[Any]) -> list[Float[Array, "3 _"]] | None:
     """Of all of them, if each is of the kind that a kernel could take."""
     layers = [first for first in firsts if type(first) is Layer]
-    vectors = [vectors for layer in layers if (vectors := layer.vectors) is not None]
+    vectors = [vectors for layer in layers if (vectors := layer.tower_vectors) is not None]
     return vectors if len(vectors) == len(firsts) else None
 
 
@@ -176,7 +176,7 @@ def _share(layers: Sequence[Any], xs: Sequence[Array]) -> list[Array]:
     if len({(jax.tree.structure(layer), of) for layer, of in zip(layers, kept, strict=True)}) > 1:
         return _one_by_one(layers, xs)
     ys = jax.vmap(lambda layer, x: layer(x))(_stacked(layers), _filled_up([xs])[0])
-    return [y[..., : shape[-1]] for y, shape in zip(unstacked(ys), shapes, strict=True)]
+    return [y[..., : shape[-1]] for y, shape in zip(apart(ys), shapes, strict=True)]
 
 
 def _stacked(layers: Sequence[Any]) -> Any:

@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 from .._types import PRNGKey
 from ..kernels import (
     AUTO,
-    begins,
     check_compute,
     Compute,
     Remat,
@@ -16,6 +15,7 @@ from ..kernels import (
     residual_towers,
     runs_together,
     scan_blocks,
+    takes_first,
     TowerParams,
     UnsupportedError,
 )
@@ -128,7 +128,7 @@ def run_together(
 ) -> list[Array]:
     """As `[trunk(x) for trunk, x in zip(trunks, xs)]`, in one scan where a kernel can.
 
-    `firsts` are vectors of layers before them, whose products xs are, if `take_firsts(trunks)`.
+    `firsts` are vectors of layers before them, whose products xs are, if `takes_firsts(trunks)`.
     """
     towers = _towers(trunks)
     if towers is None:
@@ -136,12 +136,12 @@ def run_together(
     return residual_towers(xs, towers, trunks[0].compute, firsts=firsts)
 
 
-def take_firsts(trunks: Sequence[Any]) -> bool:
+def takes_firsts(trunks: Sequence[Any]) -> bool:
     """Whether norm and swish of the layers before them cost less with a kernel that runs them."""
     towers = _towers(trunks)
     if towers is None:
         return False
-    return all(begins(trunks[0].compute, tower.weights.shape[-1]) for tower in towers)
+    return all(takes_first(trunks[0].compute, tower.weights.shape[-1]) for tower in towers)
 
 
 def _towers(trunks: Sequence[Any]) -> list[TowerParams] | None:

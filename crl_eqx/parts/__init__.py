@@ -12,7 +12,7 @@ from ._make import (
     make_train_step as make_train_step,
     sizes as sizes,
 )
-from ._needs import check_needs as check_needs
+from ._needs import check_needs as check_needs, idle as idle
 from ._objective import KINDS as KINDS, OWNERS as OWNERS
 from ._optimizers import make_optimizers as make_optimizers
 from ._resolve import on_this_machine as on_this_machine, resolved as resolved

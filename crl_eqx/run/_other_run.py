@@ -26,6 +26,7 @@ from ..config import (
     OTHER_RUNS,
     replaced,
 )
+from ..envs._layout import Part, parts
 from ..parts import KINDS, make_agent, make_task
 from ..store import CheckpointStore
 
@@ -98,27 +99,34 @@ def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | 
     if flags:
         words = " ".join(flags)
         raise UserError(f"`{call}` has networks of another kind: say `{words}` here, too.")
-    shorter = _task_of_shorter_states(of, config)
+    shorter = _task_of_shorter_states(call, of, config)
     if shorter is None:
         return _newest_agent(call, path, config, env)
     agent = _newest_agent(call, path, config, shorter)
     return _for_longer_states(agent, shorter.state_size, _like(config, env))
 
 
-def _task_of_shorter_states(of: Config, config: Config) -> AbstractGoalEnv | None:
-    """The task of a run `of` whose states are the beginning of those here, if it is one of ours:
-    to look at another its code would have to be run."""
-    if envs.is_own(of.env) or envs.is_gymnasium(of.env):
+def _task_of_shorter_states(call: str, of: Config, config: Config) -> AbstractGoalEnv | None:
+    """The task of a run `of` whose states are the beginning of those here, if both are tasks of
+    this library: to look at others their code would have to be run."""
+    same_task = (of.env, of.task.env_option) == (config.env, config.task.env_option)
+    if same_task or any(envs.is_own(c.env) or envs.is_gymnasium(c.env) for c in (of, config)):
         return None
-    theirs, ours = make_task(of), make_task(config)
-    if not (
-        isinstance(theirs, envs.AbstractMujocoEnv) and isinstance(ours, envs.AbstractMujocoEnv)
-    ):
-        return None
-    begin, whole = ([part for part in env.layout if part.indices] for env in (theirs, ours))
+    try:
+        # Its own physics may be for another machine.
+        theirs = make_task(dataclasses.replace(of, physics=config.physics))
+    except UserError as error:
+        raise UserError(f"`{call}` is a run whose task cannot be made: {error}") from error
+    ours = make_task(config)
+    assert isinstance(theirs, envs.AbstractMujocoEnv) and isinstance(ours, envs.AbstractMujocoEnv)
+    begin, whole = (_named_parts(env) for env in (theirs, ours))
     longer = len(begin) < len(whole) and begin == whole[: len(begin)]
-    same = (theirs.action_size, theirs.goal_size) == (ours.action_size, ours.goal_size)
-    return theirs if longer and same else None
+    alike = (theirs.action_size, theirs.goal_size) == (ours.action_size, ours.goal_size)
+    return theirs if longer and alike else None
+
+
+def _named_parts(env: envs.AbstractMujocoEnv) -> list[tuple[str, Part]]:
+    return [(name, part) for name, part in parts(env.layout).items() if part.indices]
 
 
 def _for_longer_states(agent: Agent, size: int, like: Agent) -> Agent:
@@ -128,7 +136,7 @@ def _for_longer_states(agent: Agent, size: int, like: Agent) -> Agent:
         if not eqx.is_array(leaf) or leaf.shape == like.shape:
             return leaf
         # What grows has a row or a number for each of the state's numbers, and first of all.
-        more = jnp.zeros((like.shape[0] - leaf.shape[0], *leaf.shape[1:]))
+        more = jnp.zeros((like.shape[0] - leaf.shape[0], *leaf.shape[1:]), leaf.dtype)
         return jnp.concatenate([leaf[:size], more, leaf[size:]])
 
     agent = jax.tree.map(filled, agent, like)

@@ -8,14 +8,13 @@ from jaxtyping import Array, Float
 from ..._checks import require_count, require_one_of
 from ..._errors import UserError
 from .._compute import AUTO, Compute, Kernel
-from .._groups import by_group, unstacked
-from .._norm_swish import norm_swish
+from .._groups import apart, by_group
 from .._platform import on_hopper, platform
 from .._precision import check_precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
 from ._packed import packed
-from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, rows, SCALE, TowerParams
+from ._reference import LAYERS_PER_BLOCK, TowerParams
 from ._scan import scanned
 from ._vjp import with_passes
 
@@ -25,7 +24,7 @@ class _Entry(NamedTuple):
 
     run: Callable[..., Any]
     """Of x, parameters and compute, from `[batch, width]` to the same; with a leading axis of
-    networks if `together`. At widths where it `begins`, also of a first layer's vectors."""
+    networks if `together`. At `first_widths` it may be given a first layer's vectors, too."""
     remats: tuple[Remat, ...]
     together: bool = False
     """Whether several towers at once cost less than one after the other."""
@@ -35,8 +34,8 @@ class _Entry(NamedTuple):
     """Whether there is a loop over blocks to unroll."""
     needs: str | None = None
     """A platform."""
-    begins: tuple[int, ...] = ()
-    """Widths at which norm and swish of a first layer cost less as part of it."""
+    first_widths: tuple[int, ...] = ()
+    """Widths at which norm and swish of a first layer can be part of it."""
     hopper: bool = False
     """Whether the platform must be a GPU of the Hopper generation, and JAX at least 0.11."""
 
@@ -60,8 +59,8 @@ def _triton(x, params, compute, first=None):
     triton = import_pallas(f"{__package__}._triton", "`kernel='triton'`")
     if first is None:
         return with_passes((x, params), triton.passes(compute.precision))
-    passes = triton.passes(compute.precision, begun=True)
-    return with_passes((x, triton.Begun(params, first)), passes)
+    passes = triton.passes(compute.precision, with_first=True)
+    return with_passes((x, triton.WithFirst(params, first)), passes)
 
 
 def _mosaic(x, params, compute):
@@ -79,7 +78,7 @@ _ENTRIES: dict[str, _Entry] = {
         together=True,
         widths={"auto": (128, 256), "tf32": (128, 256), "bf16": (128, 256, 512)},
         loops=False,
-        begins=(128, 256),  # at 512 the way back would spill registers
+        first_widths=(128, 256),  # at 512 the way back would spill registers
         needs="gpu",
     ),
     "mosaic": _Entry(
@@ -151,16 +150,16 @@ def runs_together(compute: Compute) -> bool:
     return _chosen(compute).together
 
 
-def begins(compute: Compute, width: int) -> bool:
-    """Whether `residual_towers` had better take norm and swish of first layers, too."""
-    return width in _chosen(compute).begins
+def takes_first(compute: Compute, width: int) -> bool:
+    """Whether `residual_towers(firsts=...)` is for towers of this width here."""
+    return width in _chosen(compute).first_widths
 
 
 def _chosen(compute: Compute) -> _Entry:
     return _ENTRIES[choose(compute.remat) if compute.kernel == "auto" else compute.kernel]
 
 
-def _check_arrays(x: Any, params: TowerParams, first: Any = None) -> None:
+def _check_arrays(x: Any, params: TowerParams) -> None:
     weights, vectors = (leaf.shape for leaf in params)
     blocks, width = weights[0], weights[-1]
     matrices = (blocks, LAYERS_PER_BLOCK, width, width)
@@ -178,11 +177,21 @@ def _check_arrays(x: Any, params: TowerParams, first: Any = None) -> None:
         )
     if x.shape[-1] != width:
         raise UserError(f"`residual_tower` of width {width} was given an x of shape {x.shape}.")
-    if first is not None and first.shape != (3, width):
-        raise UserError(
-            f"`residual_towers(firsts=...)` takes vectors [3, width], here [3, {width}]; one is "
-            f"{first.shape}."
-        )
+
+
+def _check_firsts(firsts: Sequence[Any], params: Sequence[TowerParams], compute: Compute) -> None:
+    for first, tower in zip(firsts, params, strict=True):
+        width, kind = tower.weights.shape[-1], tower.weights.dtype
+        if not takes_first(compute, width):
+            raise UnsupportedError(
+                f"`residual_towers(firsts=...)` is not for `kernel={compute.kernel!r}` at width "
+                f"{width} here: call it with what the first layers give."
+            )
+        if (first.shape, first.dtype) != ((3, width), kind):
+            raise UserError(
+                f"`residual_towers(firsts=...)` takes vectors [3, {width}] of {kind} here; one is "
+                f"{first.shape} of {first.dtype}."
+            )
 
 
 def residual_tower(
@@ -220,15 +229,14 @@ def residual_towers(
     [residual_tower(x, p) for x, p in zip(xs, params)]
     ```
 
-    `firsts` are bias, scale and offset of a first layer before each tower, whose products xs are:
-
-    ```python
-    xs = [norm_swish(x + bias, scale, offset) for x, (bias, scale, offset) in zip(xs, firsts)]
-    ```
+    Where `takes_first` says so, `firsts` may be bias, scale and offset, `[3, width]`, of a layer
+    before each tower, whose products xs then are; x stands for norm_swish(x + bias, scale, offset).
     """
-    for x, p, *first in zip(xs, params, *([firsts] if firsts else []), strict=True):
-        _check_arrays(x, p, *first)
+    for x, p in zip(xs, params, strict=True):
+        _check_arrays(x, p)
         check_compute(compute, width=x.shape[-1])
+    if firsts is not None:
+        _check_firsts(firsts, params, compute)
     empty = any(x.size == 0 for x in xs)
     name = compute.kernel
     if name == "auto":
@@ -244,23 +252,14 @@ def residual_towers(
     flat = [
         x.reshape(-1, x.shape[-1]).astype(p.weights.dtype) for x, p in zip(xs, params, strict=True)
     ]
-    if firsts:
-        flat = [
-            x
-            if x.shape[-1] in entry.begins
-            else norm_swish(x + rows(first, BIAS), rows(first, SCALE), rows(first, OFFSET))
-            for x, first in zip(flat, firsts, strict=True)
-        ]
     if not entry.together:
         ys = [entry.run(x, p, compute) for x, p in zip(flat, params, strict=True)]
     else:
 
         def run(of: list[int]) -> Any:
             stacked = jax.tree.map(lambda *each: jnp.stack(each, 1), *(params[i] for i in of))
-            x = jnp.stack([flat[i] for i in of])
-            begun = firsts if x.shape[-1] in entry.begins else None
-            first = [jnp.stack([begun[i] for i in of])] if begun else []
-            return unstacked(entry.run(x, stacked, compute, *first))
+            first = [] if firsts is None else [jnp.stack([firsts[i] for i in of])]
+            return apart(entry.run(jnp.stack([flat[i] for i in of]), stacked, compute, *first))
 
         shapes = [(x.shape, x.dtype, p.weights.shape) for x, p in zip(flat, params, strict=True)]
         ys = by_group(shapes, run)

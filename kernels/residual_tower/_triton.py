@@ -55,7 +55,7 @@ class _Kept(NamedTuple):
     """x itself, where it is the product of a first layer."""
 
 
-class Begun(NamedTuple):
+class WithFirst(NamedTuple):
     """A tower, and the vectors of the first layer before it."""
 
     tower: TowerParams
@@ -183,8 +183,9 @@ def _block_and_layer(index):
     return jax.lax.div(index, LAYERS_PER_BLOCK), jax.lax.rem(index, LAYERS_PER_BLOCK)
 
 
-def _forward_kernel(x_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, begun: bool):
-    first, (y_ref, *kept) = refs[:begun], refs[begun:]
+def _forward_kernel(x_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, with_first: bool):
+    count = 1 if with_first else 0
+    first, (y_ref, *kept) = refs[:count], refs[count:]
     width = w_ref.shape[-1]
     place, operand = _Place.here(tiles, width), w_ref.dtype
     start = place.read(x_ref)
@@ -210,9 +211,9 @@ def _forward_kernel(x_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, b
     place.write(y_ref, jax.lax.fori_loop(0, depth, one, carry)[1])
 
 
-def _backward_kernel(dy_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, begun: bool):
-    first, refs = refs[: 2 * begun], refs[2 * begun :]
-    unit_ref, rstd_ref, dx_ref, *kept = refs
+def _backward_kernel(dy_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot, with_first: bool):
+    count = 2 if with_first else 0
+    first, (unit_ref, rstd_ref, dx_ref, *kept) = refs[:count], refs[count:]
     width = w_ref.shape[-1]
     place, operand = _Place.here(tiles, width), w_ref.dtype
     start = place.read(dy_ref)
@@ -247,11 +248,11 @@ def _backward_kernel(dy_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot,
 def passes(
     precision: Precision,
     *,
-    begun: bool = False,
+    with_first: bool = False,
     tiles: Tiles | None = None,
     interpret: bool = False,
 ) -> Passes:
-    """`begun`: parameters are `Begun`, and x is a first layer's product, else they are
+    """`with_first`: parameters are `WithFirst`, and x is a first layer's product, else they are
     `TowerParams`. `interpret` runs the kernels on any platform, slowly, in float32 where
     `precision` is not "bf16"."""
     low = precision == "bf16"
@@ -260,12 +261,12 @@ def passes(
     operand = jnp.bfloat16 if low else jnp.float32
 
     def run(kernel, name: str, arrays, params: Any, outputs):
-        tower, *first = params if begun else (params,)
+        tower, *first = params if with_first else (params,)
         blocks, nets, _, width, _ = tower.weights.shape
         depth = blocks * LAYERS_PER_BLOCK
         cut = tiles or TILES[width, low]
         call = pl.pallas_call(
-            functools.partial(kernel, depth=depth, tiles=cut, dot=dot, begun=begun),
+            functools.partial(kernel, depth=depth, tiles=cut, dot=dot, with_first=with_first),
             grid=(arrays[0].shape[1] // cut.rows, nets),
             out_shape=outputs,
             # Named, as without these some versions of JAX would choose another compiler.
@@ -279,7 +280,7 @@ def passes(
         return call(x, tower.weights.astype(operand), tower.vectors, *first, *others)
 
     def tower_of(params: Any) -> TowerParams:
-        return params.tower if begun else params
+        return params.tower if with_first else params
 
     def padded(x, params):
         width = tower_of(params).weights.shape[-1]
@@ -297,19 +298,20 @@ def passes(
         of_layers, of_rows = kind((*lead, width), operand), kind(tuple(lead), jnp.float32)
         outputs = [kind(rows.shape, x.dtype), of_layers, of_layers, of_rows]
         y, *kept = run(_forward_kernel, "tower_forward", [rows], params, outputs)
-        return y[:, : x.shape[1]], _Kept(*kept, product=rows if begun else None)
+        return y[:, : x.shape[1]], _Kept(*kept, product=rows if with_first else None)
 
     def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
         rows = padded(dy, params)
         *lead, batch, width = kept.units.shape
+        _, nets, _ = lead
         kind = jax.ShapeDtypeStruct
         outputs = [kind(rows.shape, dy.dtype)]
         if wanted:
             programs = batch // (tiles or TILES[width, low]).rows
             sums = lambda *lead: kind((*lead, 3, programs, width), jnp.float32)
             outputs += [kind(kept.units.shape, operand), sums(*lead)]
-            outputs += [sums(len(rows))] if begun else []
-        product = [kept.product] if begun else []
+            outputs += [sums(nets)] if with_first else []
+        product = [kept.product] if with_first else []
         arrays = [rows, *product, kept.units, kept.rstds]
         dx, *found = run(_backward_kernel, "tower_backward", arrays, params, outputs)
         dx = dx[:, : dy.shape[1]]
@@ -318,6 +320,6 @@ def passes(
         dz, *sums = found
         dweights = einsum("...bd,...be->...de", kept.inputs, dz, precision)
         dtower = TowerParams(dweights, jnp.sum(sums[0], axis=-2))
-        return dx, Begun(dtower, jnp.sum(sums[1], axis=-2)) if begun else dtower
+        return dx, WithFirst(dtower, jnp.sum(sums[1], axis=-2)) if with_first else dtower
 
     return Passes(forward, forward_keeping, backward)

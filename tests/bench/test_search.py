@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from crl_eqx.cli._train import parse_config, preset_of
-from crl_eqx.run import check
+from crl_eqx.run import check, check_needs
 
 from .conftest import BENCH
 
@@ -26,7 +26,9 @@ def test_every_experiment_is_a_run_that_can_be_started(file, search):
     assert len({job.run_dir for job in jobs}) == len(jobs) > 0
     for job in jobs:
         words = shlex.split(job.flags)
-        check(parse_config(words, preset_of(words), "train")[0])
+        config, _ = parse_config(words, preset_of(words), "train")
+        check(config)
+        check_needs([config])
 
 
 def file_of(tmp_path, text):

@@ -11,7 +11,7 @@ from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
 from crl_eqx.config import Config, differences, load_config, PRESETS, replaced, save_config
 from crl_eqx.objectives import Goals
-from crl_eqx.parts import make_agent, make_optimizers, make_train_step, resolved
+from crl_eqx.parts import idle, make_agent, make_optimizers, make_train_step, resolved
 from crl_eqx.run import check, check_needs, make_env, Run
 from crl_eqx.run._begin import resumed_config
 
@@ -175,7 +175,7 @@ def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
 )
 def test_a_choice_that_would_do_nothing_is_refused(changes, sentence):
     with pytest.raises(UserError, match=sentence):
-        check_needs(replaced(PRESETS["laptop"], **changes))
+        check_needs([replaced(PRESETS["laptop"], **changes)])
 
 
 @pytest.mark.parametrize(
@@ -188,14 +188,20 @@ def test_a_choice_that_would_do_nothing_is_refused(changes, sentence):
     ],
 )
 def test_a_choice_beside_the_one_it_needs_is_taken(changes):
-    check_needs(replaced(PRESETS["laptop"], **changes))
+    check_needs([replaced(PRESETS["laptop"], **changes)])
 
 
-def test_what_a_preset_says_and_what_a_sweep_needs_in_some_runs_is_not_refused():
+def test_what_a_preset_says_was_not_asked_for():
     for preset in PRESETS.values():
-        check_needs(preset)
-        check_needs(replaced(preset, schedule="constant"))
-    check_needs(replaced(PRESETS["paper"], temperature=0.2), differing=["energy"])
+        check_needs([preset, replaced(preset, schedule="constant", schedule_updates=None)])
+
+
+def test_in_a_sweep_a_choice_has_to_do_something_in_one_of_its_runs():
+    base = replaced(PRESETS["paper"], temperature=0.2)
+    check_needs([base, replaced(base, energy="cosine")])
+    assert idle(base) == {"temperature": 0.1}
+    with pytest.raises(UserError, match="`--temperature 0.2` goes with `--energy cosine`"):
+        check_needs([replaced(base, temperature=0.1), base, replaced(base, energy="mrn")])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "lion", "rmsprop", "adagrad"])

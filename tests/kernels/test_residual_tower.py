@@ -20,11 +20,9 @@ from crl_eqx.kernels import (
     TowerParams,
     UnsupportedError,
 )
-from crl_eqx.kernels.residual_tower import reference
-from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_first
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw
 
 from .towers import (
-    after_first,
     distance,
     exactly,
     GPU,
@@ -156,16 +154,6 @@ def test_towers_of_several_shapes_give_what_each_gives_alone(kernel, scans):
         np.testing.assert_allclose(y, alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("kernel", ["xla", "packed"])
-def test_norm_and_swish_of_first_layers_may_be_part_of_it(kernel):
-    x, params = draw(SMALL, key=jax.random.key(0))
-    first = draw_first(SMALL, key=jax.random.key(1))
-    each = [TowerParams(params.weights[:, n], params.vectors[:, n]) for n in range(len(x))]
-    ys = residual_towers(list(x), each, Compute(kernel), firsts=list(first))
-    expected = after_first(reference)(x, (params, first))
-    np.testing.assert_allclose(jnp.stack(ys), expected, rtol=1e-5, atol=1e-6)
-
-
 @pytest.mark.parametrize("kernel", ["auto", "xla", "checkpoint", "packed"])
 def test_any_shape_of_batch(kernel):
     x, params = tower(Case(4, 8, 6))
@@ -240,5 +228,9 @@ def test_arrays_that_do_not_fit():
         residual_tower(x, params._replace(vectors=jnp.concatenate([params.vectors] * 2)))
     with pytest.raises(UserError, match=r"weights \[blocks, 4, width, width\].*\(1, 3, 128, 128\)"):
         residual_tower(x, params._replace(weights=params.weights[:, :3]))
-    with pytest.raises(UserError, match=r"firsts=.*\[3, 128\]; one is \(2, 128\)"):
-        residual_towers([x], [params], firsts=[jnp.ones((2, 128))])
+    with pytest.raises(UnsupportedError, match=r"firsts=.*`kernel='packed'` at width 128 here"):
+        residual_towers([x], [params], Compute("packed"), firsts=[jnp.ones((3, 128))])
+    with jax.sharding.use_abstract_mesh(GPU):
+        for first in (jnp.ones((2, 128)), jnp.ones((3, 128), jnp.bfloat16)):
+            with pytest.raises(UserError, match=r"vectors \[3, 128\] of float32 here; one is \("):
+                residual_towers([x], [params], Compute("triton"), firsts=[first])

@@ -56,11 +56,11 @@ def run_with(**options):
 def after_first(run):
     """`run` after norm and swish of a first layer, of whose vectors `params` is a pair with it."""
 
-    def begun(x, params):
+    def with_first(x, params):
         tower, (bias, scale, offset) = params[0], jnp.moveaxis(params[1], 1, 0)[:, :, None]
         return run(norm_swish(x + bias, scale, offset), tower)
 
-    return begun
+    return with_first
 
 
 def tower(case):

@@ -189,14 +189,14 @@ def test_networks_of_several_sizes_are_called_together_as_one_by_one(widths):
 def test_a_kernel_that_takes_first_layers_gives_what_the_layers_give(
     widths, optimized, monkeypatch
 ):
-    """`triton`, here in the interpreter, begins with the product of a first layer."""
+    """`triton`, here in the interpreter, takes_first with the product of a first layer."""
     plain, _, _ = alone_and_together(networks(Compute("xla"), widths))
     monkeypatch.setitem(_ENTRIES, "triton", _ENTRIES["triton"]._replace(needs=None))
     passes, began = _triton.passes, []
 
-    def interpreted(precision, begun=False):
-        began.append(begun)
-        return passes(precision, begun=begun, interpret=True)
+    def interpreted(precision, with_first=False):
+        began.append(with_first)
+        return passes(precision, with_first=with_first, interpret=True)
 
     monkeypatch.setattr(_triton, "passes", interpreted)
     alone, together, _ = alone_and_together(networks(Compute("triton"), widths))
@@ -211,7 +211,9 @@ def test_a_first_layer_that_a_kernel_does_not_know_has_no_vectors_for_it():
     key = jax.random.key(0)
     usual = Layer(5, 8, key=key)
     other = eqx.tree_at(lambda layer: layer.norm, usual, LayerNorm(8, epsilon=1e-3))
-    assert usual.vectors.shape == (3, 8)
-    assert other.vectors is None
-    assert Layer(5, 8, activation="relu", key=key).vectors is None
-    assert Layer(5, 8, layer_norm=False, key=key).vectors is None
+    foreign = eqx.tree_at(lambda layer: layer.linear, usual, eqx.nn.Linear(8, 8, key=key))
+    assert foreign.tower_vectors is None
+    assert usual.tower_vectors.shape == (3, 8)
+    assert other.tower_vectors is None
+    assert Layer(5, 8, activation="relu", key=key).tower_vectors is None
+    assert Layer(5, 8, layer_norm=False, key=key).tower_vectors is None
