@@ -289,6 +289,14 @@ def test_the_command_of_a_run_makes_it_again(console, tmp_path):
         assert resolved(config) == resolved(asked), objective
 
 
+def test_the_command_leaves_out_what_its_run_has_for_others_to_use(console, tmp_path):
+    asked = replaced(PRESETS["laptop"], temperature=0.2)
+    sweep = begin_sweep(Sweep(asked, {"energy": ("neg_l2", "cosine")}), tmp_path / "s", console)
+    for name, config in sweep.runs.items():
+        save_config(config, tmp_path / "s" / name / "config.json")
+    assert "--temperature" not in "\n".join(_commands(read_results(tmp_path / "s")))
+
+
 def test_what_differs_takes_the_place_of_what_the_preset_says():
     from crl_eqx.cli._sweep import planned
 
