@@ -235,14 +235,21 @@ def test_every_pass_of_a_cut_is_compared_and_timed(bench):
     tiles = bench("tiles")
     cut = tiles.Tiles(16, 64, 4, 2)
     assert cut in tiles.cuts(128, [1, 2])
-    arrays = tiles.draw(tiles.Case(4, 128, 16, nets=1), key=jax.random.key(0))
-    ours = tiles.steps(tiles.passes("bf16", tiles=cut, interpret=True), *arrays)
-    plain = tiles.steps(tiles.packed("f32"), *arrays)
-    assert list(ours) == list(plain) and len(ours) == 4
-    for name, call in ours.items():
+    case = tiles.Case(4, 128, 16, nets=1)
+    x, tower = tiles.draw(case, key=jax.random.key(0))
+    params = tiles.WithFirst(tower, tiles.draw_first(case, key=jax.random.key(1)))
+    ways = tiles.steps(tiles.passes("bf16", with_first=True, tiles=cut, interpret=True), x, params)
+    y, (dx, dparams) = tiles.exact(x, params)
+    expected = {
+        "forward_us": y,
+        "backward_us": (dx, None),
+        "backward_to_parameters_us": (dx, dparams),
+    }
+    assert ways.keys() == {*expected, "forward_keeping_us"}
+    for name, call in ways.items():
         assert tiles.seconds_each(call, least=tiles.LEAST) > 0
-        if name != "forward_keeping_us":  # what is kept differs
-            assert 0 < tiles.distance(call(), plain[name]()) < tiles.TOLERANCE["bf16"]
+        if name in expected:
+            assert 0 < tiles.distance(call(), expected[name]) < tiles.TOLERANCE["bf16"]
 
 
 def test_the_gpu_suite_measures_until_its_time_is_up(bench, monkeypatch):
