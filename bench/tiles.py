@@ -29,8 +29,8 @@ from _measure import rounded
 from gpu_suite import seconds_each
 
 from crl_eqx.kernels import Compute, takes_first
-from crl_eqx.kernels._norm_swish import norm_swish
 from crl_eqx.kernels.residual_tower import reference
+from crl_eqx.kernels.residual_tower._reference import after_first
 from crl_eqx.kernels.residual_tower._triton import passes, Tiles, WithFirst
 from crl_eqx.kernels.residual_tower._vjp import Passes
 from crl_eqx.kernels.residual_tower.cases import Case, draw, draw_first
@@ -71,8 +71,7 @@ def exact(x: jax.Array, params: Any) -> Any:
     def tower(x, params):
         if not isinstance(params, WithFirst):
             return reference(x, params, "f32")
-        bias, scale, offset = jnp.moveaxis(params.first, 1, 0)[:, :, None]
-        return reference(norm_swish(x + bias, scale, offset), params.tower, "f32")
+        return reference(after_first(x, params.first), params.tower, "f32")
 
     y, back = jax.vjp(tower, x, params)
     return y, back(x)

@@ -31,6 +31,14 @@ def rows(vectors: Float[Array, "... 3 width"], row: int) -> Float[Array, "... 1 
     return vectors[..., row, None, :]
 
 
+def after_first(
+    product: Float[Array, "*nets batch width"], vectors: Float[Array, "*nets 3 width"]
+) -> Float[Array, "*nets batch width"]:
+    """What a first layer before a tower makes of its product."""
+    biased = product + rows(vectors, BIAS)
+    return norm_swish(biased, rows(vectors, SCALE), rows(vectors, OFFSET))
+
+
 class Layer(NamedTuple):
     """What one layer of one block, or of all blocks, is made of."""
 

@@ -15,7 +15,7 @@ from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles, WithFir
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_first
 
-from .towers import after_first, distance, GPU, run_with, tower, value_and_gradient, weighed
+from .towers import begun, distance, GPU, run_with, tower, value_and_gradient, weighed
 
 
 pytestmark = pytest.mark.usefixtures("optimized")  # interpreted kernels take long
@@ -38,7 +38,7 @@ def drawn(case, with_first, seed=0):
     x, params = draw(case, key=jax.random.key(seed))
     if not with_first:
         return (x, params), lambda run: run
-    return (x, WithFirst(params, draw_first(case, key=jax.random.key(seed + 9)))), after_first
+    return (x, WithFirst(params, draw_first(case, key=jax.random.key(seed + 9)))), begun
 
 
 @pytest.mark.parametrize("case", INTERPRETED, ids=str)

@@ -8,8 +8,8 @@ import numpy as np
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from crl_eqx.kernels import Compute
-from crl_eqx.kernels._norm_swish import norm_swish
 from crl_eqx.kernels.residual_tower import reference, TowerParams
+from crl_eqx.kernels.residual_tower._reference import after_first
 from crl_eqx.kernels.residual_tower.cases import draw, run_stacked
 
 
@@ -53,14 +53,9 @@ def run_with(**options):
     return functools.partial(run_stacked, compute=Compute(**options))
 
 
-def after_first(run):
-    """`run` after norm and swish of a first layer, of whose vectors `params` is a pair with it."""
-
-    def with_first(x, params):
-        tower, (bias, scale, offset) = params[0], jnp.moveaxis(params[1], 1, 0)[:, :, None]
-        return run(norm_swish(x + bias, scale, offset), tower)
-
-    return with_first
+def begun(run):
+    """`run` after a first layer: its parameters are a pair of the tower's and that layer's."""
+    return lambda x, params: run(after_first(x, params[1]), params[0])
 
 
 def tower(case):
