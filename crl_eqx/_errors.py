@@ -1,6 +1,7 @@
 """Callers' mistakes, and errors in code that is not ours."""
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,11 @@ def first_line(error: BaseException) -> str:
         return (str(error).strip() or repr(error)).splitlines()[0]
     except Exception:  # its own `__str__` fails
         return type(error).__name__
+
+
+def abridged(sentence: str) -> str:
+    """With its longest words, such as a value out of a damaged file, shown by their ends."""
+    return re.sub(r"(\S{200})\S{600,}(\S{100})", r"\1...\2", sentence)
 
 
 _kept: list[Exception] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from .. import __version__
-from .._errors import kept_error, TrainingError, UserError
+from .._errors import abridged, kept_error, TrainingError, UserError
 from ._whose import sentence_about
 
 
@@ -104,5 +104,5 @@ def run(arguments: Sequence[str]) -> int:
         sentence = str(told) if expected else sentence_about(told)
         if debug or sentence is None:
             raise
-        print(sentence, file=sys.stderr)
+        print(abridged(sentence), file=sys.stderr)
         return 1 if isinstance(told, TrainingError) else 2

@@ -185,3 +185,20 @@ def test_every_command_on_a_damaged_run_ends_well(finished, tmp_path, capfd, mon
             break
     assert not wrong, f"{len(wrong)} of {played}:\n" + "\n\n".join(wrong)
     assert played >= 1
+
+
+def test_values_of_any_length_leave_a_sentence_that_can_be_read(finished, tmp_path, capfd):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    path = run_dir / "config.json"
+    written = json.loads(path.read_text())
+    refused = 0
+    for node in (written, *(value for value in written.values() if isinstance(value, dict))):
+        for key, kept in [*node.items()]:
+            node[key] = "x" * 5000
+            path.write_text(json.dumps(written))
+            node[key] = kept
+            capfd.readouterr()
+            code, told = cli.run(["export", str(run_dir)]), capfd.readouterr().err
+            assert code in (0, 2) and len(told) < 1500, f"{key}: {code}, {told}"
+            refused += code == 2 and str(run_dir) in told
+    assert refused > 50
