@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, load_config
-from ..run import check_saved_under, CheckpointStore
+from ..run import check_saved_under, CheckpointStore, time_spent
 from ..run_files import read_metrics, read_provenance
 from ._flags import parse
 
@@ -44,6 +44,8 @@ def info(arguments: Sequence[str], console: Console) -> int:
     rows = read_metrics(run / "metrics.jsonl")
     if rows:
         say(f"reached:   {rows[-1]['env_steps']:,} of {config.total_env_steps:,} environment steps")
+        if spent := time_spent(rows[-1]):
+            say(f"time:      {spent}")
         for name, value in sorted(_latest(rows, "eval").items()):
             if not name.endswith("_se"):
                 say(f"  {name:<40}{value:.3f}")

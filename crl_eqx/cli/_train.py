@@ -18,9 +18,10 @@ from ..run import (
     draw_run,
     Outcome,
     resumed_config,
+    time_spent,
     train as train_run,
 )
-from ..run_files import default_run_dir, require_trust
+from ..run_files import default_run_dir, read_metrics, require_trust
 from ._flags import parse, program
 
 
@@ -233,6 +234,8 @@ def finish_run(
             f"success rate {outcome.success_rate:.3f} over {config.evaluation.eval_episodes} fresh "
             f"episodes after {outcome.env_steps:,} environment steps"
         )
+    if (rows := read_metrics(run / "metrics.jsonl")) and (spent := time_spent(rows[-1])):
+        say(f"time             {spent}")
     more = f"--total-env-steps {2 * config.total_env_steps}"
     if outcome.reason is not None and outcome.env_steps < config.total_env_steps:
         why, more = outcome.reason

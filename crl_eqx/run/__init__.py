@@ -29,6 +29,7 @@ from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome
+from ._meter import time_spent as time_spent
 from ._other_run import other_runs as other_runs
 from ._resources import (
     estimate as estimate,

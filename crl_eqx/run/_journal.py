@@ -33,7 +33,7 @@ class Journal:
         self.evaluations: list[Evaluated] = [*kept.get("evaluations", ())]
         self._verdicts: list[str] = [*kept.get("verdicts", ())]
         elapsed = float(kept.get("elapsed_seconds", 0.0))
-        self._meter = Meter(env_steps, kept.get("meter", ()), elapsed)
+        self._meter = Meter(env_steps, kept.get("meter", ()), elapsed, kept.get("overheads"))
         self._hours = self._meter.elapsed / 3600
         self.evaluation_due = bool(kept.get("evaluation_due", env_steps == 0))
         """Whether the evaluation after the latest step is still to be made."""
@@ -50,6 +50,10 @@ class Journal:
             self.evaluations, self._verdicts, hours=self._hours, config=self.run.config
         )
 
+    def enter(self, phase: str) -> None:
+        """What the run does from now on: `time/` says where its hours went."""
+        self._meter.enter(phase)
+
     def save(self, state: TrainState) -> None:
         """A checkpoint."""
         run = self.run
@@ -58,6 +62,7 @@ class Journal:
             "verdicts": self._verdicts,
             "meter": self._meter.rows,
             "elapsed_seconds": self._meter.elapsed,
+            "overheads": self._meter.overheads,
             "evaluation_due": self.evaluation_due,
         }
         run.store.save(state, run.step.buffer, metadata=metadata)

@@ -82,8 +82,7 @@ class Loop:
     def advance(self) -> None:
         """One unroll of all."""
         prefilling = self.group.prefilling(self.state)
-        phase = self.group.phase("prefilling" if prefilling else "training")
-        self.reporter.phase(phase)
+        phase = self.enter("prefilling" if prefilling else "training")
         updates_before, begun = self.gradient_steps, time.monotonic()
         self.state, metrics = self.group.advance(self.state)
         self.unsaved = True
@@ -97,9 +96,17 @@ class Loop:
             except TrainingError as error:
                 raise TrainingError(f"{self.about(journal)}{error}") from None
 
+    def enter(self, phase: str) -> str:
+        """**Returns:** the phase: `phase`, or "compiling" the first time."""
+        phase = phase if phase == "saving" else self.group.phase(phase)
+        self.reporter.phase(phase)
+        for journal in self.journals:
+            journal.enter(phase)
+        return phase
+
     def save(self) -> None:
         """A checkpoint of each."""
-        self.reporter.phase("saving")
+        self.enter("saving")
         for index, journal in enumerate(self.journals):
             journal.save(self.group.one(self.state, index))
         self.unsaved, self.stop.save = False, False
@@ -109,7 +116,7 @@ class Loop:
         self.reporter.part(share)
         if self.stop.save:
             self.save()
-            self.reporter.phase("evaluating")
+            self.enter("evaluating")
         return not self.stop
 
     def measure(self, *, evaluating: bool) -> None:
@@ -119,7 +126,7 @@ class Loop:
         if evaluating:
             for journal in journals:
                 journal.evaluation_due = True
-            self.reporter.phase(group.phase("evaluating"))
+            self.enter("evaluating")
             evaluations = group.evaluations(state, self.env_steps, may_go_on=self.undisturbed)
             if evaluations is None:
                 return
@@ -131,6 +138,7 @@ class Loop:
             self.reporter.success(statistics.mean(rates))
         health: list[dict] = [{} for _ in journals]
         if self.config.logging.diagnostics and not group.prefilling(state):
+            self.enter("diagnosing")
             health = group.diagnoses(state, self.env_steps)
         counters = {"env_steps": self.env_steps, "gradient_steps": self.gradient_steps}
         for journal, row, seen in zip(journals, found, health, strict=True):

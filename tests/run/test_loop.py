@@ -22,7 +22,7 @@ from crl_eqx.config import load_config, save_config
 from crl_eqx.envs import HoldOut
 from crl_eqx.run import _run as run_module, CheckpointStore, load_run, Run, train, TrainingError
 from crl_eqx.run._loop import crossed
-from crl_eqx.run._meter import Meter
+from crl_eqx.run._meter import Meter, OVERHEADS, time_spent
 from crl_eqx.run._run import PiecewiseEvaluation
 from crl_eqx.run_files import read_metrics, record_provenance
 
@@ -240,7 +240,10 @@ def test_a_run_ends_with_its_hours_saved_and_evaluated_and_goes_on_bit_identical
     assert again.reason is not None and again.env_steps == outcome.env_steps
     outcome = train(config, run_dir, console, resume=True)
     assert outcome.env_steps == 480 and outcome.reason is None
-    assert read_metrics(run_dir / "metrics.jsonl")[-1]["time/elapsed_seconds"] > before > 0
+    last = read_metrics(run_dir / "metrics.jsonl")[-1]
+    assert last["time/elapsed_seconds"] > before > 0
+    kept = [row["time/compiling_seconds"] for row in rows] + [last["time/compiling_seconds"]]
+    assert kept == sorted(kept) and 0 < kept[0] < last["time/elapsed_seconds"]
     for one, other in zip(state_of(whole), state_of(run_dir), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -346,7 +349,27 @@ def test_a_row_averages_over_updates_and_counts_episodes():
     assert (told["train/episodes"], told["train/failures"]) == (3, 2)
     assert told["time/update_ms"] == 1000 * (9 + 6 + 3) / 3
     times = {"time/env_steps_per_second", "time/elapsed_seconds", "time/unix_seconds"}
+    times |= {f"time/{name}_seconds" for name in OVERHEADS}
     assert meter.take(100).keys() == times
+
+
+def test_a_run_knows_where_its_time_went(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    meter = Meter(0, (), 3.0, {"evaluating": 2.0})
+    for phase, seconds in [
+        ("compiling", 4.0), ("training", 50.0), ("evaluating", 20.0),
+        ("saving", 1.0), ("evaluating", 10.0), ("training", 50.0), ("saving", 2.0),
+    ]:  # fmt: skip
+        meter.enter(phase)
+        now += seconds
+    row = meter.take(0)
+    assert row["time/elapsed_seconds"] == 140
+    seconds = {name: row[f"time/{name}_seconds"] for name in OVERHEADS}
+    assert seconds == {"compiling": 4, "evaluating": 32, "diagnosing": 0, "saving": 3}
+    assert time_spent(row) == "2.3 min, of it 3% compiling, 23% evaluating, 2% saving"
+    assert time_spent({"time/elapsed_seconds": 7200.0}) == "2.0 h"
+    assert time_spent({"env_steps": 3}) is None
 
 
 def test_episodes_of_one_step_are_refused_in_one_sentence(tmp_path):
