@@ -30,10 +30,10 @@ from gpu_suite import seconds_each
 
 from crl_eqx.kernels import Compute, takes_first
 from crl_eqx.kernels.residual_tower import reference
-from crl_eqx.kernels.residual_tower._reference import after_first
-from crl_eqx.kernels.residual_tower._triton import passes, Tiles, WithFirst
+from crl_eqx.kernels.residual_tower._reference import after_first, WithFirst
+from crl_eqx.kernels.residual_tower._triton import passes, Tiles
 from crl_eqx.kernels.residual_tower._vjp import Passes
-from crl_eqx.kernels.residual_tower.cases import Case, draw, draw_first
+from crl_eqx.kernels.residual_tower.cases import Case, draw_with_first
 
 
 LEAST = 0.01
@@ -69,8 +69,6 @@ def exact(x: jax.Array, params: Any) -> Any:
     """What `forward`, and `backward_to_parameters` with x as y's cotangent, give in float32."""
 
     def tower(x, params):
-        if not isinstance(params, WithFirst):
-            return reference(x, params, "f32")
         return reference(after_first(x, params.first), params.tower, "f32")
 
     y, back = jax.vjp(tower, x, params)
@@ -93,14 +91,11 @@ def main() -> None:
     parser.add_argument("--precision", choices=list(TOLERANCE), default="bf16")
     parser.add_argument("--out", type=Path, help="default: bench/results")
     options = parser.parse_args()
-    with_first = takes_first(Compute("triton", options.precision), options.width)
+    first = takes_first(Compute("triton", options.precision), options.width)
 
-    def drawn(nets: int) -> tuple[jax.Array, Any]:
+    def drawn(nets: int) -> tuple[jax.Array, WithFirst]:
         case = Case(options.depth, options.width, options.batch_size, nets)
-        x, tower = draw(case, key=jax.random.key(0))
-        if not with_first:
-            return x, tower
-        return x, WithFirst(tower, draw_first(case, key=jax.random.key(1)))
+        return draw_with_first(case, key=jax.random.key(0), first=first)
 
     arrays = [drawn(nets) for nets in (3, 1)]
     results = lambda step: (step["forward_us"](), step["backward_to_parameters_us"]())
@@ -110,7 +105,7 @@ def main() -> None:
 
     def compiled(cut: Tiles) -> list[dict[str, Callable]] | str:
         try:
-            way = passes(options.precision, with_first=with_first, tiles=cut, interpret=interpret)
+            way = passes(options.precision, tiles=cut, interpret=interpret)
             return [steps(way, *of) for of in arrays]
         except Exception as error:  # too much memory on the chip, or what Triton cannot do
             return str(error).splitlines()[0][:200]

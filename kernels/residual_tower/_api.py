@@ -14,7 +14,7 @@ from .._precision import check_precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
 from ._packed import packed
-from ._reference import LAYERS_PER_BLOCK, TowerParams
+from ._reference import LAYERS_PER_BLOCK, TowerParams, WithFirst
 from ._scan import scanned
 from ._vjp import with_passes
 
@@ -57,10 +57,7 @@ def _packed(x, params, compute):
 
 def _triton(x, params, compute, first=None):
     triton = import_pallas(f"{__package__}._triton", "`kernel='triton'`")
-    if first is None:
-        return with_passes((x, params), triton.passes(compute.precision))
-    passes = triton.passes(compute.precision, with_first=True)
-    return with_passes((x, triton.WithFirst(params, first)), passes)
+    return with_passes((x, WithFirst(params, first)), triton.passes(compute.precision))
 
 
 def _mosaic(x, params, compute):

@@ -26,15 +26,25 @@ class TowerParams(NamedTuple):
     """Bias, and LayerNorm's scale and offset."""
 
 
+class WithFirst(NamedTuple):
+    """A tower, and the vectors of a first layer whose product it is given; None if it is given x
+    itself."""
+
+    tower: TowerParams
+    first: Float[Array, "*nets 3 width"] | None = None
+
+
 def rows(vectors: Float[Array, "... 3 width"], row: int) -> Float[Array, "... 1 width"]:
     """One of BIAS, SCALE and OFFSET, ready to be broadcast over a batch."""
     return vectors[..., row, None, :]
 
 
 def after_first(
-    product: Float[Array, "*nets batch width"], vectors: Float[Array, "*nets 3 width"]
+    product: Float[Array, "*nets batch width"], vectors: Float[Array, "*nets 3 width"] | None
 ) -> Float[Array, "*nets batch width"]:
-    """What a first layer before a tower makes of its product."""
+    """What a first layer before a tower makes of its product; without one, that itself."""
+    if vectors is None:
+        return product
     biased = product + rows(vectors, BIAS)
     return norm_swish(biased, rows(vectors, SCALE), rows(vectors, OFFSET))
 

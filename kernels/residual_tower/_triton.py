@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from .._norm_swish import EPSILON
 from .._padding import padded_to
 from .._precision import einsum, Precision
-from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams
+from ._reference import BIAS, LAYERS_PER_BLOCK, OFFSET, SCALE, TowerParams, WithFirst
 from ._vjp import Passes
 
 
@@ -53,13 +53,6 @@ class _Kept(NamedTuple):
     rstds: Float[Array, "blocks nets 4 batch"]
     product: Float[Array, "nets batch width"] | None = None
     """x itself, where it is the product of a first layer."""
-
-
-class WithFirst(NamedTuple):
-    """A tower, and the vectors of the first layer before it."""
-
-    tower: TowerParams
-    first: Float[Array, "nets 3 width"]
 
 
 def _by_layer(params: TowerParams, x: Float[Array, "nets batch width"]) -> tuple[int, ...]:
@@ -248,25 +241,24 @@ def _backward_kernel(dy_ref, w_ref, v_ref, *refs, depth: int, tiles: Tiles, dot,
 def passes(
     precision: Precision,
     *,
-    with_first: bool = False,
     tiles: Tiles | None = None,
     interpret: bool = False,
 ) -> Passes:
-    """`with_first`: parameters are `WithFirst`, and x is a first layer's product, else they are
-    `TowerParams`. `interpret` runs the kernels on any platform, slowly, in float32 where
+    """Of `WithFirst`. `interpret` runs the kernels on any platform, slowly, in float32 where
     `precision` is not "bf16"."""
     low = precision == "bf16"
     tf32 = None if low or interpret else "TF32_TF32_F32"
     dot = functools.partial(pltriton.dot, precision=tf32)
     operand = jnp.bfloat16 if low else jnp.float32
 
-    def run(kernel, name: str, arrays, params: Any, outputs):
-        tower, *first = params if with_first else (params,)
+    def run(kernel, name: str, arrays, params: WithFirst, outputs):
+        tower, first = params
+        firsts = [] if first is None else [first]
         blocks, nets, _, width, _ = tower.weights.shape
         depth = blocks * LAYERS_PER_BLOCK
         cut = tiles or TILES[width, low]
         call = pl.pallas_call(
-            functools.partial(kernel, depth=depth, tiles=cut, dot=dot, with_first=with_first),
+            functools.partial(kernel, depth=depth, tiles=cut, dot=dot, with_first=bool(firsts)),
             grid=(arrays[0].shape[1] // cut.rows, nets),
             out_shape=outputs,
             # Named, as without these some versions of JAX would choose another compiler.
@@ -277,13 +269,10 @@ def passes(
             name=name,
         )
         x, *others = arrays
-        return call(x, tower.weights.astype(operand), tower.vectors, *first, *others)
-
-    def tower_of(params: Any) -> TowerParams:
-        return params.tower if with_first else params
+        return call(x, tower.weights.astype(operand), tower.vectors, *firsts, *others)
 
     def padded(x, params):
-        width = tower_of(params).weights.shape[-1]
+        width = params.tower.weights.shape[-1]
         return padded_to(x, (tiles or TILES[width, low]).rows)
 
     def forward(x, params):
@@ -293,14 +282,14 @@ def passes(
 
     def forward_keeping(x, params):
         rows = padded(x, params)
-        *lead, width = _by_layer(tower_of(params), rows)
+        *lead, width = _by_layer(params.tower, rows)
         kind = jax.ShapeDtypeStruct
         of_layers, of_rows = kind((*lead, width), operand), kind(tuple(lead), jnp.float32)
         outputs = [kind(rows.shape, x.dtype), of_layers, of_layers, of_rows]
         y, *kept = run(_forward_kernel, "tower_forward", [rows], params, outputs)
-        return y[:, : x.shape[1]], _Kept(*kept, product=rows if with_first else None)
+        return y[:, : x.shape[1]], _Kept(*kept, product=None if params.first is None else rows)
 
-    def backward(dy, params, kept, wanted) -> tuple[Any, Any]:
+    def backward(dy, params, kept, wanted) -> tuple[Any, WithFirst | None]:
         rows = padded(dy, params)
         *lead, batch, width = kept.units.shape
         _, nets, _ = lead
@@ -310,8 +299,8 @@ def passes(
             programs = batch // (tiles or TILES[width, low]).rows
             sums = lambda *lead: kind((*lead, 3, programs, width), jnp.float32)
             outputs += [kind(kept.units.shape, operand), sums(*lead)]
-            outputs += [sums(nets)] if with_first else []
-        product = [kept.product] if with_first else []
+            outputs += [] if kept.product is None else [sums(nets)]
+        product = [] if kept.product is None else [kept.product]
         arrays = [rows, *product, kept.units, kept.rstds]
         dx, *found = run(_backward_kernel, "tower_backward", arrays, params, outputs)
         dx = dx[:, : dy.shape[1]]
@@ -320,6 +309,7 @@ def passes(
         dz, *sums = found
         dweights = einsum("...bd,...be->...de", kept.inputs, dz, precision)
         dtower = TowerParams(dweights, jnp.sum(sums[0], axis=-2))
-        return dx, WithFirst(dtower, jnp.sum(sums[1], axis=-2)) if with_first else dtower
+        dfirst = None if kept.product is None else jnp.sum(sums[1], axis=-2)
+        return dx, WithFirst(dtower, dfirst)
 
     return Passes(forward, forward_keeping, backward)

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._compute import AUTO, Compute
 from ._api import residual_towers
-from ._reference import LAYERS_PER_BLOCK, TowerParams
+from ._reference import LAYERS_PER_BLOCK, TowerParams, WithFirst
 
 
 class Case(NamedTuple):
@@ -43,10 +43,15 @@ def draw(
     return x, TowerParams(bound * (2 * uniform - 1), vectors)
 
 
-def draw_first(case: Case, *, key: Array) -> Float[Array, "nets 3 width"]:
-    """Vectors of a first layer before each tower of `case`, none of them 0 or 1."""
-    noise = 0.1 * jax.random.normal(key, (case.nets, 3, case.width))
-    return noise + jnp.asarray([[[0.0], [1.0], [0.0]]])
+def draw_with_first(
+    case: Case, *, key: Array, first: bool = True
+) -> tuple[Float[Array, "nets batch width"], WithFirst]:
+    """What `draw` gives, and if `first` the vectors of a layer before each tower."""
+    x, tower = draw(case, key=key)
+    if not first:
+        return x, WithFirst(tower)
+    noise = 0.1 * jax.random.normal(jax.random.fold_in(key, 1), (case.nets, 3, case.width))
+    return x, WithFirst(tower, noise + jnp.asarray([[[0.0], [1.0], [0.0]]]))
 
 
 def run_stacked(

@@ -236,9 +236,8 @@ def test_every_pass_of_a_cut_is_compared_and_timed(bench):
     cut = tiles.Tiles(16, 64, 4, 2)
     assert cut in tiles.cuts(128, [1, 2])
     case = tiles.Case(4, 128, 16, nets=1)
-    x, tower = tiles.draw(case, key=jax.random.key(0))
-    params = tiles.WithFirst(tower, tiles.draw_first(case, key=jax.random.key(1)))
-    ways = tiles.steps(tiles.passes("bf16", with_first=True, tiles=cut, interpret=True), x, params)
+    x, params = tiles.draw_with_first(case, key=jax.random.key(0))
+    ways = tiles.steps(tiles.passes("bf16", tiles=cut, interpret=True), x, params)
     y, (dx, dparams) = tiles.exact(x, params)
     expected = {
         "forward_us": y,

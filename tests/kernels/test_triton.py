@@ -11,9 +11,9 @@ import pytest
 
 from crl_eqx import nn, UserError
 from crl_eqx.kernels import Compute, residual_tower, residual_towers, UnsupportedError
-from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles, WithFirst
+from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
 from crl_eqx.kernels.residual_tower._vjp import with_passes
-from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_first
+from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_with_first
 
 from .towers import begun, distance, GPU, run_with, tower, value_and_gradient, weighed
 
@@ -33,64 +33,43 @@ def interpreted(precision, **options):
     return lambda x, p: with_passes((x, p), passes(precision, interpret=True, **options))
 
 
-def drawn(case, with_first, seed=0):
-    """Arrays of a tower, and what makes a way to run it one that takes them."""
-    x, params = draw(case, key=jax.random.key(seed))
-    if not with_first:
-        return (x, params), lambda run: run
-    return (x, WithFirst(params, draw_first(case, key=jax.random.key(seed + 9)))), begun
-
-
 @pytest.mark.parametrize("case", INTERPRETED, ids=str)
-def test_both_passes_compute_the_tower(case):
-    arrays = draw(case, key=jax.random.key(0))
-    plain = value_and_gradient(run_with(kernel="xla"), *arrays)
-    assert distance(value_and_gradient(interpreted("auto"), *arrays), plain) < 2e-6
-
-
-@pytest.mark.parametrize("case", INTERPRETED, ids=str)
-def test_norm_and_swish_of_a_first_layer_are_part_of_both_passes(case):
-    (x, params), run = drawn(case, with_first=True)
-    ours = interpreted("auto", with_first=True)
-    expected = value_and_gradient(run(run_with(kernel="xla")), x, params)
+@pytest.mark.parametrize("first", [False, True])
+def test_both_passes_compute_the_tower_and_the_end_of_a_first_layer(case, first):
+    x, params = draw_with_first(case, key=jax.random.key(0), first=first)
+    ours, plain = interpreted("auto"), begun(run_with(kernel="xla"))
+    expected = value_and_gradient(plain, x, params)
     assert distance(value_and_gradient(ours, x, params), expected) < 2e-6
     of_input = jax.jit(jax.grad(lambda x: weighed(ours(x, params))))
     assert distance(of_input(x), expected[1][0]) < 2e-6
 
 
-@pytest.mark.parametrize("with_first", [False, True])
-def test_bf16_errs_as_packed_does(with_first):
-    arrays, run = drawn(CASES["three networks"], with_first)
-    plain = value_and_gradient(run(run_with(kernel="xla")), *arrays)
-    ours = interpreted("bf16", with_first=with_first)
-    packed = run(run_with(kernel="packed", precision="bf16"))
+@pytest.mark.parametrize("first", [False, True])
+def test_bf16_errs_as_packed_does(first):
+    arrays = draw_with_first(CASES["three networks"], key=jax.random.key(0), first=first)
+    plain = value_and_gradient(begun(run_with(kernel="xla")), *arrays)
+    packed = begun(run_with(kernel="packed", precision="bf16"))
     error = lambda of: distance(value_and_gradient(of, *arrays), plain)
-    assert 0 < error(ours) < 1.5 * error(packed)
-
-
-def test_the_gradient_of_the_input_alone_is_the_same():
-    x, params = draw(CASES["not a multiple of the tile"], key=jax.random.key(0))
-    loss = lambda run: jax.jit(jax.grad(lambda x: weighed(run(x, params))))
-    plain = loss(run_with(kernel="xla"))(x)
-    assert distance(loss(interpreted("auto"))(x), plain) < 2e-6
+    assert 0 < error(interpreted("bf16")) < 1.5 * error(packed)
 
 
 def test_the_tiles_change_no_number():
-    arrays = draw(CASES["three networks"], key=jax.random.key(0))
+    arrays = draw_with_first(CASES["three networks"], key=jax.random.key(0))
     usual = value_and_gradient(interpreted("auto"), *arrays)
     other = value_and_gradient(interpreted("auto", tiles=Tiles(8, 32, 4, 1)), *arrays)
     assert distance(other, usual) < 2e-6
 
 
-@pytest.mark.parametrize("with_first", [False, True])
-def test_under_vmap_over_seeds(with_first):
-    draws = [drawn(Case(4, 128, 5), with_first, seed) for seed in range(2)]
-    x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(arrays for arrays, _ in draws))
-    ours = interpreted("auto", with_first=with_first)
+@pytest.mark.parametrize("first", [False, True])
+def test_under_vmap_over_seeds(first):
+    keys = [jax.random.key(seed) for seed in range(2)]
+    draws = [draw_with_first(Case(4, 128, 5), key=key, first=first) for key in keys]
+    x, params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *draws)
+    ours = interpreted("auto")
     gradient = jax.grad(lambda x, p: weighed(ours(x, p)), argnums=(0, 1))
     together = jax.jit(jax.vmap(gradient))(x, params)
-    for i, (arrays, run) in enumerate(draws):
-        alone = value_and_gradient(run(run_with(kernel="xla")), *arrays)[1]
+    for i, arrays in enumerate(draws):
+        alone = value_and_gradient(begun(run_with(kernel="xla")), *arrays)[1]
         assert distance(jax.tree.map(lambda leaf, i=i: leaf[i], together), alone) < 2e-6
 
 
@@ -111,7 +90,7 @@ def test_with_a_first_layer_they_are_lowered_for_a_gpu(width):
     run = lambda x, p, first: residual_towers([x], [p], compute, firsts=[first])[0]
     gradient = jax.grad(lambda *arrays: weighed(run(*arrays)), argnums=(0, 1, 2))
     case = Case(8, width, 21)
-    first = draw_first(case, key=jax.random.key(1))[0]
+    first = jnp.ones((3, width))
     with jax.sharding.use_abstract_mesh(GPU):
         traced = jax.jit(gradient).trace(*tower(case), first)
         text = traced.lower(lowering_platforms=("cuda",)).as_text()

@@ -54,8 +54,8 @@ def run_with(**options):
 
 
 def begun(run):
-    """`run` after a first layer: its parameters are a pair of the tower's and that layer's."""
-    return lambda x, params: run(after_first(x, params[1]), params[0])
+    """`run` after a first layer, if there is one: its parameters are `WithFirst`."""
+    return lambda x, params: run(after_first(x, params.first), params.tower)
 
 
 def tower(case):

@@ -192,15 +192,20 @@ def test_a_kernel_that_takes_first_layers_gives_what_the_layers_give(
     """`triton`, here in the interpreter, takes_first with the product of a first layer."""
     plain, _, _ = alone_and_together(networks(Compute("xla"), widths))
     monkeypatch.setitem(_ENTRIES, "triton", _ENTRIES["triton"]._replace(needs=None))
-    passes, began = _triton.passes, []
+    passes, given = _triton.passes, []
 
-    def interpreted(precision, with_first=False):
-        began.append(with_first)
-        return passes(precision, with_first=with_first, interpret=True)
+    def interpreted(precision):
+        its = passes(precision, interpret=True)
+
+        def forward_keeping(x, params):
+            given.append(params.first)
+            return its.forward_keeping(x, params)
+
+        return its._replace(forward_keeping=forward_keeping)
 
     monkeypatch.setattr(_triton, "passes", interpreted)
     alone, together, _ = alone_and_together(networks(Compute("triton"), widths))
-    assert began and all(began)
+    assert given and not any(first is None for first in given)
     leaves = lambda tree: jax.tree.leaves(eqx.filter(tree, eqx.is_array))
     for ours in (alone, together):
         for leaf, expected in zip(leaves(ours), leaves(plain), strict=True):
