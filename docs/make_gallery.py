@@ -84,7 +84,10 @@ def chapter(kind: type, names: list[str]) -> Iterator[str]:
     yield ", ".join(f"`{name}`" for name in names) + "\n"
     yield (inspect.getdoc(kind) or "") + "\n"
     yield "\n".join(_state_table(env)) + "\n"
-    yield f"Success: {_rule(env)}. {env.action_size} actions, {_goal(env)}.\n"
+    rules = {name: _rule(envs.make(name, physics="native")) for name in names}
+    differ = len(set(rules.values())) > 1
+    rule = "; ".join(f"`{name}` {of}" for name, of in rules.items()) if differ else _rule(env)
+    yield f"Success: {rule}. {env.action_size} actions, {_goal(env)}.\n"
     yield f"Reference: {REFERENCES[kind.__name__]}.\n"
 
 

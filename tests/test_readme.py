@@ -40,7 +40,10 @@ def _blocks(document: Path, language: str) -> list[str]:
     return re.findall(fence, document.read_text(), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/library.md", "docs/objectives.md"])
+WITH_CODE = [path for path in DOCUMENTS if "```python" in path.read_text()]
+
+
+@pytest.mark.parametrize("name", [str(path.relative_to(ROOT)) for path in WITH_CODE])
 def test_the_code_runs_in_order(name):
     blocks = _blocks(ROOT / name, "python")
     assert blocks

@@ -49,7 +49,7 @@ class ArmGrasp(AbstractArmTask):
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
     is positive and opens it otherwise.
 
-    **Start:** the arm within 0.05 rad of `START`, the cube 0.04 m above the table, at
+    **Start:** the arm within 0.05 rad of its rest, the cube 0.04 m above the table, at
     (0, 0.6) ± 0.3 m. **Goal:** the tips of the fingers at the cube's middle ± (0.0375, 0, 0) m,
     0.075 m apart; it follows the cube. **Success:** the midpoint of the tips closer than 0.05 m to
     the cube's middle (`easy`: 0.15 m, `hard`: 0.02 m), and the tips 0.075 m ± 0.02 m apart (`easy`:

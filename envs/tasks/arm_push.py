@@ -43,10 +43,11 @@ class ArmPush(AbstractArmTask):
     The action is four angles, for joints 1, 2, 4 and 6, and a number that closes the gripper if it
     is positive and opens it otherwise.
 
-    **Start:** the arm within 0.05 rad of `START`, the cube 0.04 m above the table, at
+    **Start:** the arm within 0.05 rad of its rest, the cube 0.04 m above the table, at
     (-0.1, 0.6) ± 0.1 m (`hard`: (-0.25, 0.65) ± 0.25 m). **Goal:** the cube on the table, at
     (0.1, 0.6) ± 0.1 m (`hard`: (0.25, 0.65) ± 0.25 m). **Success:** the cube's middle closer than
-    0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5 physics steps of 0.01 s per control step.
+    0.1 m in either task; laxer and stricter rules, `easy` (0.3 m) and `hard` (0.03 m), are reported
+    beside it. **Time:** 5 physics steps of 0.01 s per control step.
 
     Starts and goals farther than 0.85 m from the base, where the gripper does not reach the
     table, are redrawn, and so are starts that succeed from the first moment; published versions

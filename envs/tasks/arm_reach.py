@@ -45,7 +45,7 @@ class ArmReach(AbstractArmTask):
 
     The action is four angles, for joints 1, 2, 4 and 6.
 
-    **Start:** within 0.05 rad of `START`. **Goal:** for the end effector, in the box
+    **Start:** within 0.05 rad of its rest. **Goal:** for the end effector, in the box
     (0, 0.5, 0.3) ± 0.2 m, where the four joints can bring it within 0.02 m of the goal without
     touching the table. **Success:** closer than 0.1 m (`easy`: 0.3 m, `hard`: 0.03 m). **Time:** 5
     physics steps of 0.01 s per control step.
