@@ -85,6 +85,7 @@ def test_steps_are_drawn_evenly_and_only_with_futures_of_their_own_trajectory():
         ((np.zeros((3, 4, 2), complex),), "real numbers, not complex128"),
         ((np.zeros((3, 4, 2), "U1"),), "real numbers, not <U1"),
         (([[0.0, 1.0], [0.0]],), "is no array"),
+        (([[[1.0], [1.0, 2.0]], [[1.0]]],), "is no array"),
         (([np.zeros((3, 2)), np.zeros((4, 1))],), r"states\[0\] is \[3, 2\], .*\[1\] is \[4, 1\]"),
         (([np.zeros((3, 2)), np.full((4, 2), np.inf)],), r"states\[1\]\)` must be finite"),
         (

@@ -20,6 +20,7 @@ from ..config import (
     replaced,
 )
 from ..nn import Audit, audit
+from ..parts import SHARES, with_objective
 from ..run import make_agent, make_env, OWNERS
 
 
@@ -28,6 +29,14 @@ Variants: TypeAlias = dict[str, dict[str, Any]]
 
 SHALLOW = 4
 """Dense layers of the shallowest network."""
+
+_SHALLOW = {"depth": SHALLOW, "actor_depth": None, "critic_depth": None}
+
+
+def _depths(config: Config) -> tuple[int, int]:
+    """The policy's and the critic's."""
+    network = config.network
+    return network.actor_depth or network.depth, network.critic_depth or network.depth
 
 
 def ablations(config: Config, parts: Sequence[str]) -> Variants:
@@ -69,15 +78,16 @@ def _width(config: Config) -> Variants:
     widths = [_equal_width(config, env, full, measure) for measure in (count, cost)]
     if abs(widths[0] - widths[1]) <= 0.02 * widths[0]:
         del widths[1]
-    return {f"depth_{SHALLOW}_width_{w}": {"depth": SHALLOW, "width": w} for w in widths}
+    return {f"depth_{SHALLOW}_width_{w}": _SHALLOW | {"width": w} for w in widths}
 
 
 def _networks(config: Config) -> Variants:
-    if config.network.depth == SHALLOW:
+    actor, critic = _depths(config)
+    if actor == critic == SHALLOW:
         return {}
     return {
-        "deep_actor_alone": {"actor_depth": config.network.depth, "critic_depth": SHALLOW},
-        "deep_critic_alone": {"actor_depth": SHALLOW, "critic_depth": config.network.depth},
+        "deep_actor_alone": {"actor_depth": actor, "critic_depth": SHALLOW},
+        "deep_critic_alone": {"actor_depth": SHALLOW, "critic_depth": critic},
     }
 
 
@@ -104,32 +114,38 @@ def _goals(config: Config) -> Variants:
         "half_random": (0.5, 0.5, 0.0),
         "commanded": (0.0, 0.0, 1.0),
     }
-    names = "p_future", "p_random", "p_commanded"
-    return {f"goals_{name}": dict(zip(names, x, strict=True)) for name, x in shares.items()}
+    return {f"goals_{name}": dict(zip(SHARES, x, strict=True)) for name, x in shares.items()}
 
 
 def _objectives(config: Config) -> Variants:
-    """Every objective on the same networks. What another one does not use goes back to the
-    preset."""
+    """Every other objective on the same networks. What it does not use goes back to the preset,
+    and so does a mixture of goals that was not asked for: it is that of the full model's
+    objective."""
     preset = PRESETS[config.preset]
+    usual = {name: choice_of(preset, name) for name in SHARES}
+    not_asked = with_objective(replaced(config, **usual))
+    asked = any(choice_of(config, name) != choice_of(not_asked, name) for name in SHARES)
+    back = {} if asked else usual
     return {
         name: {"objective": name}
+        | back
         | {
             choice: choice_of(preset, choice)
             for _, choice, value in flat(config)
             if name not in OWNERS.get(choice, (name,)) and value != choice_of(preset, choice)
         }
         for name in get_args(ObjectiveName)
+        if name != config.objective.objective
     }
 
 
 def _collector(config: Config) -> Variants:
     """Deep and shallow agents that learn from what finished deep and shallow ones collect, frozen:
     does depth help to explore, or to learn?"""
-    if config.network.depth == SHALLOW or config.run_dir is None:
+    if max(_depths(config)) == SHALLOW or config.run_dir is None:
         return {}
-    found: Variants = {"shallow": {"depth": SHALLOW}}
-    for learner, own in (("full", {}), ("shallow", {"depth": SHALLOW})):
+    found: Variants = {"shallow": _SHALLOW}
+    for learner, own in (("full", {}), ("shallow", _SHALLOW)):
         for source in ("full", "shallow"):
             path = str(config.run_dir / f"{source}_seed_{{seed}}")
             found[f"{learner}_from_{source}"] = own | {"collect_with": path}
@@ -159,11 +175,10 @@ def _equal_width(
 ) -> int:
     """The width at which shallow networks come nearest to the full ones by `measure`, which grows
     with it."""
-    off = lambda width: (
-        measure(_audit(replaced(config, depth=SHALLOW, width=width), env)) - measure(full)
-    )
+    wide = lambda width: _audit(replaced(config, **_SHALLOW, width=width), env)
+    off = lambda width: measure(wide(width)) - measure(full)
     low = config.network.width
-    high = math.ceil(low * math.sqrt(config.network.depth)) + 1
+    high = math.ceil(low * math.sqrt(max(_depths(config)))) + 1
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if off(middle) <= 0 else (low, middle)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from .._verdict import GOOD_VERDICTS
-from ._results import Group, Results
+from ._results import direction, Group, Results
 from ._statistics import permutation_test, probability_of_improvement
 
 
@@ -33,17 +33,18 @@ def conclusions(results: Results, metric: str) -> list[str]:
     found = []
     for group in groups[1:]:
         new, old = group.scores(metric), first.scores(metric)
-        better, worse = permutation_test(new, old), permutation_test(old, new)
+        good, bad = direction(metric) * new, direction(metric) * old
+        better, worse = permutation_test(good, bad), permutation_test(bad, good)
         verdict = "not shown to differ from"
         if better <= SIGNIFICANT:
             verdict = "better than"
             found.append(group)
         elif worse <= SIGNIFICANT:
             verdict = "worse than"
-        wins = probability_of_improvement(new, old)
+        wins = probability_of_improvement(good, bad)
         said.append(
             f"- **{group.label}** is {verdict} {first.label}: {new.mean() - old.mean():+.3g} on "
-            f"average; a run of it scores higher than one of {first.label} in {wins:.0%} of all "
+            f"average; a run of it is better than one of {first.label} in {wins:.0%} of all "
             f"pairs (permutation test, p = {min(better, worse):.3f})."
         )
     if len(groups) > 1 and results.axes == ("depth",):

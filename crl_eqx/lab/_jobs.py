@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -161,8 +160,13 @@ def _in_processes(
     """Runs by what must be trained before them. A stop reaches the children, too: each saves and
     ends, and no other is begun."""
     waiting, running, first = list(needed), {}, 0
-    with _handing_on(signal.SIGTERM, waiting, running):
+    with _listening(signal.SIGINT, signal.SIGTERM) as heard:
         while waiting or running:
+            while heard:
+                waiting.clear()
+                number = heard.pop(0)
+                for process in running.values():
+                    process.send_signal(number)
             while len(running) < jobs:
                 untrained = {name for names in (*waiting, *running) for name in names}
                 ready = [names for names in waiting if not needed[names] & untrained]
@@ -176,16 +180,13 @@ def _in_processes(
                 console.print(f"{_label(names)}: begun", highlight=False)
             watch()
             names = next(iter(running))
-            process = running.pop(names)
+            process = running[names]
             try:
                 code = process.wait(timeout=0.2)
             except subprocess.TimeoutExpired:
-                running[names] = process  # behind the others
+                running[names] = running.pop(names)  # behind the others
                 continue
-            except KeyboardInterrupt:  # of a terminal, which interrupts the children as well
-                running[names] = process
-                waiting.clear()
-                continue
+            del running[names]
             log = f"{names[0]}/console.log"
             said = "done" if code == 0 else f"ended with exit code {code}, see {log}"
             console.print(f"{_label(names)}: {said}", highlight=False)
@@ -196,21 +197,16 @@ def _in_processes(
 
 
 @contextlib.contextmanager
-def _handing_on(
-    number: int, waiting: list[Any], running: dict[Any, subprocess.Popen[bytes]]
-) -> Iterator[None]:
-    """While open, this signal goes to the children. Only the main thread can listen to one."""
-
-    def hand_on(number: int, _: Any) -> None:
-        waiting.clear()
-        for process in running.values():
-            process.send_signal(number)
-
+def _listening(*numbers: int) -> Iterator[list[int]]:
+    """While open, these signals do nothing but to be in the list, in which they came. Only the main
+    thread can listen to them."""
+    heard: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield heard
         return
-    before = signal.signal(number, hand_on)
+    before = {number: signal.signal(number, lambda n, _: heard.append(n)) for number in numbers}
     try:
-        yield
+        yield heard
     finally:
-        signal.signal(number, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

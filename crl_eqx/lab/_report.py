@@ -18,7 +18,7 @@ from ..store._files import replace_file
 from ._conclusions import conclusions
 from ._generalize import Measured, read_generalization
 from ._page import as_page
-from ._results import Group, METRIC, read_results, Result, Results
+from ._results import direction, Group, METRIC, read_results, Result, Results
 from ._statistics import Band, band, interval
 
 
@@ -71,8 +71,11 @@ def compare(*run_dirs: Path, out: Path, metric: str = METRIC) -> tuple[Path, Pat
 
 def _read(run_dirs: Sequence[Path], out: Path | None, metric: str) -> tuple[Results, Path]:
     results = read_results(*run_dirs)
-    if not any(metric in row for run in results.runs for row in run.rows):
+    measured = [row[metric] for run in results.runs for row in run.rows if metric in row]
+    if not measured:
         raise UserError(f"`{run_dirs[0]}`: no run has measured `{metric}` yet.")
+    if not all(isinstance(value, int | float) for value in measured):
+        raise UserError(f"`{metric}` is no number: choose one that can be compared.")
     if out is None and len(run_dirs) > 1:
         raise UserError("`report(out=None)` goes with one directory; say where to write it.")
     return results, run_dirs[0] if out is None else out
@@ -117,7 +120,8 @@ def _table(groups: Sequence[Group], metric: str, price: float) -> str:
         if len(scores):
             value, low, high = interval(scores)
             span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
-            score = [f"{value:.3g}", span, f"{scores.max():.3g}, {scores.min():.3g}"]
+            best, worst = (scores.max(), scores.min())[:: direction(metric)]
+            score = [f"{value:.3g}", span, f"{best:.3g}, {worst:.3g}"]
         hours = float(np.mean([run.hours() for run in runs]))
         steps, updates = (max(getattr(r, n) for r in runs) for n in ("env_steps", "gradient_steps"))
         cells = [group.label, f"{len(scores)} of {len(runs)}", *score, f"{steps:,}", f"{updates:,}"]

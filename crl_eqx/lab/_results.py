@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Float
 
 from .._errors import UserError
-from ..config import CHANGEABLE, choice_of, CONFIG, Config, flat, load_config, SWEEP
+from .._verdict import MEASURES
+from ..config import CHANGEABLE, choice_of, Compute, CONFIG, Config, flat, load_config, SWEEP
 from ..run import evaluated, reason_to_stop
 from ..run_files import read_metrics, read_provenance
 from ._sweep import load_sweep, Sweep, VARIANT
@@ -18,8 +19,17 @@ from ._sweep import load_sweep, Sweep, VARIANT
 
 METRIC = "eval/success_rate"
 
+
+def direction(metric: str) -> int:
+    """1 where more of it is better, -1 where less is, as of a distance."""
+    return MEASURES.get(metric.rpartition("/")[2], 1)
+
+
 _NO_AXIS = frozenset({"seed", "run_dir", "preset"})
 """Choices that make no group of their own."""
+
+_MATTERS = frozenset({"eval_acting", *(field.name for field in dataclasses.fields(Compute))})
+"""Choices that may change on resuming, and yet change what is found, or how fast."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +200,7 @@ def _differing(configs: Sequence[Config]) -> list[str]:
         column[0][1]
         for column in columns
         if len({repr(value) for _, _, value in column}) > 1
-        and column[0][0] not in CHANGEABLE
+        and (column[0][0] not in CHANGEABLE or column[0][1] in _MATTERS)
         and column[0][1] not in _NO_AXIS
     ]
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._agent import Agent, CriticKind
-from .._checks import require_share
+from .._checks import require_number, require_share
 from .._critic import QFunctions
 from .._errors import UserError
 from .._types import Goal, PRNGKey, Scalar, State
@@ -75,6 +75,7 @@ class CLearning(AbstractObjective):
             raise UserError(f'`CLearning(variant={self.variant!r})` must be "td" or "nce".')
         require_share(self.discount, f"CLearning(discount={self.discount!r})")
         require_share(self.polyak_rate, f"CLearning(polyak_rate={self.polyak_rate!r})")
+        require_number(self.max_weight, f"CLearning(max_weight={self.max_weight!r})", positive=True)
 
     def init(self, agent: Agent) -> QFunctions:
         """The slow copies of the critics."""

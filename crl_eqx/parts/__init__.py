@@ -13,6 +13,11 @@ from ._make import (
     sizes as sizes,
 )
 from ._needs import check_needs as check_needs, idle as idle
-from ._objective import KINDS as KINDS, OWNERS as OWNERS
+from ._objective import (
+    KINDS as KINDS,
+    OWNERS as OWNERS,
+    SHARES as SHARES,
+    with_objective as with_objective,
+)
 from ._optimizers import make_optimizers as make_optimizers
 from ._resolve import on_this_machine as on_this_machine, resolved as resolved

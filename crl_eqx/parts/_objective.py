@@ -16,6 +16,9 @@ _OFF_POLICY = ("crl", "gcbc", "c-learning", "sac", "td3")
 _ACTION_CRITICS = ("crl", "c-learning", "sac", "td3")
 _ENTROPIC = ("crl", "c-learning", "sac")
 
+SHARES = "p_future", "p_random", "p_commanded"
+"""Of the goals on which the policy trains."""
+
 OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
     **dict.fromkeys(
         (
@@ -29,7 +32,7 @@ OWNERS: dict[str, tuple[ObjectiveName, ...]] = {
         ),
         ("crl",),
     ),
-    **dict.fromkeys(("p_future", "p_random", "p_commanded"), _ACTION_CRITICS),
+    **dict.fromkeys(SHARES, _ACTION_CRITICS),
     **dict.fromkeys(
         ("target_entropy_per_action", "initial_alpha", "alpha_learning_rate"), _ENTROPIC
     ),

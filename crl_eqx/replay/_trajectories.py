@@ -57,9 +57,17 @@ def _padded(parts: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     return padded, lengths
 
 
+def _axes(value: Any) -> int | None:
+    """None if it is no array, such as a list of lists of unequal lengths."""
+    try:
+        return np.ndim(value)
+    except ValueError:
+        return None
+
+
 def _as_block(value: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     """`[n, t, size]`, and the lengths where a list says them itself."""
-    if isinstance(value, list | tuple) and value and all(np.ndim(part) == 2 for part in value):
+    if isinstance(value, list | tuple) and value and all(_axes(part) == 2 for part in value):
         return _padded(value, name)
     return _numbers(value, name), None
 

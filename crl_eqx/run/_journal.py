@@ -34,11 +34,13 @@ class Journal:
         self._verdicts: list[str] = [*kept.get("verdicts", ())]
         elapsed = float(kept.get("elapsed_seconds", 0.0))
         self._meter = Meter(env_steps, kept.get("meter", ()), elapsed, kept.get("overheads"))
-        self._hours = self._meter.elapsed / 3600
+        self.hours = self._meter.elapsed / 3600
+        """That count against `--max-hours`."""
         self.evaluation_due = bool(kept.get("evaluation_due", env_steps == 0))
         """Whether the evaluation after the latest step is still to be made."""
-        # A run that starts from its beginning writes all of its rows, the one of step 0 included.
-        self._writers = Writers(run.run_dir, run.config, after=env_steps or -1)
+        # The latest step has its row if its evaluation was made. At a run's beginning none was.
+        after = env_steps - 1 if self.evaluation_due else env_steps
+        self._writers = Writers(run.run_dir, run.config, after=after)
 
     def close(self) -> None:
         self._writers.close()
@@ -47,7 +49,7 @@ class Journal:
     def reason(self) -> Reason | None:
         """Why the run ends before its budget, if it does."""
         return reason_to_stop(
-            self.evaluations, self._verdicts, hours=self._hours, config=self.run.config
+            self.evaluations, self._verdicts, hours=self.hours, config=self.run.config
         )
 
     def enter(self, phase: str) -> None:
@@ -75,7 +77,7 @@ class Journal:
         row = {f"train/{name}": float(value) for name, value in jax.device_get(metrics).items()}
         _check_finite(row, self.run)
         self._meter.add(row, updates=updates, seconds=seconds)
-        self._hours = self._meter.elapsed / 3600
+        self.hours = self._meter.elapsed / 3600
 
     def add_evaluation(
         self, found: Mapping[str, float], env_steps: int, state: Callable[[], TrainState]

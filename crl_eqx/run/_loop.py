@@ -95,6 +95,10 @@ class Loop:
                 journal.add(row, updates=updates, seconds=seconds)
             except TrainingError as error:
                 raise TrainingError(f"{self.about(journal)}{error}") from None
+        # They were begun one after the other, and end at the same step.
+        hours = max(journal.hours for journal in self.journals)
+        for journal in self.journals:
+            journal.hours = hours
 
     def enter(self, phase: str) -> str:
         """**Returns:** the phase: `phase`, or "compiling" the first time."""

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,12 +22,17 @@ SAVES = _there("SIGUSR1")
 XCPU = getattr(signal, "SIGXCPU", None)
 """The system repeats it every second."""
 
+ECHO = 1.0
+"""Seconds in which the same signal again is the same stop: a terminal, or a scheduler, stops a
+sweep and its runs, and the sweep hands on what it hears."""
+
 
 class StopRequest:
     """Whether, and by which signal, the run was asked to stop, or to save."""
 
     def __init__(self):
         self.signal: signal.Signals | None = None
+        self.heard = 0.0
         self.save = False
 
     def __bool__(self) -> bool:
@@ -40,7 +46,8 @@ class StopRequest:
 
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
-    """Listens for `STOPS` and `SAVES` while the context is open; a second stop does not wait.
+    """Listens for `STOPS` and `SAVES` while the context is open; a second stop, after a second or
+    by another signal, does not wait.
 
     Only the main thread may listen: in any other the run continues to its end.
     """
@@ -54,8 +61,11 @@ def stop_requests() -> Iterator[StopRequest]:
         if number in SAVES:
             request.save = True
             return
-        if request and number != XCPU:
+        echo = number == request.signal and time.monotonic() - request.heard < ECHO
+        if request and number != XCPU and not echo:
             raise KeyboardInterrupt
+        if not echo:
+            request.heard = time.monotonic()
         request.signal = signal.Signals(number)
 
     previous = {number: signal.signal(number, ask) for number in (*STOPS, *SAVES)}

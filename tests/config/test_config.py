@@ -171,6 +171,18 @@ def test_a_mistake_is_found_before_anything_is_built(changes, sentence):
         ({"variants": 8, "sensor_noise": 0.1}, "`--variants 8` goes with `--randomize-masses` or"),
         ({"wandb_group": "x"}, "`--wandb-group x` goes with `--wandb`"),
         ({"init_from": "runs/ant", "initial_alpha": 0.5}, "`--initial-alpha 0.5` goes with an"),
+        (
+            {"energy": "cosine", "temperature": 0.5, "init_from": "runs/ant"},
+            "`--temperature 0.5` goes with an agent that begins anew",
+        ),
+        (
+            {"objective": "c-learning", "variant": "nce", "max_weight": 5.0},
+            "`--max-weight 5.0` goes with `--variant td`",
+        ),
+        (
+            {"objective": "c-learning", "variant": "nce", "polyak_rate": 0.1},
+            "`--polyak-rate 0.1` goes with `--variant td`",
+        ),
     ],
 )
 def test_a_choice_that_would_do_nothing_is_refused(changes, sentence):

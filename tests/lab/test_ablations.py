@@ -1,13 +1,16 @@
 """Ablations change one thing, and are trained and told like any sweep."""
 
+from pathlib import Path
+
 import equinox as eqx
 import jax
 import pytest
 
 from crl_eqx import cli, UserError
-from crl_eqx.config import replaced
+from crl_eqx.config import PRESETS, replaced
 from crl_eqx.lab import ablations, load_sweep, PARTS, read_results, Sweep
 from crl_eqx.nn import audit
+from crl_eqx.parts import SHARES
 from crl_eqx.run import check, make_agent, make_env, resolved
 
 from ..run.conftest import flags, tiny
@@ -49,6 +52,30 @@ def test_what_is_off_already_is_no_ablation(config):
         ablations(replaced(config, depth=4), ["networks"])
     with pytest.raises(UserError, match=r"`--parts wings` must be of stabilizers, width"):
         ablations(config, ["wings"])
+
+
+def test_the_shallow_ones_are_shallow_whatever_depths_were_asked_for():
+    for depths in ({"actor_depth": 16}, {"actor_depth": 16, "critic_depth": 8}):
+        full = replaced(PRESETS["cpu-demo"], depth=16, width=32, run_dir=Path("x"), **depths)
+        found = ablations(full, ["width", "collector", "networks"])
+        for name in ("shallow", "shallow_from_full", *(n for n in found if "width" in n)):
+            made = replaced(full, **found[name]).network
+            assert (made.depth, made.actor_depth, made.critic_depth) == (4, None, None)
+        alone = replaced(full, **found["deep_critic_alone"]).network
+        assert (alone.actor_depth, alone.critic_depth) == (4, depths.get("critic_depth", 16))
+
+
+def test_each_objective_has_the_goals_that_it_has_by_itself():
+    alone = replaced(PRESETS["cpu-demo"], objective="sac")
+    goals = lambda config: [getattr(resolved(config).learning, name) for name in SHARES]
+    for full in (alone, resolved(alone)):  # a sweep has its objective's goals written down
+        for name, choices in ablations(full, ["objectives"]).items():
+            usual = replaced(PRESETS["cpu-demo"], objective=name if name != "full" else "sac")
+            assert goals(replaced(full, **choices)) == goals(usual), name
+        assert "sac" not in ablations(full, ["objectives"])
+    asked = resolved(replaced(alone, p_future=0.3, p_random=0.7, p_commanded=0.0))
+    found = ablations(asked, ["objectives"])
+    assert goals(replaced(asked, **found["td3"])) == [0.3, 0.7, 0.0]
 
 
 def test_variants_are_combined_with_every_axis():

@@ -16,6 +16,7 @@ from crl_eqx.config import load_config, PRESETS, replaced, save_config
 from crl_eqx.lab import begin_sweep, read_results, report, Sweep
 from crl_eqx.lab._report import _commands
 from crl_eqx.parts import resolved
+from crl_eqx.run_files import read_metrics
 
 from ..run.conftest import console as console, tiny
 
@@ -116,6 +117,37 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
+
+
+def test_of_distances_the_smaller_is_better(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.15, 0.1), 8: (0.8, 0.9, 0.85, 0.95)})
+    for metrics in run_dir.glob("*/metrics.jsonl"):
+        rows = read_metrics(metrics)
+        rows = [row | {"eval/final_distance": 3 - row["eval/success_rate"]} for row in rows]
+        metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report(run_dir, metric="eval/final_distance")
+    text = (run_dir / "report.md").read_text()
+    assert "**depth 8** is better than depth 4: -0.737 on average" in text
+    assert "better than one of depth 4 in 100% of all pairs (permutation test, p = 0.014)" in text
+    row = next(line for line in text.splitlines() if line.startswith("| depth 8"))
+    assert "| 2.05, 2.2 |" in row  # the best run comes nearest
+
+
+@pytest.mark.parametrize("metric", ["health/verdict", "health/sa_encoder_block_grad_norms"])
+def test_what_is_no_number_cannot_be_compared(metric, tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.5, 0.6)})
+    with pytest.raises(UserError, match=f"`{metric}` is no number"):
+        report(run_dir, metric=metric)
+
+
+def test_runs_that_compute_or_act_otherwise_are_no_seeds_of_one_group(tmp_path):
+    places = []
+    for name, choices in (("a", {}), ("b", {"precision": "bf16"}), ("c", {"keep_checkpoints": 9})):
+        places.append(tmp_path / name)
+        places[-1].mkdir()
+        save_config(tiny(**choices), places[-1] / "config.json")
+    found = {group.label: len(group.results) for group in read_results(*places).groups}
+    assert found == {"precision auto": 2, "precision bf16": 1}
 
 
 def test_the_page_holds_all_that_it_needs(tmp_path, console):

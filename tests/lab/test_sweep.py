@@ -1,6 +1,7 @@
 """Runs that differ in some choices: which they are, that they are made once, and go on."""
 
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 
 from crl_eqx import UserError
 from crl_eqx.config import load_config, replaced
-from crl_eqx.lab import begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
+from crl_eqx.lab import _jobs, begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
 from crl_eqx.lab._jobs import awaited, programs
 from crl_eqx.parts import resolved
 from crl_eqx.run._begin import resumed_config
@@ -94,6 +95,33 @@ def test_a_run_waits_for_those_whose_agents_it_needs_and_never_for_itself(tmp_pa
     assert programs(runs, together=False) == [("seed_0",), ("seed_1",)]
     runs = Sweep(replaced(tiny(), init_from=f"{tmp_path}/runs/seed_0"), {"seed": (0, 1)}).runs
     assert [awaited(runs, [name]) for name in runs] == [set(), {"seed_0"}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_reaches_every_run_that_is_trained_at_a_time(number, tmp_path, console, monkeypatch):
+    """Whichever of them the parent is looking at."""
+    child = (
+        "import pathlib, signal, sys, time\n"
+        f"signal.signal({int(number)}, lambda *_: sys.exit(7))\n"
+        "pathlib.Path(sys.argv[1], 'ready').touch()\n"
+        "time.sleep(60)"
+    )
+    names = "a", "b", "c"
+    for name in names:
+        (tmp_path / name).mkdir()
+    command = lambda run_dir, run, flags: [sys.executable, "-c", child, str(run_dir / run[0])]
+    monkeypatch.setattr(_jobs, "job_command", command)
+    asked = []
+
+    def watch():
+        if not asked and all((tmp_path / name / "ready").exists() for name in names[:2]):
+            asked.append(os.kill(os.getpid(), number))
+
+    needed = {(name,): set() for name in names}
+    begun = time.monotonic()
+    assert _jobs._in_processes(needed, tmp_path, console, 2, (), watch) == 7
+    assert time.monotonic() - begun < 50
+    assert not (tmp_path / "c" / "ready").exists(), "none is begun after it"
 
 
 def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):

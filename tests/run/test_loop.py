@@ -21,9 +21,10 @@ from crl_eqx import UserError
 from crl_eqx.config import load_config, save_config
 from crl_eqx.envs import HoldOut
 from crl_eqx.run import _run as run_module, CheckpointStore, load_run, Run, train, TrainingError
-from crl_eqx.run._loop import crossed
+from crl_eqx.run._loop import crossed, Loop
 from crl_eqx.run._meter import Meter, OVERHEADS, time_spent
 from crl_eqx.run._run import PiecewiseEvaluation
+from crl_eqx.run._signals import stop_requests
 from crl_eqx.run_files import read_metrics, record_provenance
 
 from .conftest import flags, tiny
@@ -146,6 +147,67 @@ def test_a_signal_saves_and_exits_with_its_code(number, code, tmp_path):
     assert f"resume {run_dir}" in output
     # Of the beginning and of now; of the other signal, if there was a step between the two.
     assert 2 <= len(store.steps()) <= 2 + (number == signal.SIGHUP)
+
+
+def test_the_same_signal_within_a_second_is_the_same_stop(monkeypatch):
+    """As when a terminal and a sweep both tell a run."""
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    with stop_requests() as stop:
+        signal.raise_signal(signal.SIGTERM)
+        now += 0.9
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.exit_code == 143
+        now += 0.2
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    with stop_requests(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_a_run_killed_after_the_evaluation_that_was_due_writes_its_row_once(
+    tmp_path, console, monkeypatch
+):
+    run_dir, config = tmp_path / "run", tiny(total_env_steps=480, checkpoint_every=10**6)
+    undisturbed, advance = Loop.undisturbed, Loop.advance
+
+    def stopped(loop, share):
+        loop.stop.signal = signal.SIGINT if loop.env_steps else None
+        return undisturbed(loop, share)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(loop):
+        raise Killed
+
+    monkeypatch.setattr(Loop, "undisturbed", stopped)
+    train(config, run_dir, console)  # saves in the middle of an evaluation
+    monkeypatch.setattr(Loop, "undisturbed", undisturbed)
+    monkeypatch.setattr(Loop, "advance", killed)
+    with pytest.raises(Killed):
+        train(config, run_dir, console, resume=True)  # makes it, and saves no more
+    monkeypatch.setattr(Loop, "advance", advance)
+    train(config, run_dir, console, resume=True)
+    steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    assert steps == sorted(set(steps)) and steps[0] == 0 and steps[-1] == 480
+
+
+def test_a_run_stopped_at_its_beginning_keeps_its_first_row(tmp_path, console, monkeypatch):
+    run_dir, config = tmp_path / "run", tiny(total_env_steps=320)
+    measure = Loop.measure
+
+    def stopped(loop, *, evaluating):
+        measure(loop, evaluating=evaluating)
+        loop.stop.signal = signal.SIGINT
+
+    monkeypatch.setattr(Loop, "measure", stopped)
+    assert train(config, run_dir, console).env_steps == 0
+    monkeypatch.setattr(Loop, "measure", measure)
+    train(config, run_dir, console, resume=True)
+    steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+    assert steps == [0, 160, 320]
 
 
 def test_a_finished_run_can_be_given_a_larger_budget(tmp_path, console):

@@ -13,6 +13,7 @@ import pytest
 from crl_eqx import UserError
 from crl_eqx.config import replaced
 from crl_eqx.run import CheckpointStore, load_run, train, train_together
+from crl_eqx.run._journal import Journal
 from crl_eqx.run_files import read_metrics
 
 from .conftest import flags, tiny
@@ -102,6 +103,20 @@ def test_who_ends_early_leaves_the_others_and_what_is_done_is_left(tmp_path, con
     assert again[0].env_steps == again[2].env_steps >= 1600
     assert again[1].env_steps == second.env_steps
     assert (second.run_dir / "metrics.jsonl").read_bytes() == before
+
+
+def test_hours_end_all_at_one_step(tmp_path, console, monkeypatch):
+    """Though they were begun one after the other."""
+    add = Journal.add
+
+    def added(journal, *args, **kwargs):
+        add(journal, *args, **kwargs)
+        journal.hours = float(journal.run.seed)
+
+    monkeypatch.setattr(Journal, "add", added)
+    outcomes = train_together(places(tmp_path, max_hours=1.5), console)
+    assert [outcome.env_steps for outcome in outcomes] == [80] * 3
+    assert all(outcome.reason for outcome in outcomes)
 
 
 def test_they_go_on_from_the_newest_checkpoint_that_all_have(tmp_path, console):
