@@ -13,6 +13,7 @@ from rich.table import Table
 
 from .. import envs as suite
 from .._errors import UserError
+from ..parts import task_from_words
 from ..run import check_counts
 from ._flags import parse
 
@@ -42,8 +43,8 @@ def envs(arguments: Sequence[str], console: Console) -> int:
         return 0
     if options.picture is not None:
         _check_picture(options.picture)
-    chosen = suite.options_from_words(options.name, options.env_option)
-    env = suite.make(options.name, **chosen)
+    call = f"crl-eqx envs {options.name}"
+    env = task_from_words(call, options.name, options.env_option)
     console.print(_table([suite.task(options.name, env)]))
     if isinstance(env, suite.AbstractMujocoEnv):
         console.print(_layout(env))

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import tyro
 from rich.console import Console
 
-from .. import envs as suite
 from .._errors import UserError
 from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
+from ..parts import task_from_words
 from ..run import check_counts, draw_pictures, draw_task
 from ._flags import parse
 
@@ -63,6 +63,5 @@ def _draw(options: Render) -> Iterator[str]:
         return draw_pictures(options.run, folder=options.out, **common)
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
-    chosen = suite.options_from_words(options.env, options.env_option)
-    folder = options.out or Path()
-    return draw_task(suite.make(options.env, **chosen), options.env, folder, **common)
+    env = task_from_words(f"--env {options.env}", options.env, options.env_option)
+    return draw_task(env, options.env, options.out or Path(), **common)

@@ -11,6 +11,7 @@ from ._make import (
     make_task as make_task,
     make_train_step as make_train_step,
     sizes as sizes,
+    task_from_words as task_from_words,
 )
 from ._needs import check_needs as check_needs, idle as idle
 from ._objective import (

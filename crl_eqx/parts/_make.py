@@ -1,6 +1,8 @@
 """From choices to objects: here and in `_objective.py` words become functions."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Sequence
 from typing import Any, assert_never, Literal
 
 import jax
@@ -75,17 +77,34 @@ def make_task(
 
     **Raises:** `UserError`, in the words of the command line, if there is no such task or option.
     """
-    name = name or config.env
-    try:
+    name, task = name or config.env, config.task
+    given = [f" --env-option {word}" for word in task.env_option]
+    given += [f" --train-env-option {word}" for word in task.train_env_option if training]
+    with _asked_as(f"--env {name}{''.join(given)}", name):
         return _task(config, name, training)
+
+
+def task_from_words(call: str, name: str, words: Sequence[str]) -> AbstractGoalEnv:
+    """The task `name` with the options of `--env-option`, without a run; asked for by `call`.
+
+    **Raises:** `UserError`, in the words of the command line, if there is no such task or option.
+    """
+    given = "".join(f" --env-option {word}" for word in words)
+    with _asked_as(f"{call}{given}", name):
+        return envs.make(name, **envs.options_from_words(name, words))
+
+
+@contextlib.contextmanager
+def _asked_as(call: str, name: str) -> Iterator[None]:
+    """Mistakes in `envs.make(name, ...)` are told of `call`, as their user wrote it, unless they
+    name a flag themselves."""
+    try:
+        yield
     except UserError as error:
         told = str(error).removeprefix(f"`make({name!r})`: ")
         if told.startswith("`--"):
             raise
-        task = config.task
-        given = [f" --env-option {word}" for word in task.env_option]
-        given += [f" --train-env-option {word}" for word in task.train_env_option if training]
-        raise UserError(f"`--env {name}{''.join(given)}`: {told}") from error
+        raise UserError(f"`{call}`: {told}") from error
 
 
 def _task(config: Config, name: str, training: bool) -> AbstractGoalEnv:
