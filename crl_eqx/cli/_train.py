@@ -142,6 +142,8 @@ def train(arguments: Sequence[str], console: Console) -> int:
         from ..lab import forecast  # a run does not need it
 
         each = f" Of {len(seeds)} seeds, each." if len(seeds) > 1 else ""
+        if together:
+            each = f" That is one seed alone: {len(seeds)} with `{TOGETHER}` are not timed here."
         console.print(f"{forecast(config)}{each}", highlight=False, markup=False, soft_wrap=True)
         return 0
     run_dir = config.run_dir or default_run_dir(config)
