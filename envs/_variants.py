@@ -56,6 +56,7 @@ def _variant(
     model.pair_friction[:, :2] *= of_surfaces  # two sliding directions
     model.actuator_gainprm[:] *= of_actuators[:, None]
     model.actuator_biasprm[:] *= of_actuators[:, None]
+    model.actuator_forcerange[:] *= of_actuators[:, None]  # where a servo saturates
     mj_setConst(model, MjData(model))  # what the compiler derives from masses
     return model
 

@@ -1,5 +1,6 @@
 """SAC, TD3, C-learning and behaviour cloning: against loops, and where the right value is known."""
 
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -19,10 +20,12 @@ from crl_eqx import (
     update,
     UserError,
 )
-from crl_eqx.nn import TanhNormal
+from crl_eqx.nn import audit, TanhNormal
 from crl_eqx.objectives import CLearning, CRL, GCBC, Goals, SAC, TD3
+from crl_eqx.run import resolved, Run
 
 from .probes import Box, Corridor
+from .run.conftest import tiny
 
 
 N, STATE, ACTION, GOAL = 6, 3, 2, 2
@@ -360,3 +363,24 @@ def test_next_states_are_those_that_were_reached_also_where_an_episode_ended():
 def test_what_does_not_fit_is_told_in_one_sentence(call, sentence):
     with pytest.raises(UserError, match=sentence):
         call()
+
+
+@pytest.mark.parametrize("commanded", [0.0, 0.2])
+@pytest.mark.parametrize("objective", ["crl", "gcbc", "sac", "td3", "c-learning"])
+def test_arithmetic_is_what_xla_counts(objective, commanded):
+    """But for what is not a product, a tenth at this width."""
+    shares = {"p_future": 1 - commanded, "p_random": 0.0, "p_commanded": commanded}
+    goals = {} if objective == "gcbc" else shares  # which has none of its own
+    config = tiny(objective=objective, width=128, batch_size=128, kernel="xla", **goals)
+    run = Run(resolved(config), Path("nowhere"))
+    step, state = run.step, run.initial()
+
+    def one(state, key):
+        batch = step.sample(state, 128, key=key)
+        parts = dict(objective=step.objective, optimizers=step.optimizers, key=key)
+        return update(state.agent, state.opt_state, state.objective_state, batch, **parts)
+
+    program: Any = eqx.filter_jit(one)
+    compiled = program.lower(state, jax.random.key(0)).compile().compiled
+    ours = audit(state.agent).flops_per_update(128, step.objective.passes)
+    assert 1 < compiled.cost_analysis()["flops"] / ours < 1.2

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from .._container import memory_limit
+from .._errors import UserError
 from ..config import Config, replaced
 from ..lab import forecast, physics_rates, shortage, too_slow
 from ..run import check, check_needs
@@ -33,6 +34,8 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
         return 0
     price, rest = take_value(arguments, "--price-per-hour")
     words, rest = take_value(rest, "--depths")
+    if words is not None and take_value(rest, "--depth")[0] is not None:
+        raise UserError(f"`--depth` beside `--depths {words}` would do nothing: leave it out.")
     config, _ = parse_config(rest, preset_of(rest), "doctor")
     cost = None if price is None else amount("--price-per-hour", price)
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)

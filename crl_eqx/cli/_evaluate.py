@@ -11,7 +11,6 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from .. import envs
 from .._acting import Acting
 from .._agent import Agent
 from .._env import AbstractGoalEnv
@@ -20,7 +19,7 @@ from .._evaluate import evaluate as play_episodes
 from .._types import PRNGKey
 from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import check_counts, load_run, make_acting, make_env, Run, sizes
+from ..run import check_counts, load_run, make_acting, make_env, make_far, Run, sizes
 from ._flags import parse
 
 
@@ -70,9 +69,8 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
         )
     name = options.env or run.config.env
     tasks = {name: make_env(run.task_config, options.env)}
-    far = envs.eval_split(run.config.env)
-    if options.env is None and far is not None:
-        tasks[far] = make_env(run.task_config, far)
+    if options.env is None and (far := make_far(run.task_config)):
+        tasks |= [far]
     if options.env is None and run.regions is not None:
         for goals in ("seen", "unseen"):
             tasks[f"{name}, {goals} goals"] = make_env(

@@ -8,12 +8,13 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..config import CONFIG
+from ..config import CONFIG, SWEEP
+from ..lab._generalize import FILE as GENERALIZED
 from ..run import description, export_policy, load_run, require_writable
 from ._flags import parse
 
 
-KEPT = (CONFIG, "metrics.jsonl", "provenance.json", ".lock")
+KEPT = (CONFIG, SWEEP, GENERALIZED, "metrics.jsonl", "provenance.json", ".lock")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,8 @@ def export(arguments: Sequence[str], console: Console) -> int:
     path = options.out or options.run / "policy.stablehlo"
     if not path.name or "\\" in path.name or path.is_dir():
         raise UserError(f"`--out {path}` is no name of a file: give one such as policy.stablehlo.")
-    if path.name in KEPT and path.parent.resolve() == options.run.resolve():
+    of_a_run = any((path.parent / name).is_file() for name in (CONFIG, SWEEP))
+    if of_a_run and not {path.name, description(path).name}.isdisjoint(KEPT):
         raise UserError(f"`--out {path}` is a file of the run itself: name another.")
     require_writable(path.parent, "name another file with `--out`")
     export_policy(agent, run.env, path, {"env": run.config.env})

@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from ..config import CONFIG, load_config
 from ..lab import generalize as measure, Measured
 from ..lab._generalize import FILE, PARTS
 from ..run import check_counts, require_writable
@@ -33,6 +34,7 @@ class Generalize:
 def generalize(arguments: Sequence[str], console: Console) -> int:
     options = parse(Generalize, "generalize", arguments)
     check_counts(seed=options.seed, episodes=options.episodes)
+    load_config(options.run / CONFIG)  # before anything is made there
     require_writable(options.run, "it keeps what is found in the run's directory")
     measure(
         options.run,

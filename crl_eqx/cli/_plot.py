@@ -29,14 +29,18 @@ def plot(arguments: Sequence[str], console: Console) -> int:
     options = parse(Plot, "plot", arguments)
     if not options.runs:
         raise UserError("`crl-eqx plot DIR ...` needs the directory of a run or a sweep.")
-    runs = {Path(run.name).name: run.rows for run in read_results(*options.runs).runs if run.rows}
+    found = [run for run in read_results(*options.runs).runs if run.rows]
+    short = {Path(run.name).name for run in found}
+    runs = {
+        Path(run.name).name if len(short) == len(found) else run.name: run.rows for run in found
+    }
     if not runs:
         raise UserError(f"`{options.runs[0]}` has no metrics yet.")
     alone = len(options.runs) == len(runs) == 1
     default = options.runs[0] / "plots" / "monitors.png" if alone else Path("monitors.png")
     path = options.out or default
-    if not path.name or path.is_dir():
-        raise UserError(f"`--out {path}` is no name of a file: give one such as monitors.png.")
+    if path.suffix != ".png" or path.is_dir():
+        raise UserError(f"`--out {path}` must be a file that ends in .png.")
     require_writable(path.parent, "name another file with `--out`")
     console.print(monitors(runs, path), highlight=False, markup=False, soft_wrap=True)
     return 0

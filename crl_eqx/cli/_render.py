@@ -63,5 +63,8 @@ def _draw(options: Render) -> Iterator[str]:
         return draw_pictures(options.run, folder=options.out, **common)
     if options.env is None or options.run is not None:
         raise UserError("`crl-eqx render` needs either a run's directory or `--env NAME`.")
+    for name in ("acting", "kernel", "precision", "best"):
+        if getattr(options, name) != getattr(Render, name):
+            raise UserError(f"`--{name}` is about a run's agent; `--env` is played at random.")
     env = task_from_words(f"--env {options.env}", options.env, options.env_option)
     return draw_task(env, options.env, options.out or Path(), **common)

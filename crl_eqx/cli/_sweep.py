@@ -133,6 +133,8 @@ def planned(command: str, arguments: Sequence[str]) -> Planned:
     jobs, rest = _count(rest, "-j")
     together, rest = take_flag(rest, TOGETHER)
     asked, rest = cluster(rest)
+    if asked is not None and jobs > 1:
+        raise UserError(f"`-j {jobs}` is about this machine: with `--on slurm` each run is a job.")
     hours, rest = hours_that_cost(rest)
     flags = {word.partition("=")[0].replace("_", "-") for word in rest}
     for name in axes:

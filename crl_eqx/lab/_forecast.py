@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 
 from .. import envs
+from .._errors import UserError
 from .._train import TrainStep
 from .._train_state import TrainState
 from ..config import Config
@@ -62,7 +63,8 @@ class Forecast:
         """What a run of another depth will take, in proportion to the arithmetic: too long where
         physics counts."""
         each = [Run(resolved(c), Path("nowhere")) for c in (self.config, config)]
-        before, after = (audit(run.abstract().agent).flops_per_update(1) for run in each)
+        passes = each[0].step.objective.passes
+        before, after = (audit(run.abstract().agent).flops_per_update(1, passes) for run in each)
         times = {
             name: getattr(self, name) * after / before
             for name in ("unroll", "low", "high", "evaluation")
@@ -203,17 +205,22 @@ def _evaluation_seconds(run: Run, state) -> float:
 
 def physics_rates(config: Config, *, seconds: float | None = None) -> dict[str, float]:
     """Environment steps a second of collecting alone, policy included, with every physics that is
-    installed; where JAX computes on a CPU only with that of `config`, as others compile there for a
-    minute and are slow. Each is timed for so many `seconds` (2 by default).
+    installed and that the run could have; where JAX computes on a CPU only with that of `config`,
+    as others compile there for a minute and are slow. Each is timed for so many `seconds` (2 by
+    default).
     """
     config = resolved(config)
     chosen = [config.physics]
     if jax.default_backend() != "cpu" and not envs.is_gymnasium(config.env):
         chosen = [*envs.available_physics()]
-    return {
-        physics: _collecting_rate(dataclasses.replace(config, physics=physics), seconds)
-        for physics in chosen
-    }
+    rates: dict[str, float] = {}
+    for physics in chosen:
+        try:
+            rates[physics] = _collecting_rate(dataclasses.replace(config, physics=physics), seconds)
+        except UserError:
+            if physics == config.physics:
+                raise
+    return rates
 
 
 def _collecting_rate(config: Config, seconds: float | None) -> float:

@@ -11,7 +11,6 @@ import jax
 import msgspec
 import numpy as np
 
-from .. import envs
 from .._acting import Acting
 from .._agent import Agent
 from .._env import AbstractGoalEnv, EnvState
@@ -19,7 +18,7 @@ from .._errors import UserError
 from .._evaluate import run_episodes
 from .._types import PRNGKey
 from ..config import replaced
-from ..run import load_run, make_acting, make_env, Run
+from ..run import load_run, make_acting, make_env, make_far, Run
 from ..store._files import read_regular, replace_file
 
 
@@ -148,9 +147,9 @@ def _measured(part: str, what: str, value: str, success: Any, time: Any) -> Meas
 
 
 def _by_distance(run: Run, play: _Player) -> Iterator[Measured]:
-    names = [run.config.env, envs.eval_split(run.config.env)]
-    for name in filter(None, names):
-        distance, success, time = play.episodes(make_env(run.task_config, name))
+    far = make_far(run.task_config)
+    for name, env in [(run.config.env, run.env), *([far] if far else [])]:
+        distance, success, time = play.episodes(env)
         for part in np.array_split(np.argsort(distance, kind="stable"), BINS):
             if len(part):
                 low, high = distance[part[0]], distance[part[-1]]
@@ -185,10 +184,14 @@ def _by_dynamics(run: Run, play: Callable[..., Measured]) -> Iterator[Measured]:
     for what, (choice, values) in GRID.items():
         for value in values:
             setting = value if choice == "sensor_noise" else (value, value)
-            config = replaced(run.task_config, **{choice: setting}, variants=1)
+            config = replaced(run.task_config, **{choice: setting})
+            chosen = config.randomization
+            spans = chosen.randomize_masses, chosen.randomize_friction, chosen.randomize_gains
+            if all(low == high for low, high in spans):  # all models would be alike
+                config = replaced(config, variants=1)
             try:
                 env = make_env(config)
-            except UserError:  # not a task whose model is ours to change
-                return
+            except UserError:  # that is not ours to change about this task
+                break
             sign = "× " if choice.startswith("randomize") else ""
             yield play("dynamics", what, f"{sign}{value:g}", env)

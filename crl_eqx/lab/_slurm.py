@@ -70,7 +70,9 @@ def submit_sweep(
     waiting = [names for names in groups if not is_done(names) and is_done(awaited(runs, names))]
     folder = run_dir / FOLDER
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        # Submitit's own limit, three, is for jobs that do not get on.
+        always = {"slurm_max_num_timeout": 1_000_000} if cluster == "slurm" else {}
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster, **always)
         executor.update_parameters(**_parameters(resources or Resources(), run_dir, cluster))
         flags = ("--trust",) if is_trusting() else ()
         found: dict[str, Any] = {}

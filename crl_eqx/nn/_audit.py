@@ -1,6 +1,6 @@
 """Is the network what the paper says makes depth work, and what does it cost?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import equinox as eqx
@@ -59,11 +59,16 @@ class Audit(eqx.Module):
     def parameters(self) -> int:
         return sum(network.parameters for network in self.networks)
 
-    def flops_per_update(self, batch_size: int) -> int:
-        """Floating-point operations of one CRL update: three forward and backward passes, and one
-        more forward and input-gradient pass of φ for the policy."""
-        by_name = {network.name: network.flops for network in self.networks}
-        return batch_size * (3 * sum(by_name.values()) + 2 * by_name.get("sa_encoder", 0))
+    def flops_per_update(
+        self, batch_size: int, passes: Callable[[str], float] | None = None
+    ) -> int:
+        """Floating-point operations of one update, whose objective says how many forward `passes`
+        of a network it is worth. Default: one CRL update, of three forward and backward passes, and
+        one more forward and input-gradient pass of φ for the policy."""
+        of = passes or (lambda name: 5.0 if name == "sa_encoder" else 3.0)
+        return round(
+            batch_size * sum(of(network.name) * network.flops for network in self.networks)
+        )
 
     def working_bytes(self, batch_size: int) -> int:
         """What one update needs for itself: gradients and the activations kept, in f32."""
@@ -161,4 +166,6 @@ def _name(path: tuple[Any, ...]) -> str:
     """`sa_encoder` of `.critic.sa_encoder.network`, and `q_0` of `.critic.q[0].network`."""
     words = [str(getattr(key, "name", getattr(key, "idx", key))) for key in path]
     words = words[1:] if words[:1] == ["critic"] else words
+    if not words:  # it is a network itself
+        return "network"
     return "_".join(words[:2]) if words[1:2] and words[1].isdigit() else words[0]

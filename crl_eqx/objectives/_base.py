@@ -35,6 +35,13 @@ class AbstractObjective(eqx.Module):
     needs_next_state: ClassVar[bool] = False
     """Whether it reads `Batch.next_state` and `Batch.terminated`."""
 
+    def passes(self, network: str) -> float:
+        """What an update costs of that network, as [`crl_eqx.nn.audit`][] names it, in forward
+        passes of the batch: a backward pass counts as two, one to the input alone as one. Three by
+        default, for one loss."""
+        del network
+        return 3.0
+
     def init(self, agent: Agent) -> ObjectiveState:
         """What it remembers, such as target networks; nothing by default.
 

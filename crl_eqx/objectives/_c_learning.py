@@ -77,6 +77,11 @@ class CLearning(AbstractObjective):
         require_share(self.polyak_rate, f"CLearning(polyak_rate={self.polyak_rate!r})")
         require_number(self.max_weight, f"CLearning(max_weight={self.max_weight!r})", positive=True)
 
+    def passes(self, network: str) -> float:
+        # Q of positives and of negatives, and by the policy's loss; "td" asks both in s', too.
+        of_both = 3.0 if network == "actor" else 8.0
+        return of_both + float(self.variant == "td")
+
     def init(self, agent: Agent) -> QFunctions:
         """The slow copies of the critics."""
         return q_functions(agent, 1, self)

@@ -70,6 +70,10 @@ class CRL(AbstractObjective):
     target_entropy_per_action: float = -0.5
     goals: Goals = Goals(future=1.0)
 
+    def passes(self, network: str) -> float:
+        for_policy = {"sa_encoder": 2.0, "g_encoder": float(self.goals.commanded > 0)}
+        return 3.0 + for_policy.get(network, 0.0)
+
     def init(self, agent: Agent) -> None:
         require_critic(agent, Critic, self)
 

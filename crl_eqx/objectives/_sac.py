@@ -71,6 +71,10 @@ class SAC(AbstractObjective):
         require_share(self.discount, f"SAC(discount={self.discount!r})")
         require_share(self.polyak_rate, f"SAC(polyak_rate={self.polyak_rate!r})")
 
+    def passes(self, network: str) -> float:
+        # Beside its loss the policy acts in s'; Q̄ is asked there, and Q by the policy's loss.
+        return 4.0 if network == "actor" else 6.0
+
     def init(self, agent: Agent) -> QFunctions:
         """The slow copies of the critics."""
         return q_functions(agent, 2, self)

@@ -7,6 +7,7 @@ from ._make import (
     make_agent as make_agent,
     make_collecting as make_collecting,
     make_env as make_env,
+    make_far as make_far,
     make_regions as make_regions,
     make_task as make_task,
     make_train_step as make_train_step,

@@ -84,6 +84,23 @@ def make_task(
         return _task(config, name, training)
 
 
+def make_far(config: Config) -> tuple[str, AbstractGoalEnv] | None:
+    """The task of the far goals alone, and its name, if there is one. A run that does without
+    (`--no-eval-split`) may have options that do not fit it: then there is none.
+
+    **Raises:** as `make_task`.
+    """
+    name = envs.eval_split(config.env)
+    if name is None:
+        return None
+    try:
+        return name, make_env(config, name)
+    except UserError:
+        if config.evaluation.eval_split:
+            raise
+        return None
+
+
 def task_from_words(call: str, name: str, words: Sequence[str]) -> AbstractGoalEnv:
     """The task `name` with the options of `--env-option`, without a run; asked for by `call`.
 

@@ -1,6 +1,7 @@
 """Videos and stills of an environment, in 3-D where OpenGL works, else from above."""
 
 import contextlib
+import errno
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -186,4 +187,4 @@ def _write(path: Path, frames: Iterable[Picture], size: tuple[int, int], fps: in
                 encoder.stdin.close()
         complaint = encoder.stderr.read().decode(errors="replace").strip()
     if encoder.returncode:
-        raise OSError(f"{path} could not be written: {complaint}")
+        raise OSError(errno.EIO, " ".join(complaint.split()) or "ffmpeg failed", str(path))

@@ -11,6 +11,7 @@ from ..parts import (
     make_acting as make_acting,
     make_agent as make_agent,
     make_env as make_env,
+    make_far as make_far,
     on_this_machine as on_this_machine,
     OWNERS as OWNERS,
     resolved as resolved,

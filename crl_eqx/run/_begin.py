@@ -93,7 +93,8 @@ def begin(
             f"with its own copies."
         )
     remember(run.config, run.run_dir)
-    cost = audit(abstract.agent).flops_per_update(run.step.batch_size)
+    passes = run.step.objective.passes
+    cost = audit(abstract.agent).flops_per_update(run.step.batch_size, passes)
     about = {"estimate": str(needs), "flop_per_update": cost}
     if found is None and run.config.network.init_from is not None:
         about["init_from_checksum"] = checksum(state.agent)

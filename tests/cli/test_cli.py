@@ -136,6 +136,10 @@ def trained(tmp_path_factory):
         ("train --preset laptop --temperature 0.2", "`--temperature 0.2` goes with `--energy"),
         ("ladder --depths 4,8 --wandb-group x", "`--wandb-group x` goes with `--wandb`"),
         ("doctor --variants 8", "`--variants 8` goes with `--randomize-masses`"),
+        ("doctor --depths 4,8 --depth 16", "`--depth` beside `--depths 4,8` would do nothing"),
+        ("ladder --depths 4,8 --on slurm -j 4", "`-j 4` is about this machine"),
+        ("render --env reacher --best", "`--best` is about a run's agent"),
+        ("render --env reacher --kernel packed", "`--kernel` is about a run's agent"),
         ("trian", "no such command"),
     ],
 )

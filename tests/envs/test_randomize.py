@@ -6,6 +6,7 @@ import functools
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 
@@ -100,6 +101,19 @@ SERVO = """
 <mujoco><worldbody><body><joint name="slide" type="slide" axis="1 0 0"/>
 <geom size="0.1"/></body></worldbody><actuator>ACTUATOR</actuator></mujoco>
 """
+
+
+def test_a_weaker_servo_is_weaker_where_it_saturates():
+    servo = '<position joint="slide" kp="400" forcerange="-87 87"/>'
+    model = MjSpec.from_string(SERVO.replace("ACTUATOR", servo)).compile()
+    (weak,) = make_variants(model, SAME, SAME, (0.5, 0.5), count=1, seed=0)
+    forces = []
+    for each in (model, weak):
+        data = mujoco.MjData(each)
+        data.ctrl[:] = 1.0  # far from where it is
+        mujoco.mj_forward(each, data)
+        forces.append(data.actuator_force[0])
+    np.testing.assert_allclose(forces, [87, 43.5])
 
 
 def test_a_weaker_servo_keeps_its_set_point():

@@ -1,6 +1,8 @@
 """An agent is played where it was not trained, and what comes out is kept and told."""
 
 import json
+import shutil
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +11,15 @@ import pytest
 from rich.console import Console
 
 from crl_eqx import cli, UserError
+from crl_eqx.config import replaced
 from crl_eqx.lab import generalize, Measured, read_generalization, report
 from crl_eqx.lab._generalize import _by_dynamics, GRID
 from crl_eqx.run import load_run, train
 
 from ..run.conftest import tiny
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +81,38 @@ def test_a_report_shows_it(run_dir):
     assert "## Where it was not trained" in text and "| goals | commanded in training |" in text
 
 
+def test_a_change_of_the_world_is_not_mixed_with_one_model_of_many(run_dir):
+    """A run with masses of its own keeps all of them beside what is changed."""
+    run, seen = load_run(run_dir)[0], {}
+    run.task_config = replaced(run.task_config, randomize_masses=(0.5, 1.5), variants=8)
+
+    def play(part, what, value, env):
+        seen[what, value] = env
+        return Measured(part, what, value, 1, 0.0, 0.0, 0.0)
+
+    assert len([*_by_dynamics(run, play)]) == len(seen)
+    models = lambda env: len({float(m.body_mass.max()) for m in env.env.physics.pool})
+    assert models(seen["friction", "× 2"]) == 8 and models(seen["masses", "× 2"]) == 1
+
+
+def test_what_was_trained_without_far_goals_is_measured_without_them(tmp_path):
+    place = tmp_path / "run"
+    config = tiny(total_env_steps=480, env_option=("without_goals=[[1, 2]]",), eval_split=False)
+    train(config, place, Console(quiet=True))
+    found = generalize(place, parts=["distance"], episodes=8)
+    assert {m.what for m in found} == {"point_u_maze"}
+    assert cli.run(["evaluate", str(place), "--episodes", "2"]) == 0
+
+
+def test_a_task_of_ones_own_is_measured_by_the_run_s_copy(tmp_path):
+    own = tmp_path / "own.py"
+    shutil.copy(ROOT / "examples" / "own_task.py", own)
+    place = tmp_path / "run"
+    train(tiny(env=f"{own}:crane", total_env_steps=480), place, Console(quiet=True))
+    own.unlink()
+    assert generalize(place, parts=["distance"], episodes=8)
+
+
 def test_mistakes_are_one_sentence(run_dir, tmp_path, capsys):
     with pytest.raises(UserError, match="has nothing of path"):
         generalize(run_dir, parts=["path"])
@@ -83,9 +121,11 @@ def test_mistakes_are_one_sentence(run_dir, tmp_path, capsys):
         (["generalize", str(run_dir), "--parts"], "`--parts` needs at least one of distance"),
         (["generalize", str(run_dir), "--episodes", "0"], "`--episodes 0` must be positive"),
         (["generalize", str(tmp_path)], "is not a run directory"),
+        (["generalize", str(tmp_path / "mistyped")], "is not a run directory"),
     ):
         assert cli.run(words) == 2
         assert sentence in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "mistyped").exists()
     (run_dir / "generalization.json").write_text(json.dumps([{"part": 1}]))
     with pytest.raises(UserError, match="is damaged"):
         read_generalization(run_dir)

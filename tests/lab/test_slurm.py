@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+from submitit.core.utils import DelayedSubmission
 
 from crl_eqx import cli, UserError
 from crl_eqx.lab import begin_sweep, Resources, submit_sweep, Sweep
@@ -55,6 +56,10 @@ def test_a_ladder_is_submitted_and_returns(slurm, tmp_path, capsys):
                  "--signal=USR2@120", "--job-name=ladder", "--open-mode=append"):  # fmt: skip
         assert f"#SBATCH {line}\n" in script
     assert len((folder / "calls").read_text().splitlines()) == 2
+    submitted = [*(run_dir / "jobs").glob("*submitted*.pkl")]
+    assert submitted
+    for path in submitted:  # how often it may run out of time, and be queued again
+        assert DelayedSubmission.load(path)._timeout_countdown > 1000
     assert not (run_dir / "depth_4_seed_0" / "metrics.jsonl").exists()  # nothing is trained here
     # What is complete is not submitted again.
     done = run_dir / "depth_4_seed_0"

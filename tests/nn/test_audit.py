@@ -5,7 +5,7 @@ import jax
 import pytest
 
 from crl_eqx import Agent
-from crl_eqx.nn import audit, Compute
+from crl_eqx.nn import audit, Compute, ResidualMLP
 from crl_eqx.nn._layers import Layer
 
 from ..probes import Box
@@ -44,6 +44,11 @@ def test_an_update_costs_three_passes_of_each_network_and_two_more_of_phi():
     one = {name: flops(*shape, 8, 16) for name, shape in SHAPES.items()}
     expected = 32 * (3 * sum(one.values()) + 2 * one["sa_encoder"])
     assert audit(agent(depth=8)).flops_per_update(32) == expected
+
+
+def test_a_network_alone_is_audited():
+    network = ResidualMLP(4, 2, depth=4, width=16, key=jax.random.key(0))
+    assert [each.name for each in audit(network).networks] == ["network"]
 
 
 def test_memory_of_an_update_grows_with_the_batch_and_shrinks_with_rematerialisation():

@@ -1,9 +1,12 @@
 """One sheet shows every metric that it knows, for one run and for several."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
 from crl_eqx import cli
+from crl_eqx.pictures import _monitors
 from crl_eqx.pictures._monitors import monitors, PANELS
 from crl_eqx.run import train
 from crl_eqx.run_files import read_metrics
@@ -39,17 +42,24 @@ def test_a_sheet_grows_with_what_it_shows(run_dir, tmp_path):
     assert bare[1] < together[1]
 
 
-def test_from_the_command_line(run_dir, tmp_path, capsys):
+def test_from_the_command_line(run_dir, tmp_path, capsys, monkeypatch):
     assert cli.run(["plot", str(run_dir)]) == 0
     assert (run_dir / "plots" / "monitors.png").stat().st_size > 10_000
     out = tmp_path / "here.png"
     assert cli.run(["plot", str(run_dir), str(run_dir), "--out", str(out)]) == 0
     assert out.exists()
+    other = tmp_path / "other" / run_dir.name
+    shutil.copytree(run_dir, other)
+    drawn = []
+    monkeypatch.setattr(_monitors, "monitors", lambda runs, path: drawn.append(runs) or path)
+    assert cli.run(["plot", str(run_dir), str(other), "--out", str(out)]) == 0
+    assert [*drawn[0]] == [run_dir.as_posix(), other.as_posix()], "of one name, and two runs"
     capsys.readouterr()
     for words, sentence in (
         (["plot"], "needs the directory of a run or a sweep"),
         (["plot", str(tmp_path)], "holds neither a run"),
-        (["plot", str(run_dir), "--out", str(tmp_path)], "is no name of a file"),
+        (["plot", str(run_dir), "--out", str(tmp_path)], "must be a file that ends in .png"),
+        (["plot", str(run_dir), "--out", "sheet.jpg"], "must be a file that ends in .png"),
     ):
         assert cli.run(words) == 2
         assert sentence in " ".join(capsys.readouterr().err.split())

@@ -100,8 +100,9 @@ def test_a_metric_that_is_no_number_is_a_damaged_line(run_dir, value):
 
 def test_a_policy_does_not_take_the_place_of_a_file_of_the_run(run_dir, capsys):
     before = (run_dir / "config.json").read_text()
-    assert cli.run(["export", str(run_dir), "--out", str(run_dir / "config.json")]) == 2
-    assert "is a file of the run itself" in capsys.readouterr().err
+    for name in ("config.json", "config", "provenance", "metrics.jsonl"):  # with .json beside it
+        assert cli.run(["export", str(run_dir), "--out", str(run_dir / name)]) == 2
+        assert "is a file of the run itself" in capsys.readouterr().err
     assert (run_dir / "config.json").read_text() == before
 
 
