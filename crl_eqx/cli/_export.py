@@ -8,13 +8,12 @@ import tyro
 from rich.console import Console
 
 from .._errors import UserError
-from ..config import CONFIG, SWEEP
-from ..lab._generalize import FILE as GENERALIZED
+from ..config import CONFIG, GENERALIZATION, SWEEP
 from ..run import description, export_policy, load_run, require_writable
 from ._flags import parse
 
 
-KEPT = (CONFIG, SWEEP, GENERALIZED, "metrics.jsonl", "provenance.json", ".lock")
+KEPT = (CONFIG, SWEEP, GENERALIZATION, "metrics.jsonl", "provenance.json", ".lock")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from ..config import CONFIG, load_config
+from ..config import CONFIG, GENERALIZATION, load_config
 from ..lab import generalize as measure, Measured
-from ..lab._generalize import FILE, PARTS
+from ..lab._generalize import PARTS
 from ..run import check_counts, require_writable
 from ._flags import parse
 
@@ -46,7 +46,9 @@ def generalize(arguments: Sequence[str], console: Console) -> int:
             _line(found), highlight=False, markup=False, soft_wrap=True
         ),
     )
-    console.print(f"kept in          {options.run / FILE}", highlight=False, soft_wrap=True)
+    console.print(
+        f"kept in          {options.run / GENERALIZATION}", highlight=False, soft_wrap=True
+    )
     return 0
 
 

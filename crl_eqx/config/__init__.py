@@ -20,6 +20,7 @@ from ._config import (
     Data as Data,
     EnergyName as EnergyName,
     Evaluation as Evaluation,
+    GENERALIZATION as GENERALIZATION,
     Learning as Learning,
     Logging as Logging,
     LossName as LossName,

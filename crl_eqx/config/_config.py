@@ -278,5 +278,8 @@ class Config:
 CONFIG = "config.json"
 """The configuration of a run, in its directory."""
 
+GENERALIZATION = "generalization.json"
+"""What `generalize` has found, there."""
+
 SWEEP = "sweep.json"
 """What several runs have in common and in what they differ, in the directory above theirs."""

@@ -17,12 +17,10 @@ from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._evaluate import run_episodes
 from .._types import PRNGKey
-from ..config import replaced
+from ..config import GENERALIZATION, replaced
 from ..run import load_run, make_acting, make_env, make_far, Run
 from ..store._files import read_regular, replace_file
 
-
-FILE = "generalization.json"
 
 BINS = 4
 """Groups of episodes by the distance of their goal, of equal size."""
@@ -94,14 +92,16 @@ def generalize(
             found.append(measured)
     if not found:
         raise UserError(f"`{run_dir}`: {run.config.env} has nothing of {', '.join(parts)}.")
-    replace_file(run_dir / FILE, msgspec.json.format(msgspec.json.encode(found), indent=2))
+    replace_file(
+        run_dir / GENERALIZATION, msgspec.json.format(msgspec.json.encode(found), indent=2)
+    )
     return tuple(found)
 
 
 def read_generalization(run_dir: Path) -> tuple[Measured, ...]:
     """What `generalize` wrote; nothing if it was not asked. **Raises:** `UserError` if that cannot
     be read."""
-    path = run_dir / FILE
+    path = run_dir / GENERALIZATION
     if not path.is_file():
         return ()
     try:

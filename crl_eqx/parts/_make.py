@@ -95,10 +95,13 @@ def make_far(config: Config) -> tuple[str, AbstractGoalEnv] | None:
         return None
     try:
         return name, make_env(config, name)
-    except UserError:
-        if config.evaluation.eval_split:
-            raise
-        return None
+    except UserError as error:
+        if not config.evaluation.eval_split:
+            return None
+        raise UserError(
+            f"{error} This is about the task's far goals, {name}: `--no-eval-split` leaves them "
+            f"out."
+        ) from error
 
 
 def task_from_words(call: str, name: str, words: Sequence[str]) -> AbstractGoalEnv:

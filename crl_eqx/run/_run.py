@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key
 
-from .. import _evaluate, envs
+from .. import _evaluate
 from .._acting import Acting
 from .._agent import Agent
 from .._diagnose import coverage, diagnose
@@ -30,6 +30,7 @@ from ..parts import (
     make_agent,
     make_collecting,
     make_env,
+    make_far,
     make_regions,
     make_train_step,
     sizes,
@@ -229,16 +230,8 @@ class Run:
                 splits[f"eval_{goals}"] = make_env(
                     self.task_config, regions=self.regions, goals=goals
                 )
-        far = envs.eval_split(self.config.env)
-        if evaluation.eval_split and far is not None:
-            try:
-                splits["eval_split"] = make_env(self.task_config, far)
-            except UserError as error:
-                raise UserError(
-                    f"{error} This is about the task's far goals, {far}: `--no-eval-split` "
-                    f"leaves them out."
-                ) from error
-
+        if evaluation.eval_split and (far := make_far(self.task_config)):
+            _, splits["eval_split"] = far
         return {
             name: PiecewiseEvaluation(acting, env, evaluation.eval_episodes)
             for name, env in splits.items()

@@ -61,12 +61,12 @@ def stop_requests() -> Iterator[StopRequest]:
         if number in SAVES:
             request.save = True
             return
-        echo = number == request.signal and time.monotonic() - request.heard < ECHO
-        if request and number != XCPU and not echo:
+        now = time.monotonic()
+        if number == request.signal and now - request.heard < ECHO:
+            return
+        if request and number != XCPU:
             raise KeyboardInterrupt
-        if not echo:
-            request.heard = time.monotonic()
-        request.signal = signal.Signals(number)
+        request.signal, request.heard = signal.Signals(number), now
 
     previous = {number: signal.signal(number, ask) for number in (*STOPS, *SAVES)}
     try:
