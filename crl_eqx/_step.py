@@ -20,6 +20,7 @@ from ._rollout import collect, Episodes, RolloutCounts, start_episodes
 from ._train_state import TrainState
 from ._types import Action, Count, PRNGKey
 from ._update import init_optimizers, Moving, Optimizers
+from .nn import Audit, audit
 from .objectives import AbstractObjective
 from .objectives._base import Metrics
 from .replay import TrajectoryBuffer, Transition
@@ -96,6 +97,10 @@ class AbstractTrainStep(eqx.Module):
     @property
     def prefill_env_steps(self) -> int:
         return self.prefill_unrolls * self.env_steps_per_unroll
+
+    def audit(self, agent: Agent) -> Audit:
+        """What an update of this step costs: see [`crl_eqx.nn.audit`][]."""
+        return audit(agent, batch_size=self.batch_size, passes=self.objective.passes)
 
     @not_forked
     def init(self, agent: Agent, *, key: PRNGKey) -> TrainState:

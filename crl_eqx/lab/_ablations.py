@@ -20,7 +20,7 @@ from ..config import (
     replaced,
 )
 from ..nn import Audit, audit
-from ..parts import SHARES, with_objective
+from ..parts import make_objective, SHARES, with_objective
 from ..run import make_agent, make_env, OWNERS
 
 
@@ -167,7 +167,8 @@ PARTS: dict[str, Callable[[Config], Variants]] = {
 
 def _audit(config: Config, env: AbstractGoalEnv) -> Audit:
     """Nothing is allocated."""
-    return audit(eqx.filter_eval_shape(lambda: make_agent(config, env, key=jax.random.key(0))))
+    agent = eqx.filter_eval_shape(lambda: make_agent(config, env, key=jax.random.key(0)))
+    return audit(agent, passes=make_objective(config, env).passes)
 
 
 def _equal_width(

@@ -16,7 +16,6 @@ from .._errors import UserError
 from .._train import TrainStep
 from .._train_state import TrainState
 from ..config import Config
-from ..nn import audit
 from ..run import estimate, Needs, resolved, Run, short_of_memory
 
 
@@ -63,8 +62,7 @@ class Forecast:
         """What a run of another depth will take, in proportion to the arithmetic: too long where
         physics counts."""
         each = [Run(resolved(c), Path("nowhere")) for c in (self.config, config)]
-        passes = each[0].step.objective.passes
-        before, after = (audit(run.abstract().agent).flops_per_update(1, passes) for run in each)
+        before, after = (run.step.audit(run.abstract().agent).flops_per_update(1) for run in each)
         times = {
             name: getattr(self, name) * after / before
             for name in ("unroll", "low", "high", "evaluation")
@@ -167,7 +165,7 @@ def _updates_to_time(run: Run, state: TrainState) -> int | None:
     deep network on a CPU takes hours for an unroll of the paper's."""
     if jax.default_backend() != "cpu" or not isinstance(run.step, TrainStep):
         return None
-    each = audit(state.agent).flops_per_update(run.step.batch_size) / SLOW
+    each = run.step.audit(state.agent).flops_per_update(run.step.batch_size) / SLOW
     if each * run.step.mean_updates_per_unroll <= SECONDS:
         return None
     return max(1, int(SECONDS / 8 / each))
@@ -178,11 +176,11 @@ def too_slow(config: Config) -> bool:
     if jax.default_backend() != "cpu":
         return False
     run = Run(resolved(config), Path("nowhere"))
-    found = audit(run.abstract().agent)
+    found = run.step.audit(run.abstract().agent)
     played = 5 * run.step.env_steps_per_unroll
     played += config.evaluation.eval_episodes * run.env.episode_length // 5
-    forward = found.flops_per_update(1) / 3 / max(len(found.networks), 1)
-    return (played * forward + found.flops_per_update(8 * run.step.batch_size)) / SLOW > 60
+    acting = sum(network.flops for network in found.networks if network.name == "actor")
+    return (played * acting + found.flops_per_update(8 * run.step.batch_size)) / SLOW > 60
 
 
 def _unrolls_to_fill(run: Run) -> int:

@@ -3,7 +3,7 @@
 from ..kernels import Compute as Compute, Kernel as Kernel, Precision as Precision, Remat as Remat
 from ._activations import Activation as Activation, ACTIVATIONS as ACTIVATIONS
 from ._actor import Actor as Actor, TanhNormal as TanhNormal
-from ._audit import Audit as Audit, audit as audit
+from ._audit import Audit as Audit, audit as audit, crl_passes as crl_passes
 from ._encoder import Encoder as Encoder
 from ._layers import Layer as Layer, LayerNorm as LayerNorm, Linear as Linear
 from ._normalizer import Normalizer as Normalizer

@@ -1,7 +1,7 @@
 """Is the network what the paper says makes depth work, and what does it cost?"""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -11,6 +11,18 @@ from ._layers import Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
 from ._residual_mlp import ResidualMLP
 from ._stacked import Stacked
+
+
+Passes: TypeAlias = Callable[[str], float]
+"""What an update costs of the network so named, in forward passes of the batch."""
+
+
+def crl_passes(network: str, *, commanded: bool = False) -> float:
+    """Of contrastive RL: a forward and a backward pass count as three. For the policy φ is passed
+    once more, and back to the action alone; ψ is once more where goals may be the `commanded` ones.
+    """
+    for_policy = {"sa_encoder": 2.0, "g_encoder": float(commanded)}
+    return 3.0 + for_policy.get(network, 0.0)
 
 
 def _activation_name(activation: Activation) -> str:
@@ -49,6 +61,8 @@ class Audit(eqx.Module):
     networks: tuple[NetworkAudit, ...]
     batch_size: int = 512
     """Of the printed update."""
+    passes: Passes = eqx.field(static=True, default=crl_passes)
+    """What an update costs of each network."""
 
     @property
     def complete(self) -> bool:
@@ -59,16 +73,10 @@ class Audit(eqx.Module):
     def parameters(self) -> int:
         return sum(network.parameters for network in self.networks)
 
-    def flops_per_update(
-        self, batch_size: int, passes: Callable[[str], float] | None = None
-    ) -> int:
-        """Floating-point operations of one update, whose objective says how many forward `passes`
-        of a network it is worth. Default: one CRL update, of three forward and backward passes, and
-        one more forward and input-gradient pass of φ for the policy."""
-        of = passes or (lambda name: 5.0 if name == "sa_encoder" else 3.0)
-        return round(
-            batch_size * sum(of(network.name) * network.flops for network in self.networks)
-        )
+    def flops_per_update(self, batch_size: int) -> int:
+        """Floating-point operations of one update."""
+        of_sample = sum(self.passes(network.name) * network.flops for network in self.networks)
+        return round(batch_size * of_sample)
 
     def working_bytes(self, batch_size: int) -> int:
         """What one update needs for itself: gradients and the activations kept, in f32."""
@@ -146,7 +154,7 @@ def _audit_network(name: str, network: ResidualMLP) -> NetworkAudit:
     )
 
 
-def audit(agent: Any, *, batch_size: int = 512) -> Audit:
+def audit(agent: Any, *, batch_size: int = 512, passes: Passes = crl_passes) -> Audit:
     """Looks at every [`crl_eqx.nn.ResidualMLP`][] of an agent (or of any module).
 
     ```python
@@ -154,12 +162,13 @@ def audit(agent: Any, *, batch_size: int = 512) -> Audit:
     ```
 
     says which stabilisers are active in each network, and what one update of
-    `batch_size` transitions takes.
+    `batch_size` transitions takes: by default one of contrastive RL, else one of the objective
+    whose `passes` are given. A train step's `audit(agent)` gives its own.
     """
     is_network = lambda node: isinstance(node, ResidualMLP)
     leaves, _ = jax.tree_util.tree_flatten_with_path(agent, is_leaf=is_network)
     found = [_audit_network(_name(path), part) for path, part in leaves if is_network(part)]
-    return Audit(tuple(found), batch_size)
+    return Audit(tuple(found), batch_size, passes)
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -12,7 +12,7 @@ from .._critic import Critic
 from .._diagonal import diagonal
 from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
-from ..nn import call_together
+from ..nn import call_together, crl_passes
 from ..replay import Batch
 from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic
 from ._goals import Goals
@@ -71,8 +71,7 @@ class CRL(AbstractObjective):
     goals: Goals = Goals(future=1.0)
 
     def passes(self, network: str) -> float:
-        for_policy = {"sa_encoder": 2.0, "g_encoder": float(self.goals.commanded > 0)}
-        return 3.0 + for_policy.get(network, 0.0)
+        return crl_passes(network, commanded=self.goals.commanded > 0)
 
     def init(self, agent: Agent) -> None:
         require_critic(agent, Critic, self)

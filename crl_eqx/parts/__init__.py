@@ -17,6 +17,7 @@ from ._make import (
 from ._needs import check_needs as check_needs, idle as idle
 from ._objective import (
     KINDS as KINDS,
+    make_objective as make_objective,
     OWNERS as OWNERS,
     SHARES as SHARES,
     with_objective as with_objective,

@@ -23,7 +23,6 @@ from ..config import (
     replaced,
     save_config,
 )
-from ..nn import audit
 from ..parts import make_task, on_this_machine
 from ..run_files import (
     check_same_task,
@@ -67,7 +66,7 @@ def begin(
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, run.run_dir, among=among)
     if not quiet:
-        say(str(audit(abstract.agent, batch_size=run.step.batch_size)))
+        say(str(run.step.audit(abstract.agent)))
         say(f"{'The run' if among == 1 else f'Each of {among} runs'} {needs}.")
         if not (envs.is_gymnasium(run.config.env) or task_file(run.config.env)):
             say(f"Physics: {run.config.physics}, {_where(run.config.physics)}.")
@@ -93,8 +92,7 @@ def begin(
             f"with its own copies."
         )
     remember(run.config, run.run_dir)
-    passes = run.step.objective.passes
-    cost = audit(abstract.agent).flops_per_update(run.step.batch_size, passes)
+    cost = run.step.audit(abstract.agent).flops_per_update(run.step.batch_size)
     about = {"estimate": str(needs), "flop_per_update": cost}
     if found is None and run.config.network.init_from is not None:
         about["init_from_checksum"] = checksum(state.agent)

@@ -12,7 +12,6 @@ from .._errors import UserError
 from .._step import AbstractTrainStep
 from .._train_state import TrainState
 from ..config import Config, replaced
-from ..nn import audit
 from ..parts import make_agent
 
 
@@ -52,7 +51,7 @@ def estimate(config: Config, step: AbstractTrainStep, state: TrainState) -> Need
     """`state` may be abstract (`eqx.filter_eval_shape`): nothing is allocated."""
     replay = _bytes(state.buffer)
     parameters = _bytes((state.agent, state.opt_state))
-    update = audit(state.agent).working_bytes(step.batch_size)
+    update = step.audit(state.agent).working_bytes(step.batch_size)
     # While a checkpoint is written its predecessors still stand, and their replays overlap but
     # for what was collected in between.
     rows = min(step.buffer.capacity, 1 + config.total_env_steps // step.num_envs)
@@ -84,7 +83,7 @@ def what_fits(config: Config, step: AbstractTrainStep, needs: Needs, memory: int
         less = replaced(config, remat="block")
         make = lambda key: make_agent(less, step.env, key=key)
         agent = eqx.filter_eval_shape(make, jax.random.key(0))
-        update = audit(agent).working_bytes(step.batch_size)
+        update = step.audit(agent).working_bytes(step.batch_size)
         if needs.memory - needs.update + update <= memory:
             found.append("--remat block")
     room = memory - needs.parameters - needs.update

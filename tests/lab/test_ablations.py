@@ -2,16 +2,13 @@
 
 from pathlib import Path
 
-import equinox as eqx
-import jax
 import pytest
 
 from crl_eqx import cli, UserError
 from crl_eqx.config import PRESETS, replaced
 from crl_eqx.lab import ablations, load_sweep, PARTS, read_results, Sweep
-from crl_eqx.nn import audit
-from crl_eqx.parts import SHARES
-from crl_eqx.run import check, make_agent, make_env, resolved
+from crl_eqx.parts import SHARES, with_objective
+from crl_eqx.run import check, resolved, Run
 
 from ..run.conftest import flags, tiny
 
@@ -31,18 +28,20 @@ def test_every_ablation_can_be_trained(config):
     assert found["no_residual"] == {"residual": False}
 
 
-def test_a_wide_network_has_as_many_parameters(config):
-    env, (name,) = make_env(config), set(ablations(config, ["width"])) - {"full"}
-    wide = replaced(config, **ablations(config, ["width"])[name])
-    assert wide.network.depth == 4 and wide.network.width > 100
+@pytest.mark.parametrize("objective", ["crl", "sac", "gcbc"])
+def test_wide_networks_have_as_many_parameters_and_as_much_arithmetic(config, objective):
+    """Arithmetic by the objective's own count: an update of SAC passes its critics more often."""
+    config = with_objective(replaced(config, objective=objective))
 
-    def counted(config):
-        make = lambda: make_agent(config, env, key=jax.random.key(0))
-        return audit(eqx.filter_eval_shape(make))
+    def counted(choices):
+        run = Run(resolved(replaced(config, **choices)), Path("nowhere"))
+        return run.step.audit(run.abstract().agent)
 
-    old, new = counted(config), counted(wide)
-    assert new.parameters == pytest.approx(old.parameters, rel=0.02)
-    assert new.flops_per_update(1) == pytest.approx(old.flops_per_update(1), rel=0.03)
+    full, *wide = map(counted, ablations(config, ["width"]).values())
+    nearest = lambda count: min(abs(count(each) / count(full) - 1) for each in wide)
+    assert {network.depth for each in wide for network in each.networks} == {4}
+    assert nearest(lambda found: found.parameters) < 0.02
+    assert nearest(lambda found: found.flops_per_update(1)) < 0.03
 
 
 def test_what_is_off_already_is_no_ablation(config):
