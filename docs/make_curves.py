@@ -2,20 +2,23 @@
 
     python docs/make_curves.py runs/arm_reach runs/pusher_easy    # docs/pictures/new_tasks.png
     python docs/make_curves.py RUN... --out FILE.png
+    python docs/make_curves.py bench/results/curves-*.json
 
-A run is what `crl-eqx train --run-dir` has written, of one seed or of several; its band is the
-standard error over the episodes of an evaluation, or over seeds. `crl-eqx train` itself draws all
-curves of one task.
+A run is what `crl-eqx train --run-dir` has written, of one seed or of several, or one of those that
+`bench/curves.py` has kept; its band is the standard error over the episodes of an evaluation, or
+over seeds. `crl-eqx train` itself draws all curves of one task.
 """
 
 import argparse
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from crl_eqx.config import load_config
-from crl_eqx.pictures._curve import _curve, _over_seeds
+from crl_eqx.pictures._curve import _curve, _over_seeds, Rows
 from crl_eqx.pictures._figure import save, style
 from crl_eqx.run_files import read_metrics
 
@@ -24,21 +27,46 @@ OUT = Path(__file__).parent / "pictures" / "new_tasks.png"
 METRICS = {"eval/success_rate": "success rate", "eval/time_at_goal": "control steps at the goal"}
 
 
-def _seeds(run: Path) -> list[Path]:
-    return sorted(run.glob("seed_*")) or [run]
+class Run(NamedTuple):
+    """The rows of each of its seeds."""
+
+    name: str
+    task: str
+    seeds: list[Rows]
 
 
-def draw(runs: list[Path], out: Path, metric: str) -> Path:
-    tasks = [load_config(_seeds(run)[0] / "config.json").env for run in runs]
+def _trained(run: Path) -> Run:
+    seeds = sorted(run.glob("seed_*")) or [run]
+    task = load_config(seeds[0] / "config.json").env
+    return Run(run.name, task, [read_metrics(seed / "metrics.jsonl") for seed in seeds])
+
+
+def _kept(file: Path) -> list[Run]:
+    found: dict[str, Run] = {}
+    for row in json.loads(file.read_text())["rows"]:
+        run = found.setdefault(row["run"], Run(row["run"], row["task"], []))
+        run.seeds.append(row["evaluations"])
+    return list(found.values())
+
+
+def read(paths: list[Path]) -> list[Run]:
+    """Of directories of runs, and of files of kept ones."""
+    each = (_kept(path) if path.suffix == ".json" else [_trained(path)] for path in paths)
+    return [run for runs in each for run in runs]
+
+
+def draw(runs: list[Run], out: Path, metric: str) -> Path:
     # By task, and where two runs are of the same, by what their directories are called.
-    alike, one_task = len(set(tasks)) < len(tasks), len(set(tasks)) == 1 < len(tasks)
+    tasks = {run.task for run in runs}
+    alike, one_task = len(tasks) < len(runs), len(tasks) == 1 < len(runs)
     with style():
         figure = Figure(figsize=(6.5, 3), layout="constrained")
         axes = figure.subplots()
-        for run, task in zip(runs, tasks, strict=True):
-            curves = [_curve(read_metrics(s / "metrics.jsonl"), metric) for s in _seeds(run)]
+        for run in runs:
+            curves = [_curve(rows, metric) for rows in run.seeds]
             steps, rate, error = _over_seeds(curves) if len(curves) > 1 else curves[0].T
-            label = run.name if one_task else f"{task}, {run.name}" if alike else task
+            label = f"{run.task}, {run.name}" if alike else run.task
+            label = run.name if one_task else label
             (line,) = axes.plot(steps, rate, "o-", markersize=3, label=label)
             low, high = rate - error, rate + error
             axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -58,7 +86,7 @@ def main():
     parser.add_argument("--out", type=Path, default=OUT, help="default: docs/pictures")
     parser.add_argument("--metric", choices=METRICS, default="eval/success_rate")
     args = parser.parse_args()
-    print(f"written to {draw(args.runs, args.out, args.metric).name}")
+    print(f"written to {draw(read(args.runs), args.out, args.metric).name}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import envs
+from crl_eqx.config import save_config
 from crl_eqx.run._deterministic import XLA_FLAG
 
 from ..run.conftest import tiny
@@ -356,3 +358,27 @@ def test_the_gpu_suite_needs_little_besides_jax():
     command = [sys.executable, "-c", BARE, str(BENCH), json.dumps(job)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)[0]["update_ms"] > 0
+
+
+def test_curves_are_drawn_alike_from_runs_and_from_what_is_kept_of_them(bench, tmp_path):
+    draw = runpy.run_path(str(BENCH.parent / "docs" / "make_curves.py"))
+    for seed in (0, 1):
+        run = tmp_path / "far" / f"seed_{seed}"
+        run.mkdir(parents=True)
+        save_config(dataclasses.replace(tiny(), seed=seed, run_dir=run), run / "config.json")
+        rows = [
+            {"env_steps": n, "train/x": 1.0, "eval/success_rate": n / (9 + seed)} for n in (0, 8)
+        ]
+        lines = [*rows, {"env_steps": 9, "train/x": 2.0}]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    curves = bench("curves")
+    rows = [{"run": "far"} | curves.kept(s) for s in (tmp_path / "far").iterdir()]
+    assert "run_dir" not in rows[0]["choices"] and "num_envs" in rows[0]["choices"]
+    file = tmp_path / "curves.json"
+    file.write_text(json.dumps({"rows": rows}))
+    for runs in ([tmp_path / "far"], [file]):
+        (read,) = draw["read"](runs)
+        assert (read.name, read.task) == ("far", tiny().env)
+        rates = [[row.get("eval/success_rate") for row in seed][:2] for seed in read.seeds]
+        assert sorted(rates) == [[0, 0.8], [0, pytest.approx(8 / 9, rel=1e-3)]]
+        assert draw["draw"]([read], tmp_path / "curves.png", "eval/success_rate").exists()
