@@ -196,8 +196,9 @@ class Agent(eqx.Module):
     def with_groups(self, groups: dict[str, PyTree]) -> "Agent":
         """The agent with these groups replaced."""
         new = self.groups() | groups
-        moments = self.state_normalizer, self.goal_normalizer
-        return Agent(new["actor"], new["critic"], new["alpha"], *moments)
+        parts = new["actor"], new["critic"], new["alpha"]
+        nothing = lambda part: part is None
+        return eqx.tree_at(lambda a: (a.actor, a.critic, a.log_alpha), self, parts, is_leaf=nothing)
 
     def networks(
         self, state: State, action: Action, goal: Goal

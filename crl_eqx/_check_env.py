@@ -10,25 +10,35 @@ from ._env import AbstractGoalEnv, EnvState
 from ._errors import first_line, UserError
 
 
+SEVERAL = 3
+"""States of a batch, an odd number that few sizes are."""
+
+
 def _expect(
-    env: AbstractGoalEnv, call: str, found: Any, shape: tuple[int, ...], dtype: Any
+    env: AbstractGoalEnv,
+    call: str,
+    found: Any,
+    shape: tuple[int, ...],
+    dtype: Any,
+    *,
+    of: str = "",
 ) -> None:
     """`found` is what `call`, in its author's terms, gave."""
     wanted = jnp.dtype(dtype)
     if getattr(found, "shape", None) != shape or found.dtype != wanted:
         given = f"{found.dtype}{list(found.shape)}" if hasattr(found, "shape") else repr(found)
         raise UserError(
-            f"`{type(env).__name__}.{call}` gives {given}, and must give {wanted}{list(shape)}."
+            f"`{type(env).__name__}.{call}`{of} gives {given}, and must give {wanted}{list(shape)}."
         )
 
 
-def _shapes(env: AbstractGoalEnv, call: str, function: Any, *arguments: Any) -> Any:
+def _shapes(env: AbstractGoalEnv, call: str, function: Any, *arguments: Any, of: str = "") -> Any:
     try:
         # Behind a lambda: a bound method would be flattened, and its environment compared.
         return eqx.filter_eval_shape(lambda *given: function(*given), *arguments)
     except (TypeError, ValueError, AttributeError) as error:
         reason = first_line(error)
-        raise UserError(f"`{type(env).__name__}.{call}` cannot be traced: {reason}") from error
+        raise UserError(f"`{type(env).__name__}.{call}`{of} cannot be traced: {reason}") from error
 
 
 def _check_moment(env: AbstractGoalEnv, call: str, moment: Any) -> None:
@@ -47,6 +57,21 @@ def _form(moment: EnvState) -> Any:
     """Structure, shapes and dtypes."""
     leaves, structure = jax.tree.flatten(moment)
     return structure, [(leaf.shape, leaf.dtype) for leaf in leaves if hasattr(leaf, "dtype")]
+
+
+def _check_batches(env: AbstractGoalEnv) -> None:
+    """Goals and success are asked of whole batches, too: a mean or norm over all axes would pass
+    for one state, and teach a wrong reward."""
+    several = lambda size: jax.ShapeDtypeStruct((SEVERAL, size), jnp.float32)
+    states, goals = several(env.state_size), several(env.goal_size)
+    of = f" of {SEVERAL} states at once"
+    for call, method, given, shape, dtype in (
+        ("achieved_goal(state)", env.achieved_goal, (states,), goals.shape, jnp.float32),
+        ("success(state, goal)", env.success, (states, goals), (SEVERAL,), jnp.bool_),
+        ("distance(state, goal)", env.distance, (states, goals), (SEVERAL,), jnp.float32),
+    ):
+        found = _shapes(env, call, method, *given, of=of)
+        _expect(env, call, found, shape, dtype, of=of)
 
 
 def check_env(env: AbstractGoalEnv) -> None:
@@ -69,3 +94,4 @@ def check_env(env: AbstractGoalEnv) -> None:
     _expect(env, "achieved_goal(state)", achieved, (env.goal_size,), jnp.float32)
     success = _shapes(env, "success(state, goal)", env.success, first.state, first.goal)
     _expect(env, "success(state, goal)", success, (), jnp.bool_)
+    _check_batches(env)

@@ -93,6 +93,8 @@ def as_number(value: Any) -> float:
 
 def require_discount(value: Any, call: str) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, lies in (0, 1]."""
+    if isinstance(value, jax.Array):
+        raise UserError(f"`{call}` must be a number of Python's, no array: it is compiled in.")
     if not 0 < as_number(value) <= 1:
         raise UserError(f"`{call}` must lie in (0, 1].")
 

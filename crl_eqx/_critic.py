@@ -58,6 +58,9 @@ class Critic(AbstractCritic):
     g_encoder: Any
     energy: AbstractEnergy = NegL2()
 
+    def __check_init__(self):
+        require_energy(self.energy, type(self).__name__)
+
     @classmethod
     @not_forked
     def create(

@@ -133,9 +133,14 @@ def diagnose(
     """Gradients and activations per block; rank, alignment and uniformity of representations;
     dead and saturated fractions. [`crl_eqx.verdict`][] says what they mean.
 
+    Of an objective that remembers something, such as target networks, `objective_state` is that of
+    the run; by default what it is at the start, of this agent.
+
     **Returns:** scalars by name; `*_block_grad_norms` and `*_activation_scales` have one number per
     residual block.
     """
+    if objective_state is None:
+        objective_state = objective.init(agent)
     grads, _ = eqx.filter_grad(
         lambda agent: objective(agent, objective_state, batch, key=key), has_aux=True
     )(agent)

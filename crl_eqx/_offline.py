@@ -86,7 +86,7 @@ def fit(
     **Raises:** `UserError` if a number is out of its range, or goals or states do not fit the
     critic's encoders.
     """
-    require_kind(critic, eqx.Module, "fit(critic, data)", "a `Critic`")
+    require_kind(critic, Critic, "fit(critic, data)", "a `Critic`")
     require_kind(data, AbstractData, "fit(critic, data)", "`Trajectories`, or other data")
     require_key(key, "fit(..., key=...)")
     require_count(num_updates, f"fit(num_updates={num_updates!r})")
@@ -95,6 +95,11 @@ def fit(
     _check_sizes(critic, data)
     objective = CRL() if objective is None else objective
     require_kind(objective, CRL, f"fit(objective={objective!r})", "a `CRL`, whose critic this is")
+    if optimizer is not None:
+        call = f"fit(optimizer={optimizer!r})"
+        require_kind(
+            optimizer, optax.GradientTransformation, call, "one of Optax, as `optax.adam(3e-4)`"
+        )
     optimizers = {"critic": adam() if optimizer is None else optimizer}
     alone = _CriticAlone(objective)
     agent = Agent(None, critic, jnp.zeros(()))

@@ -1,7 +1,7 @@
 """Training on a policy's own latest steps: collect, judge, update a few times, forget."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import get_args
 
 import equinox as eqx
@@ -91,6 +91,9 @@ class OnPolicyStep(AbstractTrainStep):
         call = f"OnPolicyStep(metrics_of={metrics_of!r})"
         require_one_of(metrics_of, get_args(MetricsOf), call)
         require_kind(objective, PPO, f"OnPolicyStep(objective={objective!r})", "a `PPO`")
+        if optimizers is not None:
+            call = f"OnPolicyStep(optimizers={optimizers!r})"
+            require_kind(optimizers, Mapping, call, "what `adam_optimizers()` gives")
         counts = dict(num_envs=num_envs, unroll_length=unroll_length, epochs=epochs)
         for name, count in counts.items():
             require_count(count, f"OnPolicyStep({name}={count!r})")

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._acting import Acting
@@ -134,8 +135,18 @@ class AbstractTrainStep(eqx.Module):
 
     @not_forked
     def start(self, agent: Agent, *, key: PRNGKey) -> TrainState:
-        """`init`, then `prefill`, compiled: a run before its first update."""
-        return _prefill(self, self.init(agent, key=key))
+        """`init`, then `prefill`, compiled: a run before its first update.
+
+        **Raises:** `UserError` if the prefill holds no step that has a later one in its episode.
+        """
+        state = _prefill(self, self.init(agent, key=key))
+        can_learn = self.can_learn(state)
+        if self.prefill_unrolls and not isinstance(can_learn, Tracer) and not can_learn:
+            raise UserError(
+                f"`{type(self).__name__}.start(agent)` has found no step that is followed by "
+                f"another: every episode of `{type(self.env).__name__}` ends at once."
+            )
+        return state
 
     @not_forked
     def compiled(self) -> Callable[[TrainState], tuple[TrainState, Metrics]]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from ._checks import require_kind
+from ._checks import require_kind, require_whole
 from ._errors import UserError
 from ._fork import not_forked
 from ._step import AbstractTrainStep
@@ -90,6 +90,7 @@ class Together(eqx.Module):
 
     def one(self, states: TrainState, index: int) -> TrainState:
         """One of those that were stacked."""
+        _require_index(index, size(states), f"one(states, {index!r})")
         picked = self._picked(states, lambda leaf: leaf[index])
         return eqx.tree_at(
             _counters, picked, tuple(counter.copy() for counter in _counters(states))
@@ -97,6 +98,8 @@ class Together(eqx.Module):
 
     def only(self, states: TrainState, indices: Sequence[int]) -> TrainState:
         """Some of them, still stacked."""
+        for index in indices:
+            _require_index(index, size(states), f"only(states, {[*indices]!r})")
         return self._picked(states, lambda leaf: leaf[jnp.asarray(indices)])
 
     @staticmethod
@@ -137,6 +140,13 @@ class Together(eqx.Module):
 def size(states: TrainState) -> int:
     """How many were stacked."""
     return states.episodes.age.shape[0]
+
+
+def _require_index(index: int, count: int, call: str) -> None:
+    """**Raises:** `UserError`; an array would take the nearest that it has."""
+    require_whole(index, f"Together.{call}")
+    if not -count <= index < count:
+        raise UserError(f"`Together.{call}`: there are {count} states, counted from 0.")
 
 
 def _check_alike(states: Sequence[TrainState]) -> None:

@@ -33,12 +33,20 @@ from .objectives._base import Metrics
 from .replay import Batch, TrajectoryBuffer
 
 
+FINEST = 100_000
+"""The largest denominator of the updates per environment step, which are counted in 32 bits."""
+
+
 def _exact(ratio: float | int | Fraction) -> Fraction:
     """The fraction that a float such as 0.1 stands for; a fraction is kept as it is."""
-    require_number(ratio, f"TrainStep(updates_per_env_step={ratio!r})")
-    exact = Fraction(ratio)
-    if not isinstance(ratio, Fraction):
-        exact = exact.limit_denominator(100_000)
+    call = f"TrainStep(updates_per_env_step={ratio!r})"
+    require_number(ratio, call)
+    if isinstance(ratio, Fraction) and ratio.denominator > FINEST:
+        raise UserError(
+            f"`{call}` counts in too small parts: its denominator must be at most {FINEST:,}."
+        )
+    exact = ratio if isinstance(ratio, Fraction) else Fraction(float(ratio))
+    exact = exact.limit_denominator(FINEST)
     if (ratio and not exact) or exact > 1000:
         raise UserError(
             f"`TrainStep(updates_per_env_step={ratio})` must be 0, or lie in 1e-5 to 1000."

@@ -20,7 +20,7 @@ class TrainState(eqx.Module):
     episodes: Episodes
     key: PRNGKey
     env_steps: Count
-    """Over all environments, the prefill included."""
+    """Over all environments, the prefill included; 32 bits, so at most 2³¹ - 1."""
     gradient_steps: Count
     update_debt: Count
     """Updates still owed, in units of 1/denominator of updates per unroll: keeps the ratio

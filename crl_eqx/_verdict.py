@@ -60,7 +60,7 @@ def verdict(
 
     A block's gradient above 1e4 is exploding, one below 1e-4 of the network's largest is vanishing.
     Representations whose mean cosine is above 0.99, or whose effective rank is below 2, are
-    collapsing. A run whose last two evaluations lie within two standard errors of its first is not
+    collapsing. A run whose last two evaluations do not beat its first by two standard errors is not
     learning yet; it is not learning once it has taken `conclusive_steps`.
 
     **Arguments:**
@@ -69,42 +69,51 @@ def verdict(
     - `evaluations`: oldest first; each has `env_steps`, and `success_rate`, `time_at_goal` and
         `final_distance` with their standard errors, as far as they were measured.
     """
-    reason = _exploding(health)
-    if reason:
-        return Verdict("exploding", reason)
-    if reason := _vanishing(health):
-        return Verdict("vanishing", reason)
-    if reason := _collapsing(health):
-        return Verdict("collapsing", reason)
-    if reason := _standing_still(health):
-        return Verdict("not learning yet", reason)
+    for word, wrong in _WRONG:
+        if reason := wrong(health):
+            return Verdict(word, reason)
+    learnt, reason = _progress(evaluations)
+    if learnt is False and evaluations[-1]["env_steps"] >= conclusive_steps:
+        return Verdict("not learning", reason)
+    if still := _standing_still(health):
+        return Verdict("not learning yet", still)
+    if learnt is False:
+        expected = f" Expected before {conclusive_steps:,} environment steps."
+        return Verdict("not learning yet", reason + expected)
+    return Verdict("healthy" if learnt else "too early to say", reason)
+
+
+def _progress(evaluations: Sequence[Evaluated]) -> tuple[bool | None, str]:
+    """Whether the last two evaluations beat the first, or it needed no beating; None if there are
+    too few. And how that is told."""
     if len(evaluations) < 3:
-        return Verdict(
-            "too early to say", "Gradients and representations are fine; few evaluations were made."
-        )
+        return None, "Gradients and representations are fine; few evaluations were made."
     first, *_, before_last, last = evaluations
+    latest = before_last, last
+
+    def went(name: str) -> str:
+        new = sum(row[name] for row in latest) / len(latest)
+        return f"{_told(name)} went from {first[name]:.3g} to {new:.3g}."
+
+    if better := better_by(first, latest):
+        return True, went(better)
+    if worse := better_by(first, latest, worse=True):
+        return False, f"Evaluations have got worse. {went(worse)}"
     if first.get("success_rate", 0.0) >= SOLVED:
-        return Verdict("healthy", "The first evaluation was a success already.")
-    if found := better_by(first, (before_last, last)):
-        old, new = first[found], (before_last[found] + last[found]) / 2
-        return Verdict("healthy", f"{_told(found)} went from {old:.3g} to {new:.3g}.")
+        return True, "The first evaluation was a success already."
     values = ", ".join(
         f"{_told(name).lower()} {last[name]:.3g} after {first[name]:.3g}"
         for name in MEASURES
         if name in first and name in last
     )
-    flat = f"Evaluations are still those of the beginning, within their error: {values}"
-    if last["env_steps"] < conclusive_steps:
-        return Verdict(
-            "not learning yet", f"{flat}. Expected before {conclusive_steps:,} environment steps."
-        )
-    return Verdict("not learning", f"{flat}.")
+    return False, f"Evaluations are still those of the beginning, within their error: {values}."
 
 
-def better_by(before: Evaluated, after: Sequence[Evaluated]) -> str | None:
+def better_by(before: Evaluated, after: Sequence[Evaluated], *, worse: bool = False) -> str | None:
     """The first measure by which `after`, on average, beats `before` by more than two standard
-    errors of the difference, if any."""
+    errors of the difference, if any; or by which it is so much `worse`."""
     for name, sign in MEASURES.items():
+        sign = -sign if worse else sign
         if name not in before or any(name not in row for row in after):
             continue
         new = sum(row[name] for row in after) / len(after)
@@ -171,6 +180,8 @@ def _exploding(health: Mapping[str, Any]) -> str:
 def _vanishing(health: Mapping[str, Any]) -> str:
     for network, norms in _block_norms(health).items():
         least, most = min(norms), max(norms)
+        if most == 0:
+            return f"No gradient comes to any block of {network}."
         if least < VANISHING_RATIO * most:
             return (
                 f"Block {norms.index(least) + 1} of {network} gets {least / most:.1e} of the "
@@ -182,6 +193,8 @@ def _vanishing(health: Mapping[str, Any]) -> str:
 def _collapsing(health: Mapping[str, Any]) -> str:
     for name, told in _REPRESENTATIONS.items():
         cosine, rank = health.get(f"{name}_mean_cosine"), health.get(f"{name}_rank")
+        if not all(math.isfinite(x) for x in (cosine, rank) if x is not None):
+            return f"Representations of {told} are not finite."
         if cosine is not None and cosine > COLLAPSED_COSINE:
             return (
                 f"Representations of {told} point the same way: mean cosine {cosine:.4f}, more "
@@ -200,3 +213,6 @@ def _standing_still(health: Mapping[str, Any]) -> str:
     if share is not None and share < STANDING_STILL:
         return f"The policy stands still: its updates are {share:.1e} of its weights."
     return ""
+
+
+_WRONG = (("exploding", _exploding), ("vanishing", _vanishing), ("collapsing", _collapsing))

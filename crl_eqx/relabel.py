@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
+from ._checks import require_discount
 from ._types import PRNGKey
 
 
@@ -74,7 +75,10 @@ def relabel(
     ```python
     goals = relabel(states, key=key)      # goals[t] = states[t + k], k >= 1
     ```
+
+    **Raises:** `UserError` unless `discount` lies in (0, 1].
     """
+    require_discount(discount, f"relabel(discount={discount!r})")
     time = jnp.arange(trajectory.shape[0] - 1)
     lengths = jnp.full_like(time, trajectory.shape[0])
     return trajectory[future_index(lengths, time, discount=discount, key=key)]

@@ -25,9 +25,13 @@ class Line(crl.AbstractGoalEnv):
         return crl.EnvState(physics, moved, env_state.goal)
 
     def achieved_goal(self, state):
+        if self.fault == "slice":
+            return state[:1]
         return state if self.fault == "achieved" else state[..., :1]
 
     def success(self, state, goal):
+        if self.fault == "norm":  # over all axes, as for one state
+            return jnp.linalg.norm(self.achieved_goal(state) - goal) < 0.1
         distance = self.distance(state, goal)
         return distance if self.fault == "success" else distance < 0.1
 
@@ -44,6 +48,8 @@ class Line(crl.AbstractGoalEnv):
             "achieved",
             r"`Line.achieved_goal\(state\)` gives float32\[2\], and must give float32\[1\]",
         ),
+        ("norm", r"`Line.success\(state, goal\)` of 3 states at once gives bool\[\], and must"),
+        ("slice", r"`Line.achieved_goal\(state\)` of 3 states at once gives float32\[1, 2\]"),
         ("success", r"`Line.success\(state, goal\)` gives float32\[\], and must give bool\[\]"),
     ],
 )

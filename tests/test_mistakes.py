@@ -6,6 +6,7 @@ import sys
 
 SCRIPT = r'''
 import os
+from fractions import Fraction
 import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
 import crl_eqx
 from crl_eqx import energy, envs, nn
@@ -63,6 +64,9 @@ def many(make):
 
 
 own(), fit(), step(), many(Pendulum)  # what is right is taken
+step(updates_per_env_step=np.float32(0.1)), step(updates_per_env_step=Fraction(1, 3))
+PPO = crl_eqx.objectives.PPO(env.success)
+PAIR = crl_eqx.Together(step()).stack([step().init(agent, key=key) for _ in range(2)])
 calls = [
     (lambda: crl_eqx.Critic.create(data, width=0, key=key), "width=0"),
     (lambda: crl_eqx.Critic.create(data, width=8.0, key=key), "width=8.0"),
@@ -179,6 +183,24 @@ calls = [
     (lambda: save_agent("a\0b", agent), "the path of a file"),
     (lambda: load_agent(3, agent), "load_agent(3)"),
     (lambda: ToGymnasiumVector(REACHER, 2.0), "num_envs=2.0"),
+    (lambda: crl_eqx.Trajectories(rows, [np.ones((5, 2)), np.ones((3, 2))]), "actions[1] only 3"),
+    (lambda: crl_eqx.Trajectories(rows, achieved_goal=[0, 1]), "not [0, 1]"),
+    (lambda: crl_eqx.Trajectories(rows, achieved_goal=lambda s: s[:2, :2]), "the last axis"),
+    (lambda: crl_eqx.Trajectories(rows, achieved_goal=lambda s: s @ s), "cannot be computed"),
+    (lambda: crl_eqx.Trajectories(rows, discount=jnp.float32(0.9)), "must be a number of Python's"),
+    (lambda: step(discount=jnp.float32(0.9)), "must be a number of Python's"),
+    (lambda: step(updates_per_env_step=Fraction(0.1)), "updates_per_env_step=Fraction("),
+    (lambda: crl_eqx.relabel(jnp.zeros((5, 2)), discount=1.5, key=key), "relabel(discount=1.5)"),
+    (lambda: crl_eqx.objectives.CRL(loss="infonce"), "CRL(loss='infonce')"),
+    (lambda: crl_eqx.objectives.CRL(logsumexp_penalty=-1.0), "logsumexp_penalty=-1.0"),
+    (lambda: crl_eqx.Critic(None, None, "neg_l2"), "Critic(energy='neg_l2')"),
+    (lambda: fit(optimizer=1e-3), "fit(optimizer=0.001)"),
+    (lambda: fit(optimizer=crl_eqx.adam_optimizers()), "fit(optimizer={"),
+    (lambda: crl_eqx.fit(agent, data, num_updates=1, key=key), "needs a `Critic`"),
+    (lambda: crl_eqx.OnPolicyStep(env, PPO, crl_eqx.adam()), "OnPolicyStep(optimizers="),
+    (lambda: nn.Stacked(lambda key: nn.ResidualBlock(8, key=key), 0, key=key), "num_blocks=0"),
+    (lambda: crl_eqx.Together(step()).one(PAIR, 2), "Together.one(states, 2)"),
+    (lambda: crl_eqx.Together(step()).only(PAIR, [0, 5]), "Together.only(states, [0, 5])"),
 ]
 for i, (call, words) in enumerate(calls):
     try:

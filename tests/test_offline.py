@@ -11,6 +11,8 @@ from crl_eqx import Critic, fit, UserError
 from crl_eqx.energy import NegL2
 from crl_eqx.replay import Trajectories, TrajectoryBuffer, Transition
 
+from .probes import Box
+
 
 CELLS, FORWARD, DISCOUNT = 6, 0.7, 0.8
 
@@ -149,3 +151,20 @@ def test_a_critic_is_fitted_to_what_a_ring_holds():
     critic = Critic.create(data, depth=4, width=32, key=jax.random.key(0))
     _, history = fit(critic, data, num_updates=100, batch_size=64, key=jax.random.key(1))
     assert history["critic_loss"][-20:].mean() < history["critic_loss"][:20].mean()
+
+
+class Tilted(Box):
+    """An environment with arrays of its own."""
+
+    scale: jax.Array = eqx.field(default_factory=lambda: jnp.array([1.0, 2.0]))
+
+    def achieved_goal(self, state):
+        return jnp.broadcast_to(self.scale, state.shape) * state
+
+
+def test_goals_may_be_those_of_an_environment_with_arrays():
+    states = jax.random.normal(jax.random.key(0), (3, 9, 2))
+    data = Trajectories(states, achieved_goal=Tilted().achieved_goal)
+    batch = data.sample((64,), key=jax.random.key(1))
+    ours = {(float(x), float(2 * y)) for x, y in states.reshape(-1, 2)}
+    assert {tuple(map(float, goal)) for goal in batch.future_goal} <= ours

@@ -289,3 +289,12 @@ def test_the_cost_of_sampling_does_not_depend_on_the_capacity():
     (small_memory, small_flops), (large_memory, large_flops) = cost(1_000), cost(100_000)
     assert large_memory == small_memory < 1e6
     assert large_flops == pytest.approx(small_flops, rel=0.01)
+
+
+def test_steps_of_other_environments_than_the_buffer_s_are_refused():
+    reference = Reference(8, 1)
+    for _ in range(3):
+        reference.take([False])
+    buffer, state = empty(8, 4)
+    with pytest.raises(UserError, match=r"num_envs=4.*must begin with \[3, 4\]"):
+        buffer.insert(state, reference.chunk(0, 3))

@@ -46,7 +46,8 @@ def assert_close(ours, theirs, rtol=1e-3, atol=1e-4):
 @pytest.mark.parametrize("kind", ["crl", "an update now and then", "ppo"])
 def test_each_seed_becomes_what_it_becomes_alone(kind):
     if kind == "ppo":
-        step = OnPolicyStep(Box(), objectives.PPO(Box().success), **SMALL)
+        # Few updates: Adam divides by what is next to nothing, and so makes more of rounding.
+        step = OnPolicyStep(Box(), objectives.PPO(Box().success), **SMALL, epochs=1)
     else:
         ratio = Fraction(2, 21) if kind == "crl" else Fraction(1, 50)
         step = TrainStep(Box(), updates_per_env_step=ratio, **SMALL, **REPLAY)

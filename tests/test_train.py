@@ -422,3 +422,17 @@ def test_contrastive_rl_learns_to_reach_goals_in_a_box():
     assert after["success_rate"] >= 0.9
     assert after["final_distance"] < 0.2 < before["final_distance"]
     assert rows[-1]["categorical_accuracy"] > 2 * rows[0]["categorical_accuracy"]
+
+
+class Gone(Box):
+    """Every episode ends with its first step."""
+
+    def step(self, env_state, action):
+        return eqx.tree_at(lambda e: e.terminated, super().step(env_state, action), jnp.array(True))
+
+
+def test_a_run_that_could_never_learn_does_not_begin():
+    step = TrainStep(Gone(), num_envs=2, unroll_length=4, prefill_length=8, batch_size=4)
+    agent = Agent.create(Gone(), depth=4, width=8, key=jax.random.key(0))
+    with pytest.raises(UserError, match="every episode of `Gone` ends at once"):
+        step.start(agent, key=jax.random.key(1))

@@ -442,3 +442,42 @@ def test_a_temperature_that_is_not_learned_is_no_parameter():
     learned = make(energy=Cosine(0.5))
     count = lambda agent: len(jax.tree.leaves(parameters(agent)["critic"]))
     assert count(learned) == count(fixed) + 1
+
+
+class Scaled(Agent):
+    """An agent of one's own."""
+
+    factor: float = 2.0
+
+    def normalized_state(self, state):
+        return self.factor * state
+
+
+class Unit(Critic):
+    """A critic of one's own, whose representations lie on the unit sphere."""
+
+    def sa_repr(self, state, action=None):
+        rows = super().sa_repr(state, action)
+        return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+
+    def g_repr(self, goal):
+        rows = super().g_repr(goal)
+        return rows / jnp.linalg.norm(rows, axis=-1, keepdims=True)
+
+
+def test_classes_of_one_s_own_stay_and_are_asked_themselves():
+    agent = Scaled.create(Box(), depth=4, width=8, key=jax.random.key(0))
+    critic = Unit(*jax.tree.leaves(agent.critic, is_leaf=lambda x: isinstance(x, Encoder))[:2])
+    agent = eqx.tree_at(lambda a: a.critic, agent, critic)
+    batch = Batch(*(draw(seed, BATCH, 2) for seed in range(4)))  # a Box has two of everything
+    objective, optimizers = CRL(), adam_optimizers()
+    new, *_, metrics = update(
+        agent, init_optimizers(optimizers, agent, objective), None, batch,
+        objective=objective, optimizers=optimizers, key=jax.random.key(2),
+    )  # fmt: skip
+    assert type(new) is Scaled and type(new.critic) is Unit and new.factor == 2.0
+    assert -2 <= metrics["logits_positive"] <= 0
+    own = -jnp.linalg.norm(
+        critic.sa_repr(2.0 * batch.state, batch.action) - critic.g_repr(batch.future_goal), axis=-1
+    )
+    np.testing.assert_allclose(metrics["logits_positive"], jnp.mean(own), rtol=1e-4)

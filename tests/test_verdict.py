@@ -47,6 +47,12 @@ RISING = [row(0, 0.0), row(100, 0.3), row(200, 0.6)]
         ({}, FLAT, "not learning yet", "success rate 0.02 after 0, final distance 10 after 10. "
          "Expected before 1,000 environment steps."),
         ({}, [*FLAT, row(1000, 0.0)], "not learning", "still those of the beginning"),
+        ({}, [row(0, 0.95), row(9, 0.5), row(9, 0.1), row(9, 0.0)], "not learning yet",
+         "Evaluations have got worse. Success rate went from 0.95 to 0.05."),
+        ({}, [row(0, 0.6), row(1, 0.1), row(1000, 0.0)], "not learning", "have got worse"),
+        ({"v_block_grad_norms": [0.0, 0.0]}, RISING, "vanishing", "No gradient comes to any block"),
+        ({"g_repr_rank": float("nan")}, RISING, "collapsing", "of goals are not finite"),
+        ({"actor_update_to_weight": 0.0}, [*FLAT, row(1000, 0.0)], "not learning", "still those"),
         ({"actor_update_to_weight": 0.0}, RISING, "not learning yet", "The policy stands still"),
         ({"sa_repr_rank": 1.5}, RISING, "collapsing", "states and actions span 1.5 directions"),
         ({"g_repr_mean_cosine": 0.995}, RISING, "collapsing", "goals point the same way"),
@@ -139,3 +145,15 @@ def test_coverage_is_the_share_of_goals_that_some_state_reaches():
     start = env.reset(key=jax.random.key(1)).state
     reached = [bool(env.success(start, goal)) for goal in goals]
     assert coverage(env, start[None], goals) == np.mean(reached)
+
+
+def test_a_diagnosis_takes_target_networks_as_they_are_at_the_start():
+    objective = crl.objectives.TD3(Box().success)
+    agent = crl.Agent.create(Box(), critic="twin-q", depth=4, width=8, key=jax.random.key(0))
+    rows = jax.random.normal(jax.random.key(1), (8, 2))
+    batch = crl.Batch(rows, rows, rows, rows, rows, jnp.zeros(8, bool))
+    ask = lambda **given: crl.diagnose(
+        agent, batch, objective=objective, key=jax.random.key(2), **given
+    )
+    found, same = ask(), ask(objective_state=objective.init(agent))
+    jax.tree.map(np.testing.assert_array_equal, found, same)

@@ -54,7 +54,8 @@ class TanhNormal(eqx.Module):
     def log_prob(self, action: Action) -> Float[Array, "*batch"]:
         """The log-density of `action`, in the same measure as `sample_and_log_prob` gives it.
 
-        Actions at the edge, ±1, count as the largest number below it: they have no density.
+        Actions nearer than 1e-6 to the edge, ±1, or beyond it, count as those at that distance: at
+        the edge itself there is no density.
         """
         edge = 1.0 - 1e-6
         u = jnp.arctanh(jnp.clip(action, -edge, edge))

@@ -53,8 +53,10 @@ class ResidualBlock(eqx.Module):
 
     @property
     def tower_params(self) -> TowerParams | None:
-        """What `crl_eqx.kernels.residual_tower` takes, or None for an ablation: there is no kernel
-        for those."""
+        """What `crl_eqx.kernels.residual_tower` takes, or None for an ablation or a class of one's
+        own: there is no kernel for those."""
+        if type(self) is not ResidualBlock:
+            return None
         if self.residual and self.layer_norm and self.activation == "swish":
             return TowerParams(self.weights, self.vectors)
         return None

@@ -5,6 +5,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from .._checks import require_count
 from .._types import PRNGKey
 from ..kernels import (
     AUTO,
@@ -47,7 +48,8 @@ class Stacked(eqx.Module, Generic[M]):
         `"dots"`, the fastest on CPU: a narrow block costs more in memory traffic than in
         arithmetic. `bench/README.md` has time and memory of each.
 
-    **Raises:** `UserError` if these contradict each other, the blocks or the device.
+    **Raises:** `UserError` if there is no block, or these contradict each other, the blocks or the
+    device.
     """
 
     blocks: M
@@ -62,6 +64,7 @@ class Stacked(eqx.Module, Generic[M]):
         compute: Compute = AUTO,
         key: PRNGKey,
     ):
+        require_count(num_blocks, f"Stacked(num_blocks={num_blocks!r})")
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
         self.compute = compute

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .. import losses
 from .._agent import Agent, CriticKind
+from .._checks import require_kind, require_number
 from .._critic import Critic
 from .._diagonal import diagonal
 from .._types import Goal, PRNGKey, Repr, Scalar, State
@@ -70,6 +71,17 @@ class CRL(AbstractObjective):
     target_entropy_per_action: float = -0.5
     goals: Goals = Goals(future=1.0)
 
+    def __check_init__(self):
+        require_kind(
+            self.loss,
+            Callable,
+            f"CRL(loss={self.loss!r})",
+            "a function, as `crl_eqx.losses.infonce`",
+        )
+        call = f"CRL(logsumexp_penalty={self.logsumexp_penalty!r})"
+        require_number(self.logsumexp_penalty, call)
+        require_kind(self.goals, Goals, f"CRL(goals={self.goals!r})", "a `Goals`")
+
     def passes(self, network: str) -> float:
         return crl_passes(network, commanded=self.goals.commanded > 0)
 
@@ -83,16 +95,8 @@ class CRL(AbstractObjective):
         goal = batch.future_goal
         goal_key, action_key = jax.random.split(key)
         policy_goal, of_policy = self._policy_goals(batch, goal, key=goal_key)
-        seen, critic = agent.normalized_state(batch.state), contrastive(agent)
-        policy, sa_repr, g_repr = call_together(
-            (agent.actor, critic.sa_encoder, critic.g_encoder),
-            (
-                (seen, agent.normalized_goal(policy_goal)),
-                (seen, batch.action),
-                (agent.normalized_goal(goal),),
-            ),
-        )
-        critic_loss, critic_metrics = self.critic_loss(critic.energy, sa_repr, g_repr)
+        policy, sa_repr, g_repr = _outputs(agent, batch, policy_goal)
+        critic_loss, critic_metrics = self.critic_loss(contrastive(agent).energy, sa_repr, g_repr)
         actor_loss, log_prob = self.actor_loss(
             agent, batch.state, policy, of_policy(agent, g_repr), key=action_key
         )
@@ -151,6 +155,21 @@ class CRL(AbstractObjective):
 def contrastive(agent: Agent) -> Critic:
     """The agent's critic, of which `init` has seen that it is one."""
     return cast(Critic, agent.critic)
+
+
+def _outputs(agent: Agent, batch: Batch, policy_goal: Goal) -> tuple[Any, Repr, Repr]:
+    """The policy for `policy_goal`, φ and ψ: at once, where nothing stands between the critic and
+    its encoders."""
+    critic, seen = contrastive(agent), agent.normalized_state(batch.state)
+    goal, policy_goal = map(agent.normalized_goal, (batch.future_goal, policy_goal))
+    if type(critic) is not Critic:
+        sa_repr = critic.sa_repr(seen, batch.action)
+        return agent.actor(seen, policy_goal), sa_repr, critic.g_repr(goal)
+    policy, sa_repr, g_repr = call_together(
+        (agent.actor, critic.sa_encoder, critic.g_encoder),
+        ((seen, policy_goal), (seen, batch.action), (goal,)),
+    )
+    return policy, sa_repr, g_repr
 
 
 def _g_repr(agent: Agent, goal: Goal) -> Repr:

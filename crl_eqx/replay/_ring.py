@@ -88,6 +88,13 @@ class TrajectoryBuffer(eqx.Module):
     def insert(self, state: BufferState, steps: Transition) -> BufferState:
         """Appends `steps`, `[time, num_envs, ...]`, in place of the oldest ones."""
         length = steps.episode.shape[0]
+        for leaf in jax.tree.leaves(steps):
+            if leaf.shape[:2] != (length, self.num_envs):
+                raise UserError(
+                    f"`TrajectoryBuffer(num_envs={self.num_envs}).insert` was given an array "
+                    f"{list(leaf.shape)}: it must begin with [{length}, {self.num_envs}], the "
+                    f"steps and the environments."
+                )
         if length > self.capacity:
             raise UserError(
                 f"`TrajectoryBuffer(capacity={self.capacity}).insert` was given {length} steps at "

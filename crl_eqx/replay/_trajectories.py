@@ -149,21 +149,46 @@ class Trajectories(AbstractData):
                     f"{whole.tolist()} steps."
                 )
             whole = found
+        if action_lengths is not None:
+            for i in np.flatnonzero(action_lengths < whole):
+                raise UserError(
+                    f"`Trajectories`: states[{i}] has {whole[i]} steps, and actions[{i}] only "
+                    f"{action_lengths[i]}."
+                )
         if whole.max(initial=0) < 2:
             raise UserError("`Trajectories`: no trajectory has two steps, so none has a future.")
         self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
         self.lengths = jnp.asarray(whole, jnp.int32)
-        self.discount, self.achieved_goal = discount, achieved_goal
+        self.discount, self.achieved_goal = float(discount), achieved_goal
         self._check_goals()
 
     def _check_goals(self) -> None:
-        goals = jnp.isfinite(jax.jit(self.achieved_goal)(self.states)).all(axis=-1)
+        goals = jnp.isfinite(self._goals()).all(axis=-1)
         real = np.arange(self.states.shape[1]) < np.asarray(self.lengths)[:, None]
         for row, time in np.argwhere(real & ~np.asarray(goals)):
             raise UserError(
                 f"`Trajectories(achieved_goal=...)` gives goals that are not finite, the first of "
                 f"them for states[{row}, {time}]."
             )
+
+    def _goals(self) -> Array:
+        call = "`Trajectories(achieved_goal=...)`"
+        if not callable(self.achieved_goal):
+            raise UserError(f"{call} must be a function of states, not {self.achieved_goal!r}.")
+        try:
+            # An environment's method brings its arrays with it.
+            goals = eqx.filter_jit(lambda goal, states: goal(states))(
+                self.achieved_goal, self.states
+            )
+        except (TypeError, ValueError, IndexError) as error:
+            raise UserError(f"{call} cannot be computed: {first_line(error)}") from error
+        if getattr(goals, "shape", ())[:-1] != self.states.shape[:-1]:
+            found = list(getattr(goals, "shape", ()))
+            raise UserError(
+                f"{call} gives {found} for states {list(self.states.shape)}: it must act on the "
+                f"last axis, as `lambda state: state[..., :2]` does."
+            )
+        return goals
 
     @not_forked
     def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:

@@ -122,3 +122,17 @@ def test_kernels_and_precisions_are_refused_for_ablations():
     for options in ({"kernel": "packed"}, {"precision": "bf16"}):
         with pytest.raises(UserError, match="needs residual blocks with LayerNorm and swish"):
             Stacked(make, 2, compute=Compute(**options), key=jax.random.key(0))
+
+
+class Half(ResidualBlock):
+    """Of one's own: what no kernel computes."""
+
+    def __call__(self, x):
+        return 0.5 * (x + super().__call__(x))
+
+
+def test_blocks_of_one_s_own_are_asked_themselves():
+    stacked = Stacked(lambda key: Half(8, key=key), 3, key=jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (4, 8))
+    np.testing.assert_allclose(stacked(x), loop(stacked, x), rtol=1e-5, atol=1e-6)
+    assert jnp.abs(stacked(x) - x).max() > 0.01
