@@ -15,6 +15,7 @@ from ._maze import Maze as Maze
 from ._mujoco import AbstractMujocoEnv as AbstractMujocoEnv, model_checksum as model_checksum
 from ._options import annotation_in_words as annotation_in_words
 from ._own import is_own as is_own, own_files as own_files
+from ._own_modules import modules_beside as modules_beside
 from ._physics import (
     AbstractPhysics as AbstractPhysics,
     available_physics as available_physics,

@@ -13,7 +13,7 @@ from .._errors import UserError
 from .._types import PRNGKey
 from ._mj import MjModel, MjSpec, mjtObj, mjtSensor
 from ._names import qpos_indices
-from ._own import is_file, model_file, note_spec
+from ._own import is_file, model_file, note_model
 
 
 SENSOR = "crl_eqx_achieved_goal"
@@ -29,6 +29,7 @@ def compiled_model(model: str | Path | MjSpec | MjModel, body: str | None) -> Mj
         )
     compiled: Any = model
     if isinstance(model, MjModel):
+        note_model(model)
         if body is not None:
             raise UserError(
                 f"`{call}(MjModel, body={body!r})` needs a sensor for that body, and a compiled "
@@ -36,7 +37,7 @@ def compiled_model(model: str | Path | MjSpec | MjModel, body: str | None) -> Mj
             )
     else:
         if isinstance(model, MjSpec):
-            note_spec(model)
+            note_model(model)
         elif not is_file(model := model_file(model)):
             raise UserError(f"`{call}`: there is no such file.")
         try:

@@ -25,6 +25,7 @@ mjtJoint = _mujoco.mjtJoint
 mjtObj = _mujoco.mjtObj
 mjtSensor = _mujoco.mjtSensor
 mjtState = _mujoco.mjtState
+mjtTrn = _mujoco.mjtTrn
 set_mju_user_warning = _mujoco.set_mju_user_warning
 
 

@@ -2,12 +2,15 @@
 
 import difflib
 import functools
+import math
+import numbers
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from inspect import Parameter, signature
 from typing import Any, get_args, get_origin, Literal, Union
 
 import msgspec
+import numpy as np
 
 from .._errors import UserError
 
@@ -58,6 +61,39 @@ def require_known(builder: Callable[..., Any], option: str, call: str) -> None:
     near = difflib.get_close_matches(option, known, n=1)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(f"{call}: no such option. This task knows {', '.join(known) or 'none'}.{hint}")
+
+
+def require_fitting(builder: Callable[..., Any], option: str, value: Any, call: str) -> None:
+    """**Raises:** `UserError`, which begins with `call`, if the value of an option is of another
+    kind than its annotation says."""
+    parameter = options_of(builder).get(option)
+    if parameter is not None and not _fits(value, parameter.annotation):
+        raise UserError(f"{call} must be {annotation_in_words(parameter.annotation)}.")
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """True, too, of annotations that are none of a command line."""
+    parts, origin = get_args(annotation), get_origin(annotation)
+    if origin is Literal:
+        return value in parts
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, part) for part in parts)
+    if annotation is type(None):
+        return value is None
+    if annotation is bool or annotation is str:
+        return isinstance(value, (bool, np.bool_) if annotation is bool else str)
+    if annotation is int or annotation is float:
+        kinds = numbers.Integral if annotation is int else numbers.Real
+        number = isinstance(value, kinds) and not isinstance(value, bool | np.bool_)
+        return number and math.isfinite(value)
+    if origin not in (tuple, list, Sequence):
+        return True
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return False
+    values = [*value] if isinstance(value, Sequence | np.ndarray) else []
+    if origin is tuple and Ellipsis not in parts:
+        return len(values) == len(parts) and all(map(_fits, values, parts))
+    return all(_fits(each, parts[0]) for each in values)
 
 
 def read_options(

@@ -16,8 +16,9 @@ from typing import Any
 
 from .._check_env import check_env
 from .._errors import first_line, UserError
-from ._mj import MjSpec, xml_dependencies
+from ._mj import MjModel, MjSpec, xml_dependencies
 from ._mujoco import AbstractMujocoEnv
+from ._own_modules import beside, own_modules
 
 
 class _Building:
@@ -68,6 +69,12 @@ def own_builder(name: str) -> Callable[..., Any]:
             raise UserError(
                 f"`make({name!r})` gives a {type(env).__name__}, and must give a `MujocoGoalEnv`."
             )
+        asked = options.get("physics")
+        if asked is not None and env.physics.name != asked:
+            raise UserError(
+                f"`make({name!r}, physics={asked!r})` gives {env.physics.name} physics: "
+                f"`{function}` must pass `physics` on to `MujocoGoalEnv`."
+            )
         check_env(env)
         return env
 
@@ -99,13 +106,15 @@ def model_file(path: str | Path) -> Path:
     return file
 
 
-def note_spec(spec: MjSpec) -> None:
-    """A specification does not say which file it was read from, only which folder: all models
-    there count as used."""
-    task, folder = _building.get(), getattr(spec, "modelfiledir", "")
-    if task is None or not folder:
+def note_model(model: MjSpec | MjModel) -> None:
+    """A specification does not say which file it was read from, only which folder, and a compiled
+    model not even that: all models there, or in the task's folder, count as used."""
+    task = _building.get()
+    if task is None:
         return
-    for file in Path(folder).glob("*.xml"):
+    known = isinstance(model, MjSpec)
+    folder = getattr(model, "modelfiledir", "") if known else task.folder
+    for file in Path(folder).glob("*.xml") if folder else ():
         task.uses_model(file)
 
 
@@ -121,7 +130,8 @@ def _running(name: str, path: Path) -> Iterator[None]:
     here = Path.cwd()
     writing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        yield
+        with own_modules(task.folder):
+            yield
     except SystemExit as error:
         raise UserError(f"`make({name!r})`: its code called `sys.exit({error.code!r})`.") from error
     except KeyboardInterrupt:
@@ -150,7 +160,7 @@ def _listen() -> None:
         if not isinstance(path, str) or set(mode or "r") & set("wax+") or path.endswith(".pyc"):
             return
         file = Path(path).resolve()
-        if task.folder in file.parents and file.is_file():
+        if beside(file, task.folder) and file.is_file():
             task.files.add(file)
 
     sys.addaudithook(opened)
@@ -161,15 +171,15 @@ def _module(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(module_name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # dataclasses look their module up there
     try:
         with _running(name, path):
+            sys.modules[module_name] = module  # dataclasses look their module up there
             spec.loader.exec_module(module)
     except UserError:
-        del sys.modules[module_name]
+        sys.modules.pop(module_name, None)
         raise
     except Exception as error:
-        del sys.modules[module_name]
+        sys.modules.pop(module_name, None)
         reason = f"{type(error).__name__}: {first_line(error).rstrip('.')}"
         raise UserError(
             f"`make({name!r})`: running `{_place(error, path)}` raised {reason} (`--debug` shows "

@@ -54,7 +54,10 @@ def randomize(
     **Raises:** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
     not a MuJoCo task or is already randomized.
     """
-    if isinstance(env, Randomized) or not isinstance(env, AbstractMujocoEnv):
+    inner = env
+    while isinstance(inner, Wrapped) and not isinstance(inner, Randomized):
+        inner = inner.env
+    if isinstance(inner, Randomized) or not isinstance(env, AbstractMujocoEnv):
         raise UserError(
             f"`randomize` needs a MuJoCo task that is not randomized, such as `make` and "
             f"`MujocoGoalEnv` give, but got a {type(env).__name__}."

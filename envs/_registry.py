@@ -16,7 +16,7 @@ from .._fork import not_forked
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv, LONGEST
-from ._options import options_of, read_options, require_known
+from ._options import options_of, read_options, require_fitting, require_known
 from ._own import is_own, own_builder
 from .tasks.ant import Ant
 from .tasks.ant_ball import AntBall
@@ -141,7 +141,9 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
         raise UserError(f"`make({name!r})` needs the name of a task, such as 'ant'.")
     builder = _any_builder(name)
     for option, value in options.items():
-        require_known(builder, option, f"`make({name!r}, {option}={value!r})`")
+        call = f"`make({name!r}, {option}={value!r})`"
+        require_known(builder, option, call)
+        require_fitting(builder, option, value, call)
     for option, parameter in options_of(builder).items():
         if parameter.default is inspect.Parameter.empty and option not in options:
             raise UserError(f"`make({name!r})` needs the option `{option}`, which has no default.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .._errors import UserError
-from ._mj import mj_setConst, MjData, MjModel, mjtBias, mjtGain
+from ._mj import mj_setConst, MjData, MjModel, mjtBias, mjtGain, mjtTrn
 
 
 Range = tuple[float, float]
@@ -16,6 +16,8 @@ SAME: Range = (1.0, 1.0)
 
 _SCALABLE_GAINS = {int(mjtGain.mjGAIN_FIXED), int(mjtGain.mjGAIN_AFFINE)}
 _SCALABLE_BIASES = {int(mjtBias.mjBIAS_NONE), int(mjtBias.mjBIAS_AFFINE)}
+
+_OF_JOINTS = {int(mjtTrn.mjTRN_JOINT), int(mjtTrn.mjTRN_JOINTINPARENT)}
 
 
 def make_variants(
@@ -28,7 +30,8 @@ def make_variants(
     one factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, so
     only a common factor is also that of every contact.
 
-    **Raises:** `UserError` if gains to scale are not plain numbers (a muscle's).
+    **Raises:** `UserError` if gains to scale are not plain numbers (a muscle's), or several
+    actuators share their joint's limit.
     """
     if gains != SAME:
         _require_scalable_gains(model)
@@ -57,6 +60,8 @@ def _variant(
     model.actuator_gainprm[:] *= of_actuators[:, None]
     model.actuator_biasprm[:] *= of_actuators[:, None]
     model.actuator_forcerange[:] *= of_actuators[:, None]  # where a servo saturates
+    for joint, actuators in _of_limited_joints(model).items():  # where its joint's limit does
+        model.jnt_actfrcrange[joint] *= of_actuators[actuators[0]]
     mj_setConst(model, MjData(model))  # what the compiler derives from masses
     return model
 
@@ -69,3 +74,21 @@ def _require_scalable_gains(model: MjModel) -> None:
                 f"`gains`: the force of actuator {model.actuator(i).name!r} is not proportional to "
                 f"its gains, unlike that of a <motor>, <position> or <velocity>."
             )
+    for joint, actuators in _of_limited_joints(model).items():
+        if len(actuators) > 1:
+            raise UserError(
+                f"`gains`: joint {model.joint(joint).name!r} limits the force of "
+                f"{len(actuators)} actuators together (`actuatorfrcrange`), which cannot be scaled "
+                f"apart."
+            )
+
+
+def _of_limited_joints(model: MjModel) -> dict[int, list[int]]:
+    """The joints that limit the force of their actuators, and these."""
+    found: dict[int, list[int]] = {}
+    for i in range(model.nu):
+        joint = int(model.actuator_trnid[i, 0])
+        of_joint = int(model.actuator_trntype[i]) in _OF_JOINTS
+        if of_joint and model.jnt_actfrclimited[joint]:
+            found.setdefault(joint, []).append(i)
+    return found

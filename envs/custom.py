@@ -115,7 +115,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         require_count(
             episode_length, f"MujocoGoalEnv(episode_length={episode_length!r})", most=LONGEST
         )
-        _check_levels(levels)
+        levels = _checked_levels(levels)
         for name, function in dict(draw_goal=draw_goal, draw_start=draw_start, ends=ends).items():
             if function is not None and not callable(function):
                 raise UserError(f"`MujocoGoalEnv({name}={function!r})` must be a function.")
@@ -138,7 +138,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         else:
             place = Part(seen, seen + 3, "m", f"x, y, z of {body}")
             layout, goal_indices = BodyState(qpos, qvel, act, place), place.indices
-        self.rules = Rules(layout, goal_indices, threshold, episode_length, tuple(levels))
+        self.rules = Rules(layout, goal_indices, threshold, episode_length, levels)
         self._ends, self._draw_goal = ends, draw_goal
         if draw_start is None:
             draw_start = start_of(compiled, start)
@@ -178,6 +178,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
             draws = [
                 Draw(*start, self._draw_goal(key)) for start, key in zip(starts, keys, strict=True)
             ]
+        self._check_keys(keys[0], draws[0])
         sizes = dict(qpos=self.model.nq, qvel=self.model.nv, goal=self.goal_size)
         for name, array in ((name, getattr(draw, name)) for name in sizes for draw in draws):
             which = "draw_goal" if name == "goal" else "draw_start"
@@ -191,20 +192,34 @@ class MujocoGoalEnv(AbstractMujocoEnv):
             if not np.isfinite(array).all():
                 raise UserError(f"{said} that is not finite: {np.asarray(array)}.")
 
+    def _check_keys(self, key: PRNGKey, drawn: Draw) -> None:
+        """Compiled once, a function with random numbers of its own would repeat them for ever."""
+        with jax.ensure_compile_time_eval():
+            again = Draw(*self._draw_start(key), self._draw_goal(key))
+        for which, names in dict(draw_start=("qpos", "qvel"), draw_goal=("goal",)).items():
+            for name in names:
+                if not np.array_equal(getattr(drawn, name), getattr(again, name), equal_nan=True):
+                    raise UserError(
+                        f"`{which}` of `MujocoGoalEnv` gives another {name} for the same key: what "
+                        f"it draws must follow from its key alone, by `jax.random`."
+                    )
 
-def _check_levels(levels: Any) -> None:
+
+def _checked_levels(levels: Any) -> tuple[tuple[str, float], ...]:
     try:
-        names = [name for name, _ in levels]
+        found = tuple(levels)
+        names = [name for name, _ in found]
         good = all(re.fullmatch(r"(?!se$)[a-zA-Z]\w*(?<!_se)", name) for name in names)
-        for _, value in levels:
+        for _, value in found:
             require_number(value, f"MujocoGoalEnv(levels={levels!r})", positive=True)
     except (TypeError, ValueError):
-        names, good = [], False
+        found, names, good = (), [], False
     if not good or len({*names}) < len(names):
         raise UserError(
             f"`MujocoGoalEnv(levels={levels!r})` must be distinct names of letters and digits, "
             f"each with a positive and finite distance."
         )
+    return found
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

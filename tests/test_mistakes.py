@@ -65,6 +65,7 @@ def many(make):
 
 own(), fit(), step(), many(Pendulum)  # what is right is taken
 step(updates_per_env_step=np.float32(0.1)), step(updates_per_env_step=Fraction(1, 3))
+assert own(levels=zip(["easy"], [0.3])).rules.levels == (("easy", 0.3),)
 PPO = crl_eqx.objectives.PPO(env.success)
 PAIR = crl_eqx.Together(step()).stack([step().init(agent, key=key) for _ in range(2)])
 calls = [
@@ -183,6 +184,8 @@ calls = [
     (lambda: save_agent("a\0b", agent), "the path of a file"),
     (lambda: load_agent(3, agent), "load_agent(3)"),
     (lambda: ToGymnasiumVector(REACHER, 2.0), "num_envs=2.0"),
+    (lambda: ToGymnasiumVector(REACHER, 2, autoreset_mode="foo"), "autoreset_mode='foo'"),
+    (lambda: ToGymnasiumVector(REACHER, 2).reset(options={"reset_mask": [True]}), "needs 2 flags"),
     (lambda: crl_eqx.Trajectories(rows, [np.ones((5, 2)), np.ones((3, 2))]), "actions[1] only 3"),
     (lambda: crl_eqx.Trajectories(rows, achieved_goal=[0, 1]), "not [0, 1]"),
     (lambda: crl_eqx.Trajectories(rows, achieved_goal=lambda s: s[:2, :2]), "the last axis"),

@@ -14,13 +14,15 @@ _DIRECTIONS = np.array([[np.cos(a), np.sin(a)] for a in np.linspace(0, 2 * np.pi
 
 
 class Geoms:
-    """The geoms that a viewer shows by default, without planes and what is invisible."""
+    """The geoms that a viewer shows by default, without planes and what is invisible; if there are
+    none of these, those of the groups that it hides."""
 
     def __init__(self, model):
         self._model, self._data = model, mujoco.MjData(model)
         plane = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
-        shown = ~plane & (model.geom_group < 3) & (model.geom_rgba[:, 3] > 0)
-        shown &= model.body_mocapid[model.geom_bodyid] < 0
+        shown = ~plane & (model.geom_rgba[:, 3] > 0) & (model.body_mocapid[model.geom_bodyid] < 0)
+        usual = shown & (model.geom_group < 3)
+        shown = usual if usual.any() else shown
         self._ids = np.flatnonzero(shown)
         fixed = model.body_weldid[model.geom_bodyid[self._ids]] == 0
         self.fixed, self.moving = np.flatnonzero(fixed), np.flatnonzero(~fixed)

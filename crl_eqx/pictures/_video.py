@@ -107,6 +107,11 @@ def _draw(
         write(view2d.draw_points(clips, size))
         return "2d", None
     geoms, bounds, note = Geoms(env.model), maze_bounds(env), None
+    if not len(geoms):
+        if view == "3d":
+            raise UserError("`view='3d'`: the model has no geoms to show but planes.")
+        write(view2d.draw_points(clips, size))
+        return "2d", None
     radius = goal_radius(env.model)
     if view != "2d":
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from .._errors import UserError
+from .._errors import first_line
 from ..config import Config
 
 
@@ -21,7 +21,7 @@ def draw_run(config: Config, run_dir: Path, say: Callable[[str], None]) -> bool:
         if config.logging.pictures:
             for sentence in draw_pictures(run_dir):
                 say(sentence)
-    except (OSError, UserError, ImportError) as error:
-        say(f"The pictures could not be drawn: {error}.")
+    except Exception as error:  # of MuJoCo, OpenGL or a video's codec, too
+        say(f"The pictures could not be drawn: {first_line(error).rstrip('.')}.")
         return False
     return True

@@ -67,7 +67,8 @@ class Reporter:
         """`env_steps` have been taken."""
         self._done = env_steps
         self._marks.append((time.monotonic(), env_steps))
-        while self._marks[-1][0] - self._marks[0][0] > PACE_OVER:
+        # Two at least, though one unroll may take longer than that.
+        while len(self._marks) > 2 and self._marks[-1][0] - self._marks[0][0] > PACE_OVER:
             self._marks.popleft()
         if self._bar is not None:
             self._bar.update(self._task, completed=env_steps, status=self._status())

@@ -8,7 +8,6 @@ the originals have changed or are gone.
 import hashlib
 import os
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import msgspec
 
 from .. import envs
 from .._env import AbstractGoalEnv
-from .._errors import UserError
+from .._errors import first_line, UserError
 from ..config import SWEEP
 from ..store._files import read_regular, replace_file
 
@@ -89,12 +88,14 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
     file = task_file(name)
     if file is None or (run_dir / TASK_FILES / LIST).is_file():
         return None
+    # What was left when a copy was cut off would be taken for a file that nobody has kept.
+    shutil.rmtree(run_dir / TASK_FILES, ignore_errors=True)
     if (others := kept_list(run_dir)) is not None:  # what the seeds have in common
         for place in (*_read(others).sha256, LIST):
             _copy(others.parent / place, run_dir / TASK_FILES / place)
         return None
     model = _model(build(name))
-    used = {file.resolve(), *modules_beside(file), *envs.own_files(name)}
+    used = {file.resolve(), *envs.modules_beside(file), *envs.own_files(name)}
     root = Path(os.path.commonpath([path.parent for path in used]))
     folder = run_dir / TASK_FILES
     places = {path: path.relative_to(root).as_posix() for path in sorted(used)}
@@ -108,8 +109,8 @@ def keep_task(name: str, run_dir: Path, build: Callable[[str], AbstractGoalEnv])
             why_not = "a copy of its files gives another model"
         elif outside := envs.own_files(copy) - {folder.resolve() / p for p in places.values()}:
             why_not = f"it reads `{min(outside)}` wherever its file is"
-    except (OSError, UserError) as error:
-        why_not = str(error).rstrip(".")
+    except Exception as error:  # the task's own code runs here, from another place
+        why_not = first_line(error).rstrip(".")
     if why_not is not None:
         shutil.rmtree(folder, ignore_errors=True)
         return why_not
@@ -126,14 +127,6 @@ def _copy(source: Path, target: Path) -> None:
 def _model(env: AbstractGoalEnv) -> str:
     assert isinstance(env, envs.AbstractMujocoEnv)  # as all tasks of one's own
     return envs.model_checksum(env.model)
-
-
-def modules_beside(file: Path) -> set[Path]:
-    """Files of the modules that have been imported from the folder of a task's file."""
-    folder = file.resolve().parent
-    files = [getattr(module, "__file__", None) for module in [*sys.modules.values()]]
-    found = {Path(name).resolve() for name in files if name}
-    return {path for path in found if folder in path.parents and path != file.resolve()}
 
 
 def _read(path: Path) -> _Files:

@@ -17,7 +17,7 @@ from .. import envs
 from .._errors import UserError
 from ..config import choice_of, Config, OTHER_RUNS, replaced
 from ..store._files import read_regular, replace_file
-from ._task_files import kept_list, modules_beside, task_file
+from ._task_files import kept_list, task_file
 
 
 _trusting = False
@@ -62,7 +62,7 @@ def fingerprint(name: str, run_dir: Path, env: Any) -> str | None:
         digest = hashlib.sha256(read_regular(kept))
     else:
         digest = hashlib.sha256(read_regular(file))
-        for path in sorted(modules_beside(file)):
+        for path in sorted(envs.modules_beside(file)):
             digest.update(path.name.encode() + read_regular(path))
     digest.update(envs.model_checksum(env.model).encode())
     return digest.hexdigest()

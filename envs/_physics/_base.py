@@ -50,6 +50,8 @@ class AbstractPhysics(eqx.Module):
     hashed and compared. Engines with equal models and substeps are equal.
     """
 
+    name: eqx.AbstractClassVar[str]
+    """As in `make(physics=...)`."""
     model: eqx.AbstractVar[MjModel]
     substeps: eqx.AbstractVar[int]
     pool: eqx.AbstractVar[tuple[MjModel, ...]]

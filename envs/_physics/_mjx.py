@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -18,6 +19,8 @@ from ._near import NearWalls
 
 class MjxPhysics(AbstractPhysics):
     """MuJoCo MJX: pure JAX, float32, for accelerators."""
+
+    name: ClassVar[str] = "mjx"
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -33,6 +34,8 @@ class NativePhysics(AbstractPhysics):
     Under `vmap` (any number of times) one callback receives the whole batch. The engine computes in
     float64, and takes and returns float32. A state's result does not depend on its batch.
     """
+
+    name: ClassVar[str] = "native"
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)

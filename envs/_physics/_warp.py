@@ -3,7 +3,7 @@
 import copy
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -44,6 +44,8 @@ class WarpPhysics(AbstractPhysics):
     Under `vmap` (any number of times) the kernels receive the whole batch, which shares the room
     for contacts. A step that needs more room than there is gives NaN, and therefore fails.
     """
+
+    name: ClassVar[str] = "warp"
 
     model: MjModel = eqx.field(static=True)
     substeps: int = eqx.field(static=True)

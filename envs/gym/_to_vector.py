@@ -12,7 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool
 
-from ..._checks import require_count
+from ..._checks import require_count, require_one_of
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import UserError
 from ..._fork import not_forked
@@ -61,6 +61,9 @@ class ToGymnasiumVector(VectorEnv):
         require_task(task, "ToGymnasiumVector")
         self.task, self.num_envs = task, num_envs
         self.reward = Reward(self.task, reward_type)
+        call = f"ToGymnasiumVector(autoreset_mode={autoreset_mode!r})"
+        modes = tuple(mode.value for mode in AutoresetMode)
+        require_one_of(getattr(autoreset_mode, "value", autoreset_mode), modes, call)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {"render_modes": [], "autoreset_mode": self.autoreset_mode}
         self.render_mode = None
@@ -107,6 +110,11 @@ class ToGymnasiumVector(VectorEnv):
         mask = (options or {}).get("reset_mask")
         every = np.ones(self.num_envs, bool)
         mask = every if mask is None else np.asarray(mask, bool)
+        if mask.shape != every.shape:
+            raise UserError(
+                f"`reset(options={{'reset_mask': ...}})` needs {self.num_envs} flags, one for each "
+                f"environment, and was given an array of shape {mask.shape}."
+            )
         self._reseed(seed, mask)
         return self._begin(mask)
 
@@ -123,8 +131,9 @@ class ToGymnasiumVector(VectorEnv):
     def _begin(self, mask: Bool[np.ndarray, " n"]) -> tuple[Observation, dict[str, Any]]:
         """Fresh episodes where `mask` is true."""
         places = np.flatnonzero(mask)
-        drawn = jnp.stack([draw_key(self._numbers[i]) for i in places])
-        self._keys = self._keys.at[places].set(drawn)
+        if len(places):
+            drawn = jnp.stack([draw_key(self._numbers[i]) for i in places])
+            self._keys = self._keys.at[places].set(drawn)
         if self._moment is None or mask.all():
             self._moment, seen, success = self._start(self._keys)
         else:

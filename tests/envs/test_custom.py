@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from crl_eqx import UserError
-from crl_eqx.envs import make, MujocoGoalEnv
+from crl_eqx.envs import make, modules_beside, MujocoGoalEnv, own_files
 from crl_eqx.envs._mj import MjSpec
 
 
@@ -232,3 +233,77 @@ def test_mjx_says_which_integrator_it_lacks():
             MjSpec.from_string(text), goal_indices=[0], draw_goal=lambda key: jnp.zeros(1),
             threshold=1.0, episode_length=9, physics="mjx",
         )  # fmt: skip
+
+
+LENGTHS = """
+from lengths import THRESHOLD
+
+from crl_eqx.envs import MujocoGoalEnv
+import jax.numpy as jnp
+
+
+def task(physics: str | None = None):
+    return MujocoGoalEnv(
+        "arm.xml", joints=["wrist"], draw_goal=lambda key: jnp.zeros(1), threshold=THRESHOLD,
+        episode_length=5, physics="native",
+    )
+"""
+
+
+def test_tasks_do_not_get_modules_of_one_another(tmp_path):
+    for name, threshold in (("first", 0.1), ("second", 5.0)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "t.py").write_text(LENGTHS)
+        (tmp_path / name / "lengths.py").write_text(f"THRESHOLD = {threshold}")
+        (tmp_path / name / "arm.xml").write_text(ARM)
+    found = [make(f"{tmp_path / name}/t.py:task").threshold for name in ("first", "second") * 2]
+    assert found == [0.1, 5.0, 0.1, 5.0]
+
+
+def test_what_is_installed_below_a_task_is_not_the_task_s(tmp_path):
+    task = tmp_path / "t.py"
+    task.write_text("import inside, helper\n" + LENGTHS.replace("lengths", "helper"))
+    (tmp_path / "helper.py").write_text("THRESHOLD = 0.1")
+    (tmp_path / "arm.xml").write_text(ARM)
+    installed = tmp_path / ".venv" / "lib" / "site-packages"
+    other = tmp_path / "other" / "lib"
+    for folder in (installed, other):
+        folder.mkdir(parents=True)
+    (tmp_path / "other" / "pyvenv.cfg").write_text("")
+    (installed / "inside.py").write_text("import deeper")
+    (other / "deeper.py").write_text(
+        f"import pathlib\npathlib.Path({str(other / 'table.txt')!r}).read_text()"
+    )
+    (other / "table.txt").write_text("1")
+    sys.path += [str(installed), str(other)]
+    try:
+        make(f"{task}:task")
+        assert modules_beside(task) == {tmp_path / "helper.py"}
+        assert {path.name for path in own_files(f"{task}:task")} >= {"arm.xml"}
+        assert not any("lib" in path.parts[-2:] for path in own_files(f"{task}:task"))
+    finally:
+        del sys.path[-2:]
+        for name in ("inside", "deeper"):
+            sys.modules.pop(name, None)
+
+
+def test_physics_that_a_task_does_not_pass_on_is_told(tmp_path):
+    (tmp_path / "t.py").write_text(
+        LENGTHS.replace("from lengths import THRESHOLD", "THRESHOLD = 1.0")
+    )
+    (tmp_path / "arm.xml").write_text(ARM)
+    make(f"{tmp_path}/t.py:task", physics="native")
+    for physics in ("mjx", "bogus"):
+        with pytest.raises(UserError, match="gives native physics: `task` must pass `physics` on"):
+            make(f"{tmp_path}/t.py:task", physics=physics)
+
+
+def test_a_goal_with_random_numbers_of_its_own_is_refused():
+    """It would be drawn once, while it is compiled, and then be the same for ever."""
+    own = np.random.default_rng(0)
+    goal = lambda key: jnp.asarray(own.uniform(size=3), jnp.float32)
+    with pytest.raises(UserError, match="`draw_goal` of .* gives another goal for the same key"):
+        build(3, body="hand", draw_goal=goal)
+    start = lambda key: (jnp.asarray(own.uniform(size=2), jnp.float32), jnp.zeros(2))
+    with pytest.raises(UserError, match="`draw_start` of .* gives another qpos for the same key"):
+        build(3, body="hand", draw_start=start)

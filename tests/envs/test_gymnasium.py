@@ -540,6 +540,8 @@ def test_without_autoreset_a_mask_says_what_begins_anew(point):
     observation, _ = env.reset(options={"reset_mask": np.array([True, False])})
     assert not np.array_equal(observation["observation"][0], before["observation"][0])
     np.testing.assert_array_equal(observation["observation"][1], before["observation"][1])
+    same, _ = env.reset(options={"reset_mask": np.zeros(2, bool)})
+    np.testing.assert_array_equal(same["observation"], observation["observation"])
     for _ in range(3):
         *_, truncated, _ = env.step(push)
     np.testing.assert_array_equal(truncated, [False, True])

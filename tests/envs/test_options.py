@@ -235,5 +235,33 @@ def test_a_number_that_is_none_is_no_share_and_no_torque():
     for name, word in (("ant", "torque=nan"), ("ant_u_maze", "random_starts=nan")):
         options = read(name, [word])
         assert math.isnan(*options.values())
-        with pytest.raises(UserError, match="=nan` must"):
+        with pytest.raises(UserError, match=r"=nan\)?` must"):
             envs.make(name, **options)
+
+
+@pytest.mark.parametrize(
+    "name, option, value, kind",
+    [
+        ("ant", "torque", None, "d4rl or gym or brax or a number"),
+        ("ant", "control_dt", "0.1", "a number or null"),
+        ("ant_u_maze", "without_goals", (1, 2), r"a list of \[a whole number, a whole number\]"),
+        ("ant_u_maze", "random_starts", "0.5", "a number"),
+        ("cheetah", "goals", 5, r"\[a number, a number\]"),
+        ("cheetah", "goals", (math.nan, 1.0), r"\[a number, a number\]"),
+        ("arm_reach", "within_reach", "no", "true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_in_python_too(name, option, value, kind):
+    with pytest.raises(UserError, match=rf"`make\('{name}', {option}=.*\)` must be {kind}\.$"):
+        envs.make(name, physics="native", **{option: value})
+
+
+def test_the_defaults_of_all_tasks_are_of_the_kind_that_they_say():
+    from crl_eqx.envs._options import _fits
+
+    options = {
+        (name, option): p for name in envs.names() for option, p in task_options(name).items()
+    }
+    for parameter in options.values():
+        if parameter.default is not inspect.Parameter.empty:
+            assert _fits(parameter.default, parameter.annotation), parameter

@@ -330,3 +330,34 @@ def test_a_mistake_gets_a_sentence(options, message):
 def test_what_is_randomized_already_is_not_randomized_again():
     with pytest.raises(crl.UserError, match="`randomize` needs a MuJoCo task.*got a Randomized"):
         randomize(randomize(point()), sensor_noise=0.1)
+
+
+def test_not_even_through_a_wrapper():
+    held_out = crl.envs.hold_out(randomize(point(), masses=(0.5, 2.0), variants=3), 0.25)
+    with pytest.raises(crl.UserError, match="`randomize` needs a MuJoCo task that is not"):
+        randomize(held_out, masses=(0.5, 2.0), variants=2)
+
+
+LIMITED = SERVO.replace('type="slide"', 'type="slide" actuatorfrcrange="-10 10"')
+
+
+def test_a_weaker_servo_is_weaker_where_its_joint_limits_it():
+    model = MjSpec.from_string(
+        LIMITED.replace("ACTUATOR", '<position joint="slide" kp="400"/>')
+    ).compile()
+    (weak,) = make_variants(model, SAME, SAME, (0.5, 0.5), count=1, seed=0)
+    forces = []
+    for each in (model, weak):
+        data = mujoco.MjData(each)
+        data.ctrl[:] = 1.0
+        mujoco.mj_forward(each, data)
+        forces.append(data.qfrc_actuator[0])
+    np.testing.assert_allclose(forces, [10, 5])
+
+
+def test_actuators_that_share_a_limit_cannot_be_scaled_apart():
+    two = '<motor joint="slide"/><position joint="slide" kp="8"/>'
+    model = MjSpec.from_string(LIMITED.replace("ACTUATOR", two)).compile()
+    with pytest.raises(crl.UserError, match="joint 'slide' limits the force of 2 actuators"):
+        make_variants(model, SAME, SAME, (0.5, 1.0), count=1, seed=0)
+    assert len(make_variants(model, (0.5, 1.0), SAME, SAME, count=1, seed=0)) == 1

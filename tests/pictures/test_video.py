@@ -245,3 +245,27 @@ def test_the_camera_sees_every_point(azimuth, elevation):
     across, upright = (seen @ right) / (seen @ away), (seen @ np.cross(right, away)) / (seen @ away)
     used = max(np.abs(across).max() / tangents[0], np.abs(upright).max() / tangents[1])
     assert 0.95 < used < 1.02
+
+
+HIDDEN = """
+<mujoco><worldbody><geom type="plane" size="1 1 1"/><body name="cart">
+<joint name="x" type="slide" damping="1"/>GEOM<site name="tip"/></body></worldbody>
+<actuator><motor joint="x"/></actuator></mujoco>
+"""
+
+
+@pytest.mark.parametrize(
+    "geom", ['<geom size="0.1" group="3"/>', '<inertial pos="0 0 0" mass="1" diaginertia="1 1 1"/>']
+)
+def test_a_model_that_shows_nothing_by_default_is_drawn_all_the_same(geom, tmp_path):
+    task = envs.MujocoGoalEnv(
+        mujoco.MjSpec.from_string(HIDDEN.replace("GEOM", geom)),
+        joints=["x"],
+        draw_goal=lambda key: jax.random.uniform(key, (1,)),
+        threshold=0.1,
+        episode_length=5,
+        physics="native",
+    )
+    push = lambda state, goal, key: jnp.ones(state.shape[:-1] + (1,))
+    made = video(task, push, tmp_path / "x.gif", num_episodes=1, size=SIZE, key=jax.random.key(0))
+    assert made.path.stat().st_size > 500

@@ -67,3 +67,12 @@ def test_a_terminal_shows_a_bar_with_the_phase(clock):
     reporter.close()
     text = console.export_text()
     assert "evaluating" in text and "500/1,000 steps" in text and "50%" in text
+
+
+def test_a_run_whose_unrolls_take_minutes_has_a_pace_too(told, clock):
+    reporter, lines = told
+    reporter.phase("training")
+    for env_steps in (100, 200, 300):
+        clock[0] += 120
+        reporter.update(env_steps)
+    assert "300/1,000 steps  1 steps/s  ETA 0:14:00" in lines()[-1]

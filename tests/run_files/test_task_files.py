@@ -220,3 +220,23 @@ def test_paths_of_a_task_count_from_its_file(project, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     env = envs.make(f"{project / 'tasks' / 'own.py'}:slide", physics="native")
     assert env.model.opt.timestep == 0.02
+
+
+def test_a_task_whose_copy_fails_in_its_own_way_needs_its_place(project, tmp_path):
+    task = project / "tasks/own.py"
+    moved = 'assert "robots" in str([*Path(__file__).parents[1].glob("robots/slide.x*")]), "alone"'
+    task.write_text(task.read_text().replace("import jax\n", f"import jax\n\n{moved}\n\n", 1))
+    task.write_text(
+        task.read_text().replace("../robots/slide.xml", str(project / "robots/slide.xml"))
+    )
+    said = []
+    copy_task_files(choices(project), tmp_path, said.append)
+    assert "The run keeps no copy of its task" in said[0] and not (tmp_path / "task").exists()
+
+
+def test_what_a_killed_copy_left_is_no_part_of_the_next(project, tmp_path):
+    (tmp_path / "task").mkdir()
+    (tmp_path / "task/.own.py.0123").write_text("half")
+    copy_task_files(choices(project), tmp_path, print)
+    assert (tmp_path / "task/files.json").is_file()
+    assert not (tmp_path / "task/.own.py.0123").exists()
