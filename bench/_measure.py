@@ -47,16 +47,21 @@ def in_fresh_process(script: str, job: dict[str, Any], *, cores: int | None = No
     Nothing is compiled, cached or allocated there yet; on a GPU nothing else holds it. With
     `cores` it may use no more than so many, and XLA sizes its thread pool by that.
     """
+    # Of several at once the first would take most of a GPU's memory.
+    own = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"} if "meeting" in job else {}
     pin = sorted(quietest_cores(cores)) if cores and hasattr(os, "sched_setaffinity") else None
     done = subprocess.run(
         [sys.executable, str(Path(script).resolve()), "--job", json.dumps({"pin": pin} | job)],
         stdout=subprocess.PIPE,
         text=True,
-        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"} | own,
     )
     if done.returncode:
         raise SystemExit(f"{Path(script).name} {job} ended with code {done.returncode}")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        raise SystemExit(f"{Path(script).name} {job} gave no answer") from None
 
 
 def in_fresh_processes(script: str, jobs: list[dict[str, Any]]) -> Iterator[Any]:

@@ -100,7 +100,8 @@ class Together(eqx.Module):
         """Some of them, still stacked."""
         for index in indices:
             _require_index(index, size(states), f"only(states, {[*indices]!r})")
-        return self._picked(states, lambda leaf: leaf[jnp.asarray(indices)])
+        chosen = jnp.asarray(indices, jnp.int32)
+        return self._picked(states, lambda leaf: leaf[chosen])
 
     @staticmethod
     def _picked(states: TrainState, pick: Callable[[Array], Array]) -> TrainState:

@@ -63,12 +63,12 @@ def require_known(builder: Callable[..., Any], option: str, call: str) -> None:
     raise UserError(f"{call}: no such option. This task knows {', '.join(known) or 'none'}.{hint}")
 
 
-def require_fitting(builder: Callable[..., Any], option: str, value: Any, call: str) -> None:
-    """**Raises:** `UserError`, which begins with `call`, if the value of an option is of another
-    kind than its annotation says."""
+def misfit(builder: Callable[..., Any], option: str, value: Any) -> str | None:
+    """What the value of an option must be, if it is of another kind than its annotation says."""
     parameter = options_of(builder).get(option)
-    if parameter is not None and not _fits(value, parameter.annotation):
-        raise UserError(f"{call} must be {annotation_in_words(parameter.annotation)}.")
+    if parameter is None or _fits(value, parameter.annotation):
+        return None
+    return annotation_in_words(parameter.annotation)
 
 
 def _fits(value: Any, annotation: Any) -> bool:

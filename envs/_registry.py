@@ -16,7 +16,7 @@ from .._fork import not_forked
 from ._gymnasium import has_gymnasium, is_gymnasium, PREFIX, without_gymnasium
 from ._maze import Maze, MAZES
 from ._mujoco import AbstractMujocoEnv, LONGEST
-from ._options import options_of, read_options, require_fitting, require_known
+from ._options import misfit, options_of, read_options, require_known
 from ._own import is_own, own_builder
 from .tasks.ant import Ant
 from .tasks.ant_ball import AntBall
@@ -141,9 +141,7 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
         raise UserError(f"`make({name!r})` needs the name of a task, such as 'ant'.")
     builder = _any_builder(name)
     for option, value in options.items():
-        call = f"`make({name!r}, {option}={value!r})`"
-        require_known(builder, option, call)
-        require_fitting(builder, option, value, call)
+        require_known(builder, option, f"`make({name!r}, {option}={value!r})`")
     for option, parameter in options_of(builder).items():
         if parameter.default is inspect.Parameter.empty and option not in options:
             raise UserError(f"`make({name!r})` needs the option `{option}`, which has no default.")
@@ -153,12 +151,34 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
         raise UserError(
             f"`make({name!r}, physics={physics!r})`: Gymnasium's tasks bring their own physics."
         )
-    env = builder(**options)
+    env = _built(name, builder, options)
     length = env.episode_length
     if not isinstance(length, int | np.integer) or not 1 <= length <= LONGEST:
         raise UserError(
             f"`{name}`: episodes of {length!r} steps; they must take from 1 to {LONGEST:,}."
         )
+    return env
+
+
+def _built(name: str, builder: Callable[..., Any], options: dict[str, Any]) -> AbstractGoalEnv:
+    """**Raises:** `UserError` for a value of the wrong kind: the task's own, which says more, or
+    else what its annotation says."""
+    wanted = {option: misfit(builder, option, value) for option, value in options.items()}
+    wrong = [
+        f"`make({name!r}, {option}={options[option]!r})` must be {kind}."
+        for option, kind in wanted.items()
+        if kind is not None
+    ]
+    try:
+        env = builder(**options)
+    except UserError:
+        raise
+    except Exception as error:
+        if not wrong:
+            raise
+        raise UserError(wrong[0]) from error
+    if wrong:
+        raise UserError(wrong[0])
     return env
 
 

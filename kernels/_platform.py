@@ -1,8 +1,13 @@
 """The platform that traced code will run on."""
 
+import re
 from typing import Any
 
 import jax
+
+
+AMPERE = 8, 0
+"""The compute capability from which on there is TF32, and Triton is supported."""
 
 
 def _device() -> Any:
@@ -18,6 +23,17 @@ def platform() -> str:
     """`"cpu"`, `"gpu"` or `"tpu"`."""
     name = _device().platform
     return "gpu" if name in ("cuda", "rocm") else name
+
+
+def capability() -> tuple[int, int] | None:
+    """NVIDIA's compute capability, (9, 0) of an H100; None where there is none to be known."""
+    found = re.fullmatch(r"(\d+)\.(\d+)", str(getattr(_device(), "compute_capability", "")))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def on_amd() -> bool:
+    """Whether it is a GPU of AMD's."""
+    return str(getattr(_device(), "compute_capability", "")).startswith("gfx")
 
 
 def on_hopper() -> bool:

@@ -9,12 +9,14 @@ from jaxtyping import Array, Float
 
 from .._checks import require_one_of
 from .._errors import UserError
+from ._platform import AMPERE, capability, on_amd
 
 
 Precision: TypeAlias = Literal["auto", "f32", "tf32", "bf16"]
-"""`"auto"`: the hardware's usual (TF32 on recent NVIDIA GPUs, float32 on CPUs); `"f32"`: float32
-everywhere; `"tf32"`: 10 bits of mantissa, NVIDIA GPUs only; `"bf16"`: 7 bits. Sums, LayerNorm and
-the residual stream are in float32 throughout."""
+"""In the residual blocks; other layers take the hardware's usual. `"auto"`: the same there (TF32
+on recent NVIDIA GPUs, float32 on CPUs); `"f32"`: float32 on all hardware; `"tf32"`: 10 bits of
+mantissa, NVIDIA GPUs only; `"bf16"`: 7 bits. Sums, LayerNorm and the residual stream are in float32
+throughout."""
 
 PRODUCT = "product"
 """The name of a product of `dot` that `jax.checkpoint` cannot see."""
@@ -25,9 +27,11 @@ _LAX = {"auto": None, "f32": jax.lax.Precision.HIGHEST, "tf32": "TF32_TF32_F32"}
 def check_precision(precision: str, platform: str) -> None:
     """**Raises:** `UserError` for an unknown one, or one that `platform` does not support."""
     require_one_of(precision, get_args(Precision), f"precision={precision!r}")
-    if precision == "tf32" and platform != "gpu":
+    too_old = (capability() or AMPERE) < AMPERE
+    if precision == "tf32" and (platform != "gpu" or on_amd() or too_old):
         raise UserError(
-            "`precision='tf32'` needs an NVIDIA GPU; here 'auto', 'f32' or 'bf16' will do."
+            "`precision='tf32'` needs an NVIDIA GPU of compute capability 8.0 or newer; here "
+            "'auto', 'f32' or 'bf16' will do."
         )
 
 

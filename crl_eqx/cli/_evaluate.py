@@ -19,7 +19,16 @@ from .._evaluate import evaluate as play_episodes
 from .._types import PRNGKey
 from ..config import ActingName, Compute
 from ..nn import Kernel, Precision
-from ..run import check_counts, load_run, make_acting, make_env, make_far, Run, sizes
+from ..run import (
+    check_counts,
+    load_run,
+    make_acting,
+    make_env,
+    make_far,
+    require_comparing,
+    Run,
+    sizes,
+)
 from ._flags import parse
 
 
@@ -62,11 +71,8 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
     run, agent = load_run(
         options.run, Compute(options.kernel, options.precision), best=options.best
     )
-    if options.acting == "best-of" and not agent.compares_actions:
-        raise UserError(
-            f"`--acting best-of` asks a critic, and `{options.run}` learnt none: it was trained by "
-            f"`--objective {run.config.objective.objective}`."
-        )
+    if options.acting == "best-of":
+        require_comparing(agent, "--acting best-of", options.run, run.config)
     name = options.env or run.config.env
     tasks = {name: make_env(run.task_config, options.env)}
     if options.env is None and (far := make_far(run.task_config)):

@@ -30,6 +30,7 @@ from ..lab import (
     Sweep,
     table,
     train_sweep,
+    undone_if_refused,
     update_sweep,
 )
 from ..run import resolved, resumed_config
@@ -187,7 +188,7 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         console.print(after, highlight=False, soft_wrap=True)
         return 0
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
-    with _watching(sweep, run_dir, console, jobs) as watch:
+    with undone_if_refused(sweep, run_dir), _watching(sweep, run_dir, console, jobs) as watch:
         code = train_sweep(
             sweep, run_dir, console, jobs=jobs, together=together, finish=say, watch=watch
         )

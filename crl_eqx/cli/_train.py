@@ -10,7 +10,15 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, Config, load_config, PRESETS, replaced, SWEEP
-from ..lab import begin_sweep, check_programs, load_sweep, Sweep, train_sweep, update_sweep
+from ..lab import (
+    begin_sweep,
+    check_programs,
+    load_sweep,
+    Sweep,
+    train_sweep,
+    undone_if_refused,
+    update_sweep,
+)
 from ..run import (
     ask_for_determinism,
     check,
@@ -152,7 +160,8 @@ def train(arguments: Sequence[str], console: Console) -> int:
     sweep = Sweep(config, {"seed": seeds})
     check_programs(sweep.runs, together=together)
     sweep = begin_sweep(sweep, run_dir, console)
-    return _train_sweep(sweep, run_dir, console, together=together)
+    with undone_if_refused(sweep, run_dir):
+        return _train_sweep(sweep, run_dir, console, together=together)
 
 
 def resume(arguments: Sequence[str], console: Console) -> int:
@@ -210,6 +219,10 @@ def _train_sweep(
     )
     if code:
         return code
+    if set(sweep.axes) != {"seed"} or sweep.variants:  # a mean over them would mean nothing
+        say = f"all runs         {program()} report {run_dir}"
+        console.print(say, highlight=False, markup=False, soft_wrap=True)
+        return 0
     try:
         from ..run import draw_curve  # not before: a run needs no matplotlib
 

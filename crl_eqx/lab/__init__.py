@@ -42,6 +42,7 @@ from ._sweep import (
     begin_sweep as begin_sweep,
     load_sweep as load_sweep,
     Sweep as Sweep,
+    undone_if_refused as undone_if_refused,
     update_sweep as update_sweep,
 )
 from ._table import table as table

@@ -3,7 +3,8 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from .._errors import UserError
 from ..config import (
     as_config,
+    CONFIG,
     Config,
     file_name,
     read_config,
@@ -31,6 +33,7 @@ from ..run_files import (
     alone,
     prepare_run_dir,
     remember,
+    TASK_FILES,
     with_absolute_path,
 )
 
@@ -140,6 +143,19 @@ def begin_sweep(sweep: Sweep, run_dir: Path, console: Console) -> Sweep:
     copy_task_files(sweep.config, run_dir, console.print)
     remember(sweep.config, run_dir)
     return sweep
+
+
+@contextlib.contextmanager
+def undone_if_refused(sweep: Sweep, run_dir: Path) -> Iterator[None]:
+    """What `begin_sweep` made is taken away again if a mistake is found before one of its runs has
+    begun: so that the same command, mended, is not taken for another sweep."""
+    try:
+        yield
+    except UserError:
+        if not any((run_dir / name / CONFIG).is_file() for name in sweep.runs):
+            (run_dir / SWEEP).unlink(missing_ok=True)
+            shutil.rmtree(run_dir / TASK_FILES, ignore_errors=True)
+        raise
 
 
 def update_sweep(sweep: Sweep, run_dir: Path) -> None:

@@ -144,7 +144,8 @@ def call_together(
 
 def _run(networks: Sequence[ResidualMLP], xs: Sequence[Array]) -> list[Array]:
     firsts, trunks = [net.first for net in networks], [net.trunk for net in networks]
-    share = _share if len(networks) > 1 and shared(trunks) else _one_by_one
+    together = len(networks) > 1 and shared(trunks) and all(x.size for x in xs)
+    share = _share if together else _one_by_one
     vectors = _vectors(firsts) if takes_firsts(trunks) else None
     if vectors is None:
         xs = run_together(trunks, share(firsts, xs))
@@ -192,4 +193,4 @@ def _filled_up(rows: Sequence[Sequence[Array]]) -> Array:
     shape = [max(sizes) for sizes in zip(*(leaf.shape for leaf in rows[0]), strict=True)]
     fill = lambda leaf: [(0, size - own) for size, own in zip(shape, leaf.shape, strict=True)]
     flat = [jnp.pad(leaf, fill(leaf)) for row in rows for leaf in row]
-    return jnp.stack(flat).reshape(len(rows), -1, *shape)
+    return jnp.stack(flat).reshape(len(rows), len(rows[0]), *shape)

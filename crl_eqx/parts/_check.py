@@ -49,6 +49,10 @@ def check(config: Config) -> None:
             f"`--collect overlap` steps environments on the host while the device learns, and "
             f"`--physics {config.physics}` steps them on the device: say `--physics native`."
         )
+    if "verdict" in config.evaluation.stop_when and not config.logging.diagnostics:
+        raise UserError(
+            "`--stop-when verdict` goes by the rows of health, which `--no-diagnostics` leaves out."
+        )
     _check_deterministic(config)
     check_parts(config)
 

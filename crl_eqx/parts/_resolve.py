@@ -35,16 +35,27 @@ def _with_schedule(config: Config) -> Config:
     """`config` with a schedule as long as the run, where no length was asked for: a run keeps it,
     should its budget be raised later."""
     learning = config.learning
-    if learning.schedule == "constant" or learning.schedule_updates is not None:
+    falls = learning.schedule != "constant"
+    known = learning.schedule_updates if falls else None
+    asked = falls and known is None
+    if not asked and not learning.warmup_updates:
         return config
+    updates = _updates_of(config) if known is None else known
+    if learning.warmup_updates >= updates:
+        whole = "the run, which makes" if known is None else "the schedule of"
+        raise UserError(
+            f"`--warmup-updates {learning.warmup_updates}` would last longer than {whole} "
+            f"{updates:,} updates: choose fewer."
+        )
+    if not asked:
+        return config
+    learning = dataclasses.replace(learning, schedule_updates=updates)
+    return dataclasses.replace(config, learning=learning)
+
+
+def _updates_of(config: Config) -> int:
+    """Of the whole run."""
     check(config)
     step = stand_in_step(config)
     unrolls = -(-(config.total_env_steps - step.prefill_env_steps) // step.env_steps_per_unroll)
-    updates = max(round(unrolls * step.mean_updates_per_unroll), 1)
-    if learning.warmup_updates >= updates:
-        raise UserError(
-            f"`--warmup-updates {learning.warmup_updates}` would last longer than the run, which "
-            f"makes {updates:,} updates: choose fewer."
-        )
-    learning = dataclasses.replace(learning, schedule_updates=updates)
-    return dataclasses.replace(config, learning=learning)
+    return max(round(unrolls * step.mean_updates_per_unroll), 1)

@@ -31,7 +31,7 @@ from ._finish import draw_run as draw_run
 from ._journal import evaluated as evaluated
 from ._loop import Outcome as Outcome
 from ._meter import time_spent as time_spent
-from ._other_run import other_runs as other_runs
+from ._other_run import other_runs as other_runs, require_comparing as require_comparing
 from ._resources import (
     estimate as estimate,
     Needs as Needs,

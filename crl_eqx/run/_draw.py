@@ -16,6 +16,7 @@ from ..pictures import learning_curve, still as still, trajectories, video, View
 from ..run_files import read_metrics
 from ..store._files import own_directory, refuse_link, require_writable
 from ._begin import load_run
+from ._other_run import require_comparing
 
 
 ELSEWHERE = "name another folder with `--out`"
@@ -49,6 +50,8 @@ def draw_pictures(
     **Raises:** `UserError` if these cannot be written to.
     """
     run, agent = load_run(run_dir, compute, best=best)
+    if acting == "best-of":
+        require_comparing(agent, "--acting best-of", run_dir, run.config)
     plots, videos = (folder or run_dir / name for name in ("plots", "videos"))
     for place in (plots, videos):
         if folder is None:

@@ -67,6 +67,8 @@ class Loop:
             evaluating = over or crossed(before, self.env_steps, config.evaluation.eval_every)
             if evaluating or crossed(before, self.env_steps, config.logging.log_every):
                 self.measure(evaluating=evaluating)
+                if not evaluating and any(self.reasons()):  # as that very row said
+                    self.measure(evaluating=True)
             if stop.save or crossed(before, self.env_steps, config.logging.checkpoint_every):
                 self.save()
             self.reporter.update(self.env_steps)

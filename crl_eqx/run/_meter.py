@@ -27,6 +27,7 @@ class Meter:
         self._began = time.monotonic() - elapsed
         self._phase, self._entered = "starting", time.monotonic()
         self._overheads = {name: (overheads or {}).get(name, 0.0) for name in OVERHEADS}
+        self._learns = False
         self._since(env_steps)
         self.rows.extend((dict(row), int(updates)) for row, updates in rows)  # JSON has no tuples
 
@@ -57,7 +58,8 @@ class Meter:
         """An unroll's metrics, of its `updates`, and the seconds that it took; None if
         compiling was part of them."""
         self.rows.append((row, updates))
-        if seconds is not None:
+        self._learns = self._learns or updates > 0
+        if seconds is not None and self._learns:  # the prefill is no part of an update
             self._timed_updates += updates
             self._seconds += seconds
 

@@ -25,6 +25,7 @@ from ..config import (
     load_config,
     OTHER_RUNS,
     replaced,
+    SWEEP,
 )
 from ..envs._layout import Part, parts
 from ..parts import KINDS, make_agent, make_task
@@ -55,11 +56,20 @@ def other_runs(config: Config, run_dir: Path) -> list[Path]:
 
 
 def _path(named: str, config: Config, run_dir: Path) -> Path:
-    """Where the directory that was named is not, one of that name beside the run is taken: a
-    sweep may have moved."""
+    """Where the directory that was named is not, one of that name in the same sweep is taken: it
+    may have moved."""
     path = Path(named.replace("{seed}", str(config.seed)))
     beside = run_dir.parent / path.name
-    return beside if not path.is_dir() and beside.is_dir() else path
+    of_sweep = (run_dir.parent / SWEEP).is_file() and beside.name != run_dir.name
+    return beside if not path.is_dir() and of_sweep and beside.is_dir() else path
+
+
+def _config_of(call: str, path: Path) -> Config:
+    """**Raises:** `UserError`, which begins with `call`, if no run is there."""
+    try:
+        return load_config(path / CONFIG)
+    except UserError as error:
+        raise UserError(f"`{call}`: {error}") from error
 
 
 def collector(config: Config, run_dir: Path, env: AbstractGoalEnv, acting: Acting) -> Frozen | None:
@@ -70,10 +80,23 @@ def collector(config: Config, run_dir: Path, env: AbstractGoalEnv, acting: Actin
     named = config.data.collect_with
     if named is None:
         return None
-    path = _path(named, config, run_dir)
+    path, call = _path(named, config, run_dir), f"--collect-with {named}"
     # Its own choices of kernels may be for another machine.
-    of = dataclasses.replace(load_config(path / CONFIG), compute=Compute())
-    return Frozen(_newest_agent(f"--collect-with {named}", path, of, env), acting)
+    of = dataclasses.replace(_config_of(call, path), compute=Compute())
+    agent = _newest_agent(call, path, of, env)
+    if config.data.collect_acting == "best-of":
+        require_comparing(agent, f"--collect-acting best-of` with `{call}", path, of)
+    return Frozen(agent, acting)
+
+
+def require_comparing(agent: Agent, call: str, run_dir: Path, config: Config) -> None:
+    """**Raises:** `UserError`, which begins with `call`, if a run's agent cannot take the best of
+    several actions."""
+    if not agent.compares_actions:
+        raise UserError(
+            f"`{call}` asks a critic, and `{run_dir}` learnt none: it was trained by "
+            f"`--objective {config.objective.objective}`."
+        )
 
 
 def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | None:
@@ -86,7 +109,7 @@ def first_agent(config: Config, run_dir: Path, env: AbstractGoalEnv) -> Agent | 
     if named is None:
         return None
     path, call = _path(named, config, run_dir), f"--init-from {named}"
-    of = load_config(path / CONFIG)
+    of = _config_of(call, path)
     ours, theirs = config.objective.objective, of.objective.objective
     if KINDS[ours].critic != KINDS[theirs].critic:
         raise UserError(

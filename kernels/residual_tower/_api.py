@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, get_args, NamedTuple
 
 import jax
@@ -9,7 +9,7 @@ from ..._checks import require_count, require_one_of
 from ..._errors import UserError
 from .._compute import AUTO, Compute, Kernel
 from .._groups import apart, by_group
-from .._platform import on_hopper, platform
+from .._platform import AMPERE, capability, on_amd, on_hopper, platform
 from .._precision import check_precision
 from .._scan import check_remat, Remat
 from .._unsupported import import_pallas, UnsupportedError
@@ -94,10 +94,24 @@ def _one_of(choices: Sequence[Any]) -> str:
     return " or ".join(map(repr, choices))
 
 
+SMALL = {(8, 6), (8, 9), (12, 0), (12, 1)}
+"""Compute capabilities of GPUs whose programs share 99 KiB, as an L4's or an RTX 4090's."""
+
+
+def _on_this_gpu(widths: Mapping[str, tuple[int, ...]]) -> Mapping[str, tuple[int, ...]]:
+    """Without those whose tiles, which are cut for a Hopper GPU, this one could not hold: compiled
+    ahead of time for an L4, bf16 at a width of 256 asks for 132 KiB."""
+    if capability() not in SMALL:
+        return widths
+    return {name: fit[:1] if name == "bf16" else fit for name, fit in widths.items()}
+
+
 def _misfit(entry: _Entry, compute: Compute, width: int | None) -> tuple[str, str] | None:
     """What an implementation does not support, and what it needs."""
     if entry.needs not in (None, platform()):
         return f"a {platform().upper()}", f"a {entry.needs.upper()}"
+    if entry.needs == "gpu" and (on_amd() or (capability() or AMPERE) < AMPERE):
+        return "this GPU", "one of NVIDIA's, of compute capability 8.0 or newer"
     if entry.hopper and not on_hopper():
         return "this GPU", "a Hopper GPU (H100 or H200)"
     if compute.remat not in entry.remats:
@@ -106,8 +120,9 @@ def _misfit(entry: _Entry, compute: Compute, width: int | None) -> tuple[str, st
         return f"`precision={compute.precision!r}`", _one_of(list(entry.widths))
     if compute.unroll != 1 and not entry.loops:
         return f"`unroll={compute.unroll}`", "1, as it has no loop that XLA sees"
-    if entry.widths and width is not None and width not in entry.widths[compute.precision]:
-        fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in entry.widths.items())
+    widths = _on_this_gpu(entry.widths or {})
+    if widths and width is not None and width not in widths[compute.precision]:
+        fitting = "; ".join(f"{_one_of(w)} at {p!r}" for p, w in widths.items())
         return f"a width of {width} at `precision={compute.precision!r}`", fitting
     if entry.hopper and jax.__version_info__ < (0, 11):
         return f"JAX {jax.__version__}", "0.11 or newer (Python 3.12 or newer)"

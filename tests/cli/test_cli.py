@@ -73,6 +73,7 @@ def trained(tmp_path_factory):
         ),
         ("train --policy-average 9999999999999999", "must be at most 2,147,483,647"),
         ("train --warmup-updates 9999999999999999", "must lie in 0 to 1e9"),
+        ("train --stop-when verdict --no-diagnostics", "which `--no-diagnostics` leaves out"),
         ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must lie in 0 to"),
@@ -352,6 +353,22 @@ def test_several_seeds_are_runs_below_one_directory(tmp_path, capsys):
     for seed in (1, 2):
         rows = read_metrics(tmp_path / "runs" / f"seed_{seed}" / "metrics.jsonl")
         assert rows[-1]["env_steps"] == 480
+
+
+def test_several_seeds_that_could_not_begin_leave_their_directory_free(tmp_path, capsys):
+    words = ["train", *SMALL, "--seed", "1", "2", "--run-dir", str(tmp_path / "runs")]
+    assert cli.run([*words, "--init-from", "nowhere/seed_{seed}"]) == 2
+    assert "nowhere/seed_1` is not a run directory" in capsys.readouterr().err
+    assert cli.run([*words, "--total-env-steps", "480"]) == 0
+
+
+def test_a_mean_is_drawn_over_seeds_alone(tmp_path, capsys):
+    runs = str(tmp_path / "runs")
+    words = ["sweep", *SMALL, "--over", "activation=swish,relu", "--run-dir", runs]
+    assert cli.run(words) == 0
+    assert cli.run(["resume", runs, "--total-env-steps", "480"]) == 0
+    assert f"report {runs}" in capsys.readouterr().out.replace("\n", "")
+    assert not (tmp_path / "runs" / "learning_curve.png").exists()
 
 
 def test_several_seeds_begin_only_if_none_of_them_is_in_use(tmp_path, capsys):

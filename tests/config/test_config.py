@@ -448,3 +448,16 @@ def test_a_temperature_of_zero_stays_and_a_temperature_does_not_decay(optimizer)
         with jax.numpy_dtype_promotion("standard"):
             step, _ = alpha.update(still, state, log_alpha)
         assert step == 0
+
+
+@pytest.mark.parametrize(
+    "choices, words",
+    [
+        (dict(schedule="cosine", schedule_updates=10, warmup_updates=100), "the schedule of 10"),
+        (dict(schedule="constant", warmup_updates=90_000_000), "the run, which makes"),
+        (dict(schedule="cooldown", warmup_updates=90_000_000), "the run, which makes"),
+    ],
+)
+def test_a_warmup_is_shorter_than_what_it_begins(choices, words):
+    with pytest.raises(UserError, match=f"`--warmup-updates .* would last longer than {words}"):
+        resolved(replaced(PRESETS["paper"], **choices))

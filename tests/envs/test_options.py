@@ -235,14 +235,13 @@ def test_a_number_that_is_none_is_no_share_and_no_torque():
     for name, word in (("ant", "torque=nan"), ("ant_u_maze", "random_starts=nan")):
         options = read(name, [word])
         assert math.isnan(*options.values())
-        with pytest.raises(UserError, match=r"=nan\)?` must"):
+        with pytest.raises(UserError, match="=nan` must"):
             envs.make(name, **options)
 
 
 @pytest.mark.parametrize(
     "name, option, value, kind",
     [
-        ("ant", "torque", None, "d4rl or gym or brax or a number"),
         ("ant", "control_dt", "0.1", "a number or null"),
         ("ant_u_maze", "without_goals", (1, 2), r"a list of \[a whole number, a whole number\]"),
         ("ant_u_maze", "random_starts", "0.5", "a number"),

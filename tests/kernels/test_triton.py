@@ -4,13 +4,21 @@ The interpreter knows no limit of a GPU, and lowering computes no number: each n
 """
 
 import sys
+import types
 
 import jax
 import jax.numpy as jnp
 import pytest
 
 from crl_eqx import nn, UserError
-from crl_eqx.kernels import Compute, residual_tower, residual_towers, UnsupportedError
+from crl_eqx.kernels import (
+    _platform,
+    check_compute,
+    Compute,
+    residual_tower,
+    residual_towers,
+    UnsupportedError,
+)
 from crl_eqx.kernels.residual_tower._triton import passes, TILES, Tiles
 from crl_eqx.kernels.residual_tower._vjp import with_passes
 from crl_eqx.kernels.residual_tower.cases import Case, CASES, draw, draw_with_first
@@ -140,3 +148,27 @@ def test_it_needs_pallas(monkeypatch):
         pytest.raises(UnsupportedError, match="'triton'.*needs Pallas, and this JAX .* lacks it"),
     ):
         residual_tower(*tower(Case(8, 128, 21)), Compute(kernel="triton"))
+
+
+@pytest.mark.parametrize(
+    "capability, width, precision, refused",
+    [
+        ("9.0", 512, "bf16", None),
+        ("8.0", 256, "bf16", None),
+        ("8.9", 128, "bf16", None),
+        ("8.9", 256, "tf32", None),
+        ("8.9", 256, "bf16", "a width of 256 at .*; 128 at 'bf16'"),
+        ("7.5", 128, "bf16", "one of NVIDIA's, of compute capability 8.0 or newer"),
+        ("7.5", 128, "tf32", "'tf32'` needs an NVIDIA GPU of compute capability 8.0 or newer"),
+        ("gfx942", 128, "bf16", "one of NVIDIA's"),
+    ],
+)
+def test_gpus_that_it_does_not_compile_for(capability, width, precision, refused, monkeypatch):
+    """As XLA and ptxas said ahead of time, of which nothing is asked here."""
+    card = types.SimpleNamespace(platform="gpu", compute_capability=capability)
+    monkeypatch.setattr(_platform, "_device", lambda: card)
+    ask = lambda: check_compute(Compute("triton", precision), width=width)
+    if refused is None:
+        return ask()
+    with pytest.raises(UserError, match=refused):
+        ask()

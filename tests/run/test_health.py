@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from crl_eqx import losses
-from crl_eqx.config import Config
+from crl_eqx.config import Config, replaced
 from crl_eqx.run import load_run, train
 from crl_eqx.run._group import Group
 from crl_eqx.run._stopping import reason_to_stop
@@ -133,3 +133,16 @@ def test_who_keeps_no_best_agent_is_told_so(tmp_path, console):
     assert not (run_dir / "best").exists()
     with pytest.raises(UserError, match="kept no checkpoint of its best evaluation"):
         load_run(run_dir, best=True)
+
+
+def test_what_a_row_without_an_evaluation_stops_is_evaluated_first(tmp_path, console):
+    """The verdict of a row between two evaluations ends the run: not with the one of its start."""
+    rates = dict(actor_learning_rate=0.3, critic_learning_rate=0.3)
+    config = watched(depth=16, width=32, stop_when=("verdict",), **rates)
+    config = replaced(config, eval_every=1_000_000)
+    outcome = train(config, tmp_path / "run", console)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert outcome.reason is not None and outcome.env_steps < config.total_env_steps
+    assert [row["env_steps"] for row in rows if "eval/success_rate" in row][1:] == [
+        outcome.env_steps
+    ]

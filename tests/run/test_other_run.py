@@ -1,6 +1,7 @@
 """Another run's agent collects, frozen, or is what a run begins with; told when it is not there."""
 
 import functools
+import shutil
 
 import equinox as eqx
 import jax
@@ -12,7 +13,7 @@ from crl_eqx import TrainStep, UserError
 from crl_eqx.config import replaced
 from crl_eqx.lab import ablations, begin_sweep, Sweep, train_sweep
 from crl_eqx.lab._jobs import awaited
-from crl_eqx.run import load_run, Run, train, train_together
+from crl_eqx.run import draw_pictures, load_run, Run, train, train_together
 from crl_eqx.run_files import read_metrics
 
 from .conftest import tiny
@@ -57,8 +58,12 @@ def test_stopped_and_resumed_it_ends_bit_identical(teacher, tmp_path, console):
 
 
 def test_a_collector_that_is_not_there_or_another_one_is_told(teacher, tmp_path, console):
-    with pytest.raises(UserError, match="`/nowhere` is not a run directory"):
+    with pytest.raises(UserError, match="`--collect-with /nowhere`: `/nowhere` is not"):
         Run(tiny(collect_with="/nowhere"), tmp_path)
+    here = tmp_path / "here"
+    shutil.copytree(teacher, here / "seed_0")  # another run's, though it has the same name
+    with pytest.raises(UserError, match="`--collect-with typo/seed_0`: .* is not a run directory"):
+        Run(tiny(collect_with="typo/seed_0"), here / "run")
     other = tmp_path / "other"
     train(tiny(total_env_steps=480), other, console)
     run_dir = tmp_path / "run"
@@ -144,3 +149,13 @@ def test_an_agent_that_does_not_fit_is_told_before_anything_is_written(teacher, 
         with pytest.raises(UserError, match=words):
             train(config, tmp_path / "run", console)
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_who_learns_no_critic_cannot_take_the_best_of_several_actions(tmp_path, console):
+    cloned = tmp_path / "cloned"
+    train(tiny(objective="gcbc", total_env_steps=480), cloned, console)
+    choices = dict(collect_with=str(cloned), collect_acting="best-of", deterministic_share=0.0)
+    with pytest.raises(UserError, match="learnt none: it was trained by `--objective gcbc`"):
+        Run(tiny(**choices), tmp_path / "run")
+    with pytest.raises(UserError, match="`--acting best-of` asks a critic, and .* learnt none"):
+        next(iter(draw_pictures(cloned, acting="best-of")))
