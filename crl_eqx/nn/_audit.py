@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import equinox as eqx
 import jax
 
+from ..kernels import choose
 from ._activations import Activation
 from ._layers import Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
@@ -131,10 +132,17 @@ def _parameters(module: Any) -> int:
 
 
 def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
-    """Numbers that the scan's backward pass keeps per sample, by `remat`."""
-    layers = LAYERS_PER_BLOCK
-    # "none" keeps about six arrays a layer: product, centred, unit, normalised, gate and output.
-    per_block = {"none": 6 * layers, "block": 1}.get(trunk.recomputed, 1 + layers)
+    """Numbers of float32 that the backward pass keeps per sample, by kernel and `remat`."""
+    layers, compute = LAYERS_PER_BLOCK, trunk.compute
+    kernel = choose(compute.remat) if compute.kernel == "auto" else compute.kernel
+    if kernel in ("packed", "triton", "mosaic") and trunk.tower_params is not None:
+        # Products and cotangents of all layers, and copies of them to multiply: as many as XLA
+        # plans for an H200.
+        per_block = 4 if compute.remat == "block" else 12
+        per_block //= 2 if compute.precision == "bf16" else 1
+    else:
+        # "none" keeps six arrays a layer: product, centred, unit, normalised, gate and output.
+        per_block = {"none": 6 * layers, "block": 1}.get(trunk.recomputed, 1 + layers)
     return trunk.num_blocks * per_block * width
 
 

@@ -1,5 +1,7 @@
 """The audit's numbers against the closed forms."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import pytest
@@ -8,6 +10,7 @@ from crl_eqx import Agent
 from crl_eqx.nn import audit, Compute, ResidualMLP
 from crl_eqx.nn._layers import Layer
 
+from ..kernels.towers import GPU
 from ..probes import Box
 
 
@@ -103,3 +106,24 @@ def test_an_ablated_network_says_what_is_missing(ablation, missing):
     assert [n.missing() for n in report.networks] == [[missing]] * 3
     assert f"actor lacks {missing};" in report.verdict()
     assert report.verdict() in str(report)
+
+
+@pytest.mark.parametrize(
+    "compute, depth, planned",
+    [
+        (Compute("packed"), 64, 504),
+        (Compute("packed"), 1024, 5026),
+        (Compute("packed", remat="block"), 1024, 2080),
+        (Compute("packed", "bf16"), 64, 258),
+        (Compute("triton", "bf16"), 64, 192),
+        (Compute("triton", "bf16"), 1024, 2996),
+        (Compute("checkpoint"), 64, 186),
+    ],
+)
+def test_memory_on_a_gpu_is_about_what_xla_plans_for_one(compute, depth, planned):
+    """MiB for the ant at width 256 and batch 512, of `bench/results/aot-h200-jax-0.10.2-*.json`."""
+    with jax.sharding.use_abstract_mesh(GPU):
+        env = dataclasses.replace(Box(), state_size=29, action_size=8)
+        make = lambda key: Agent.create(env, depth=depth, width=256, compute=compute, key=key)
+        found = audit(eqx.filter_eval_shape(make, jax.random.key(0)))
+    assert 0.6 < found.working_bytes(512) / 2**20 / planned < 1.35
