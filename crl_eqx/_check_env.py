@@ -11,7 +11,7 @@ from ._errors import first_line, UserError
 
 
 SEVERAL = 3
-"""States of a batch, an odd number that few sizes are."""
+"""States that are asked about at once."""
 
 
 def _expect(

@@ -8,7 +8,6 @@ from typing import Any, Literal, TypeAlias
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from ._acting import Acting
@@ -140,8 +139,11 @@ class AbstractTrainStep(eqx.Module):
         **Raises:** `UserError` if the prefill holds no step that has a later one in its episode.
         """
         state = _prefill(self, self.init(agent, key=key))
-        can_learn = self.can_learn(state)
-        if self.prefill_unrolls and not isinstance(can_learn, Tracer) and not can_learn:
+        try:
+            can_learn = bool(self.can_learn(state))
+        except jax.errors.TracerBoolConversionError:  # within a transformation nobody can tell
+            return state
+        if self.prefill_unrolls and not can_learn:
             raise UserError(
                 f"`{type(self).__name__}.start(agent)` has found no step that is followed by "
                 f"another: every episode of `{type(self.env).__name__}` ends at once."
