@@ -33,8 +33,8 @@ from .objectives._base import Metrics
 from .replay import Batch, TrajectoryBuffer
 
 
-FINEST = 100_000
-"""The largest denominator of the updates per environment step, which are counted in 32 bits."""
+FINEST = 2**30
+"""The largest denominator of updates per environment step, as these are counted in 32 bits."""
 
 
 def _exact(ratio: float | int | Fraction) -> Fraction:
@@ -46,7 +46,8 @@ def _exact(ratio: float | int | Fraction) -> Fraction:
             f"`{call}` counts in too small parts: its denominator must be at most {FINEST:,}."
         )
     exact = ratio if isinstance(ratio, Fraction) else Fraction(float(ratio))
-    exact = exact.limit_denominator(FINEST)
+    if exact is not ratio:
+        exact = exact.limit_denominator(100_000)
     if (ratio and not exact) or exact > 1000:
         raise UserError(
             f"`TrainStep(updates_per_env_step={ratio})` must be 0, or lie in 1e-5 to 1000."

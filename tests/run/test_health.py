@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from crl_eqx import losses
+from crl_eqx._errors import TrainingError
 from crl_eqx.config import Config, replaced
 from crl_eqx.run import load_run, train
 from crl_eqx.run._group import Group
@@ -43,10 +44,18 @@ def test_without_its_stabilisers_a_deep_network_is_vanishing(tmp_path, console):
 
 
 def test_without_layer_norm_large_steps_explode(tmp_path, console):
-    rates = dict(actor_learning_rate=0.03, critic_learning_rate=0.03)
+    """Chaos: which of them do, and whether it ends in no number at all, is a matter of rounding."""
+    rates = dict(actor_learning_rate=0.05, critic_learning_rate=0.05)
     config = watched(depth=64, width=32, layer_norm=False, log_every=80, **rates)
-    found = verdicts(config, tmp_path / "run", console)
-    assert "exploding" in {word for word, _ in found}
+
+    def explodes(seed):
+        try:
+            found = verdicts(replaced(config, seed=seed), tmp_path / str(seed), console)
+        except TrainingError as error:
+            return "Not finite from gradient step" in str(error)
+        return "exploding" in {word for word, _ in found}
+
+    assert any(map(explodes, range(4)))
 
 
 def test_a_thousandfold_learning_rate_is_collapsing(tmp_path, console):
