@@ -253,8 +253,8 @@ def _check_networks(manifest: Manifest, path: Path, like: TrainState) -> None:
 
 def _what_is_lost(path: Path, why: str, steps: int) -> str:
     return (
-        f"The replay of `{path}` {why}: its {steps:,} steps per environment are lost, resuming "
-        f"begins with an empty one, which a prefill fills first, and the run will not be "
+        f"The replay of `{path}` {why}: resuming begins with an empty one, which a prefill fills "
+        f"first, its {steps:,} steps per environment are lost, and the run will not be "
         f"bit-identical to an uninterrupted one."
     )
 

@@ -62,7 +62,9 @@ def test_a_thousandfold_learning_rate_is_collapsing(tmp_path, console):
     rates = dict(actor_learning_rate=0.3, critic_learning_rate=0.3)
     config = watched(depth=16, width=32, stop_when=("verdict",), **rates)
     found = verdicts(config, tmp_path / "run", console)
-    assert [word for word, _ in found] == ["collapsing"] * 3  # and then it was stopped
+    assert [word for word, _ in found] == [
+        "collapsing"
+    ] * 4  # and then it was evaluated and stopped
     again = train(config, tmp_path / "run", console, resume=True)
     assert again.reason is not None and "its verdict is collapsing" in again.reason.why
     assert again.env_steps < config.total_env_steps
