@@ -41,13 +41,14 @@ def _exact(ratio: float | int | Fraction) -> Fraction:
     """The fraction that a float such as 0.1 stands for; a fraction is kept as it is."""
     call = f"TrainStep(updates_per_env_step={ratio!r})"
     require_number(ratio, call)
-    if isinstance(ratio, Fraction) and ratio.denominator > FINEST:
+    if not isinstance(ratio, Fraction):
+        exact = Fraction(float(ratio)).limit_denominator(100_000)
+    elif ratio.denominator <= FINEST:
+        exact = ratio
+    else:
         raise UserError(
             f"`{call}` counts in too small parts: its denominator must be at most {FINEST:,}."
         )
-    exact = ratio if isinstance(ratio, Fraction) else Fraction(float(ratio))
-    if exact is not ratio:
-        exact = exact.limit_denominator(100_000)
     if (ratio and not exact) or exact > 1000:
         raise UserError(
             f"`TrainStep(updates_per_env_step={ratio})` must be 0, or lie in 1e-5 to 1000."
