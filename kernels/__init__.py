@@ -14,6 +14,7 @@ from ._unsupported import UnsupportedError as UnsupportedError
 from .residual_tower import (
     check_compute as check_compute,
     choose as choose,
+    chosen as chosen,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
     runs_together as runs_together,

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import equinox as eqx
 import jax
 
-from ..kernels import choose
+from ..kernels import chosen
 from ._activations import Activation
 from ._layers import Linear
 from ._residual import LAYERS_PER_BLOCK, ResidualBlock
@@ -134,8 +134,7 @@ def _parameters(module: Any) -> int:
 def _kept_per_sample(trunk: Stacked[ResidualBlock], width: int) -> int:
     """Numbers of float32 that the backward pass keeps per sample, by kernel and `remat`."""
     layers, compute = LAYERS_PER_BLOCK, trunk.compute
-    kernel = choose(compute.remat) if compute.kernel == "auto" else compute.kernel
-    if kernel in ("packed", "triton", "mosaic") and trunk.tower_params is not None:
+    if chosen(compute) in ("packed", "triton", "mosaic") and trunk.tower_params is not None:
         # Products and cotangents of all layers, and copies of them to multiply: as many as XLA
         # plans for an H200.
         per_block = 4 if compute.remat == "block" else 12

@@ -3,6 +3,7 @@
 from ._api import (
     check_compute as check_compute,
     choose as choose,
+    chosen as chosen,
     residual_tower as residual_tower,
     residual_towers as residual_towers,
     runs_together as runs_together,

@@ -167,8 +167,13 @@ def takes_first(compute: Compute, width: int) -> bool:
     return width in _chosen(compute).first_widths
 
 
+def chosen(compute: Compute) -> Kernel:
+    """The kernel that computes here: never "auto"."""
+    return choose(compute.remat) if compute.kernel == "auto" else compute.kernel
+
+
 def _chosen(compute: Compute) -> _Entry:
-    return _ENTRIES[choose(compute.remat) if compute.kernel == "auto" else compute.kernel]
+    return _ENTRIES[chosen(compute)]
 
 
 def _check_arrays(x: Any, params: TowerParams) -> None:

@@ -103,17 +103,21 @@ SERVO = """
 """
 
 
-def test_a_weaker_servo_is_weaker_where_it_saturates():
-    servo = '<position joint="slide" kp="400" forcerange="-87 87"/>'
-    model = MjSpec.from_string(SERVO.replace("ACTUATOR", servo)).compile()
+def forces(xml, name):
+    """Of a servo that is far from where it is to be, and of one with half of its gains."""
+    model = MjSpec.from_string(xml).compile()
     (weak,) = make_variants(model, SAME, SAME, (0.5, 0.5), count=1, seed=0)
-    forces = []
     for each in (model, weak):
         data = mujoco.MjData(each)
-        data.ctrl[:] = 1.0  # far from where it is
+        data.ctrl[:] = 1.0
         mujoco.mj_forward(each, data)
-        forces.append(data.actuator_force[0])
-    np.testing.assert_allclose(forces, [87, 43.5])
+        yield getattr(data, name)[0]
+
+
+def test_a_weaker_servo_is_weaker_where_it_saturates():
+    servo = '<position joint="slide" kp="400" forcerange="-87 87"/>'
+    found = forces(SERVO.replace("ACTUATOR", servo), "actuator_force")
+    np.testing.assert_allclose([*found], [87, 43.5])
 
 
 def test_a_weaker_servo_keeps_its_set_point():
@@ -342,17 +346,9 @@ LIMITED = SERVO.replace('type="slide"', 'type="slide" actuatorfrcrange="-10 10"'
 
 
 def test_a_weaker_servo_is_weaker_where_its_joint_limits_it():
-    model = MjSpec.from_string(
-        LIMITED.replace("ACTUATOR", '<position joint="slide" kp="400"/>')
-    ).compile()
-    (weak,) = make_variants(model, SAME, SAME, (0.5, 0.5), count=1, seed=0)
-    forces = []
-    for each in (model, weak):
-        data = mujoco.MjData(each)
-        data.ctrl[:] = 1.0
-        mujoco.mj_forward(each, data)
-        forces.append(data.qfrc_actuator[0])
-    np.testing.assert_allclose(forces, [10, 5])
+    servo = '<position joint="slide" kp="400"/>'
+    found = forces(LIMITED.replace("ACTUATOR", servo), "qfrc_actuator")
+    np.testing.assert_allclose([*found], [10, 5])
 
 
 def test_actuators_that_share_a_limit_cannot_be_scaled_apart():
