@@ -1,7 +1,7 @@
 """Training on a policy's own latest steps: collect, judge, update a few times, forget."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import get_args
 
 import equinox as eqx
@@ -20,7 +20,7 @@ from ._rollout import Policy
 from ._step import AbstractTrainStep, MetricsOf, train_episodes
 from ._train_state import TrainState
 from ._types import Action, PRNGKey
-from ._update import adam_optimizers, Optimizers
+from ._update import chosen_optimizers, Optimizers
 from .objectives import PPO
 from .objectives._base import Metrics
 from .objectives._ppo import RolloutBatch
@@ -91,9 +91,7 @@ class OnPolicyStep(AbstractTrainStep):
         call = f"OnPolicyStep(metrics_of={metrics_of!r})"
         require_one_of(metrics_of, get_args(MetricsOf), call)
         require_kind(objective, PPO, f"OnPolicyStep(objective={objective!r})", "a `PPO`")
-        if optimizers is not None:
-            call = f"OnPolicyStep(optimizers={optimizers!r})"
-            require_kind(optimizers, Mapping, call, "what `adam_optimizers()` gives")
+        self.optimizers = chosen_optimizers(optimizers, "OnPolicyStep")
         counts = dict(num_envs=num_envs, unroll_length=unroll_length, epochs=epochs)
         for name, count in counts.items():
             require_count(count, f"OnPolicyStep({name}={count!r})")
@@ -106,7 +104,6 @@ class OnPolicyStep(AbstractTrainStep):
                 f"`num_envs={num_envs}` or `unroll_length={unroll_length}`."
             )
         self.env, self.objective, self.acting = env, objective, _unsquashed
-        self.optimizers = adam_optimizers() if optimizers is None else optimizers
         self.buffer = TrajectoryBuffer(unroll_length, num_envs)
         self.num_envs, self.unroll_length, self.batch_size = num_envs, unroll_length, batch_size
         self.train_episode_length = train_episodes(env, train_episode_length, "OnPolicyStep")

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fractions import Fraction
 from typing import get_args
 
@@ -27,7 +27,7 @@ from ._fork import not_forked
 from ._step import AbstractTrainStep, MetricsOf, train_episodes
 from ._train_state import TrainState
 from ._types import Count, PRNGKey
-from ._update import adam_optimizers, Optimizers
+from ._update import chosen_optimizers, Optimizers
 from .objectives import AbstractObjective, CRL
 from .objectives._base import Metrics
 from .replay import Batch, TrajectoryBuffer
@@ -133,12 +133,6 @@ class TrainStep(AbstractTrainStep):
         require_one_of(metrics_of, get_args(MetricsOf), call)
         for name, given, kind, example in (
             ("objective", objective, AbstractObjective, "one of `crl_eqx.objectives`"),
-            (
-                "optimizers",
-                optimizers,
-                Mapping,
-                "what `adam_optimizers()` gives",
-            ),
             ("acting", acting, Callable, "what makes a policy of an agent, as `stochastic`"),
         ):
             if given is not None:
@@ -153,7 +147,7 @@ class TrainStep(AbstractTrainStep):
         require_discount(discount, f"TrainStep(discount={discount!r})")
         self.env = env
         self.objective = CRL() if objective is None else objective
-        self.optimizers = adam_optimizers() if optimizers is None else optimizers
+        self.optimizers = chosen_optimizers(optimizers, "TrainStep")
         self.acting = acting
         self.buffer = TrajectoryBuffer(
             replay_capacity, num_envs, absorbing, discount, env.achieved_goal

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from ._agent import Agent
+from ._checks import require_kind
 from ._errors import UserError
 from ._flat import Elementwise, Layout
 from ._fork import not_forked
@@ -56,6 +57,18 @@ def adam(
 def adam_optimizers(learning_rate: float | optax.Schedule = 3e-4) -> Optimizers:
     """Plain Adam for every group."""
     return {name: adam(learning_rate) for name in ("actor", "critic", "alpha")}
+
+
+def chosen_optimizers(optimizers: Optimizers | None, maker: str) -> Optimizers:
+    """Those that were given to `maker`, or Adam.
+
+    **Raises:** `UserError` naming `maker(optimizers=...)`.
+    """
+    if optimizers is None:
+        return adam_optimizers()
+    call = f"{maker}(optimizers={optimizers!r})"
+    require_kind(optimizers, Mapping, call, "what `adam_optimizers()` gives")
+    return optimizers
 
 
 @not_forked
