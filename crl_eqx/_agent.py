@@ -189,6 +189,11 @@ class Agent(eqx.Module):
         new = self.state_normalizer.update(state), self.goal_normalizer.update(goal)
         return eqx.tree_at(lambda a: (a.state_normalizer, a.goal_normalizer), self, new)
 
+    def with_moments_of(self, other: "Agent") -> "Agent":
+        """With the running moments of `other`, an agent of the same kind."""
+        where = lambda a: (a.state_normalizer, a.goal_normalizer)
+        return eqx.tree_at(where, self, where(other), is_leaf=lambda leaf: leaf is None)
+
     def groups(self) -> dict[str, PyTree]:
         """The trainable parts, by optimiser group."""
         return {"actor": self.actor, "critic": self.critic, "alpha": self.log_alpha}

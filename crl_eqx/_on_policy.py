@@ -114,6 +114,9 @@ class OnPolicyStep(AbstractTrainStep):
     def __call__(self, state: TrainState) -> tuple[TrainState, Metrics]:
         maker = state.agent
         state, counts = self.collect(state)
+        # With other moments the same weights are another policy than the one that acted.
+        observed = state.agent
+        state = eqx.tree_at(lambda s: s.agent, state, observed.with_moments_of(maker))
         rollout, metrics = self._rollout(maker, state)
         key, order_key, update_key = jax.random.split(state.key, 3)
         state = eqx.tree_at(lambda s: s.key, state, key)
@@ -125,6 +128,7 @@ class OnPolicyStep(AbstractTrainStep):
         batch_of: Callable = lambda place: jax.tree.map(lambda leaf: leaf[place], rollout)
         state, learnt = self.learn(state, places, batch_of, key=update_key)
         state = self.averaged(state, jnp.asarray(len(places), jnp.int32))
+        state = eqx.tree_at(lambda s: s.agent, state, state.agent.with_moments_of(observed))
         return state, metrics | learnt | dataclasses.asdict(counts)
 
     def applied(self, action: Action) -> Action:

@@ -116,37 +116,50 @@ def better_by(before: Evaluated, after: Sequence[Evaluated], *, worse: bool = Fa
         sign = -sign if worse else sign
         if name not in before or any(name not in row for row in after):
             continue
-        new = sum(row[name] for row in after) / len(after)
-        variance = sum(row.get(f"{name}_se", 0.0) ** 2 for row in after) / len(after) ** 2
-        error = math.sqrt(variance + before.get(f"{name}_se", 0.0) ** 2)
-        if sign * (new - before[name]) > STANDARD_ERRORS * error:
+        new = _mean(after, name)
+        error = math.hypot(new[f"{name}_se"], before.get(f"{name}_se", 0.0))
+        if sign * (new[name] - before[name]) > STANDARD_ERRORS * error:
             return name
     return None
 
 
-def has_settled(evaluations: Sequence[Evaluated], *, over: int) -> bool:
-    """Whether none of the evaluations of the last `over` environment steps beats the best one
-    before them by more than two standard errors, in any measure.
+def _mean(rows: Sequence[Evaluated], name: str) -> dict[str, float]:
+    """One measure of several evaluations, and its standard error."""
+    count, error = len(rows), f"{name}_se"
+    return {
+        name: sum(row[name] for row in rows) / count,
+        error: math.sqrt(sum(row.get(error, 0.0) ** 2 for row in rows)) / count,
+    }
 
-    Never before `over` steps have been taken since the first evaluation. A run whose evaluations
-    got worse has settled, too.
+
+def has_settled(evaluations: Sequence[Evaluated], *, over: int) -> bool:
+    """Whether nothing has got better, in any measure, over the last `over` environment steps: no
+    evaluation in them beats the best one before by more than two standard errors, nor does the mean
+    of their second half that of as many steps before them. The best of many evaluations is lucky,
+    and hard to beat for one alone; means show a slow rise.
+
+    Never before one and a half times `over` since the first evaluation. A run whose evaluations got
+    worse has settled, too.
 
     **Raises:** `UserError` if `over` is not positive.
     """
     if over <= 0:
         raise UserError(f"`has_settled(over={over!r})` must be a positive number of steps.")
-    if not evaluations or evaluations[-1]["env_steps"] - evaluations[0]["env_steps"] < over:
+    if not evaluations or evaluations[-1]["env_steps"] - evaluations[0]["env_steps"] < 1.5 * over:
         return False
-    since = evaluations[-1]["env_steps"] - over
-    old = [row for row in evaluations if row["env_steps"] <= since]
-    new = [row for row in evaluations if row["env_steps"] > since]
+    end = evaluations[-1]["env_steps"]
     for name, sign in MEASURES.items():
-        known = [row for row in old if name in row]
-        if not known:
+        known = [(end - row["env_steps"], row) for row in evaluations if name in row]
+        old = [row for back, row in known if back >= over]
+        new = [row for back, row in known if back < over]
+        if not old or not new:
             continue
-        best = max(known, key=lambda row: sign * row[name])
-        only = {k: v for k, v in best.items() if k in (name, f"{name}_se")}
-        if any(better_by(only, (row,)) for row in new):
+        best = max(old, key=lambda row: sign * row[name])
+        if any(better_by(_mean([best], name), [row]) for row in new):
+            return False
+        before = [row for back, row in known if over <= back < 1.5 * over]
+        late = [row for back, row in known if back < 0.5 * over]
+        if before and late and better_by(_mean(before, name), late):
             return False
     return True
 

@@ -29,6 +29,14 @@ def step_for(env, **options):
     return OnPolicyStep(env, objective, adam_optimizers(3e-3), **usual | options)
 
 
+class Wide(Box):
+    """Whose states are far from those of a unit normal."""
+
+    def reset(self, *, key):
+        found = super().reset(key=key)
+        return eqx.tree_at(lambda s: s.state, found, 30.0 * found.state + 5.0)
+
+
 def test_training_may_end_episodes_earlier_than_the_environment():
     step = step_for(Box(), train_episode_length=3)
     state, _ = eqx.filter_jit(OnPolicyStep.__call__)(
@@ -122,6 +130,21 @@ def test_whole_batches_of_every_unroll_are_gone_through_in_each_epoch():
     assert metrics["nonfinite_from"] == -1 and metrics["nonfinite"] == 0
     # What it learns from is the latest unroll, of the agent that made it.
     assert int(state.buffer.inserted) == 12 and state.buffer.steps.state.shape[:2] == (6, 4)
+
+
+def test_the_policy_that_learns_is_the_one_that_acted():
+    """Also where its observations are normalized, by moments that the unroll has changed."""
+    make = lambda key: Agent.create(
+        Wide(), critic="value", depth=4, width=16, normalize=True, key=key
+    )
+    step = step_for(Wide(), batch_size=24, epochs=1)
+    state = step.start(eqx.filter_jit(make)(jax.random.key(0)), key=jax.random.key(1))
+    train = step.compiled()
+    for unrolls in (1, 2, 3):
+        state, metrics = train(state)
+        assert metrics["clipped_fraction"] == 0 and abs(metrics["kl"]) < 1e-4
+        moments = state.agent.state_normalizer
+        assert moments is not None and moments.count == 24 * unrolls
 
 
 def test_it_learns_to_reach_a_point():

@@ -275,15 +275,23 @@ def test_the_policy_of_td3_moves_at_every_second_step_and_its_optimiser_too():
     objective, optimizers = TD3(Box().success, policy_delay=2), adam_optimizers()
     batch = Batch(*(draw(i, N, 2) for i in range(5)), jnp.zeros(N, bool))
     state, opt_state = objective.init(agent), init_optimizers(optimizers, agent, objective)
-    step, moved, counts = eqx.filter_jit(update), [], []
+    step, moved, counts, followed = eqx.filter_jit(update), [], [], []
     for number in range(4):
         words = dict(objective=objective, optimizers=optimizers, key=jax.random.key(number))
+        before = state
         new, opt_state, state, _ = step(agent, opt_state, state, batch, **words)
+        # Its slow copies follow with it: all three, as in Algorithm 1 of the paper.
+        same = [
+            eqx.tree_equal(state.actor, before.actor),
+            eqx.tree_equal(state.critic, before.critic),
+        ]
+        followed.append([not each for each in same])
         moved.append(not eqx.tree_equal(new.actor, agent.actor))
         assert not eqx.tree_equal(new.critic, agent.critic)
         counts.append(int(optax.tree.get(opt_state["actor"], "count")))
         agent = new
     assert moved == [False, True, False, True] and counts == [0, 1, 1, 2]
+    assert followed == [[each, each] for each in moved]
 
 
 def test_slow_copies_follow_by_their_rate():

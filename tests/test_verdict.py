@@ -88,13 +88,25 @@ def test_better_is_by_more_than_two_standard_errors_of_the_difference():
 def test_nothing_settles_before_its_time_and_a_riser_never(successes, over, error):
     rows = [row(i, p, error=error) for i, p in enumerate(successes)]
     if has_settled(rows, over=over):
-        assert rows[-1]["env_steps"] >= over
+        assert rows[-1]["env_steps"] >= 1.5 * over
         before = [r["success_rate"] for r in rows if r["env_steps"] <= len(rows) - 1 - over]
         assert max(successes) <= max(before) + 2 * np.sqrt(2) * error + 1e-9
     rising = [row(i, i * 3 * error, error=error) for i in range(len(rows))]
     assert not has_settled(rising, over=over)
-    falling = [row(i, -i * 3 * error, error=error) for i in range(over + 1)]
-    assert has_settled(falling, over=over) == (over >= 1)
+    falling = [row(i, -i * 3 * error, error=error) for i in range(2 * over + 1)]
+    assert has_settled(falling, over=over)
+    assert not has_settled(falling[: over + 1], over=over)
+
+
+def test_a_slow_rise_is_no_plateau():
+    """0.075 over as many steps as are looked back on, in evaluations of 128 episodes."""
+    generator, over = np.random.default_rng(0), 50
+    for _ in range(20):
+        rates = [generator.binomial(128, 0.3 + 0.075 * i / over) / 128 for i in range(4 * over)]
+        rows = [row(i, p, error=float(np.sqrt(p * (1 - p) / 127))) for i, p in enumerate(rates)]
+        assert not any(has_settled(rows[:end], over=over) for end in range(1, len(rows)))
+    flat = [row(i, generator.binomial(128, 0.3) / 128, error=0.04) for i in range(4 * over)]
+    assert has_settled(flat, over=over)
 
 
 def test_settling_looks_at_every_measure():

@@ -95,7 +95,7 @@ def run(arguments: Sequence[str]) -> int:
         from ..run_files import trusting
 
         with trusting(trust):
-            return command(rest, Console())
+            return command(rest, Console(markup=False))
     except KeyboardInterrupt:
         return 130
     except Exception as error:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, load_config
-from ..run import check_saved_under, CheckpointStore, time_spent
+from ..run import check_saved_under, CheckpointStore, FAILED, time_spent
 from ..run_files import read_metrics, read_provenance
 from ._flags import parse
 
@@ -51,6 +51,8 @@ def info(arguments: Sequence[str], console: Console) -> int:
                 say(f"  {name:<40}{value:.3f}")
         health = _latest(rows, "health/")
         reason = health.get("health/reason", "")
+        if why := rows[-1].get(FAILED):
+            say(f"broke off: {why}")
         say(f"health:    {health.get('health/verdict', 'not measured')}. {reason}".rstrip())
     store = CheckpointStore(run / "checkpoints")
     say("checkpoints: " + (", ".join(f"{step:,}" for step in store.steps()) or "none"))

@@ -20,6 +20,7 @@ from ..lab import (
     begin_sweep,
     check_programs,
     conclusions,
+    FAILURE,
     load_sweep,
     METRIC,
     PARTS,
@@ -61,8 +62,9 @@ _COMMON = """
               --partition, --account, --minutes (per job, default 1440: then it saves and queues
               again), --gpus, --cpus and --memory-gb of each job
 
-The same command again goes on where it was stopped and repeats nothing; budget, evaluation,
-logging and how networks are computed may change. All other options are those of `crl-eqx train`.
+The same command again goes on where it was stopped and repeats nothing; with more seeds, or more
+of what differs, it trains what is new. Budget, evaluation, logging and how networks are computed
+may change. All other options are those of `crl-eqx train`.
 `crl-eqx report RUN-DIR` says what came out."""
 
 HELP = {
@@ -176,36 +178,40 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
         asked = dataclasses.replace(sweep.config, run_dir=found.config.run_dir)  # it may have moved
         call = f"crl-eqx {command} --run-dir {run_dir}"
         config = resumed_config(found.config, with_absolute_path(asked), call)
-        sweep = dataclasses.replace(found, config=config)
+        # What a variant names may have moved, too; what is new comes from here.
+        sweep = Sweep(config, sweep.axes, {**sweep.variants, **found.variants})
+        check_programs(sweep.runs, together=together)
         update_sweep(sweep, run_dir)
     else:
         check_programs(sweep.runs, together=together)
         sweep = begin_sweep(sweep, run_dir, console)
     if resources is not None:
-        for name, job in submit_sweep(sweep, run_dir, resources, together=together).items():
+        submitted = submit_sweep(sweep, run_dir, resources, together=together)
+        for name, job in submitted.items():
             console.print(f"{name}: job {job.job_id}", highlight=False)
-        after = f"Submitted; so far: {program()} report {run_dir}"
-        console.print(after, highlight=False, soft_wrap=True)
+        told = "Submitted; so far" if submitted else "Nothing to submit: all runs are complete"
+        after = f"{told}: {program()} report {run_dir}"
+        console.print(after, highlight=False, markup=False, soft_wrap=True)
         return 0
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
     with undone_if_refused(sweep, run_dir), _watching(sweep, run_dir, console, jobs) as watch:
         code = train_sweep(
             sweep, run_dir, console, jobs=jobs, together=together, finish=say, watch=watch
         )
-    if code:
-        after = f"Stopped: the same command goes on. So far: {program()} report {run_dir}"
-        console.print(after, highlight=False, soft_wrap=True)
+    tell = lambda said: console.print(said, highlight=False, markup=False, soft_wrap=True)
+    if code not in (0, FAILURE):
+        tell(f"Stopped: the same command goes on. So far: {program()} report {run_dir}")
         return code
     try:
         page = report(run_dir)
     except (OSError, UserError, ImportError) as error:
-        console.print(f"The report could not be written: {error}", soft_wrap=True, markup=False)
-        return 0
-    console.print()
+        tell(f"The report could not be written: {error}")
+        return code
+    tell("")
     for sentence in conclusions(read_results(run_dir), METRIC):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"report           {page}", highlight=False, soft_wrap=True)
-    return 0
+        tell(sentence)
+    tell(f"report           {page}")
+    return code
 
 
 @contextlib.contextmanager
@@ -320,10 +326,13 @@ def _count(arguments: Sequence[str], flag: str) -> tuple[int, list[str]]:
 
 
 def _refuse_another(found: Sweep, planned: Sweep, run_dir: Path) -> None:
-    """**Raises:** `UserError` if the directory holds a sweep of other runs."""
+    """A sweep can be given more runs: seeds, depths, parts.
+
+    **Raises:** `UserError` if the directory holds one of other runs.
+    """
     ours, theirs = set(planned.runs), set(found.runs)
-    if ours != theirs:
+    if lost := sorted(theirs - ours):
         raise UserError(
-            f"`--run-dir {run_dir}` holds a sweep of {len(theirs)} other runs, such as "
-            f"{sorted(theirs)[0]}: name another directory."
+            f"`--run-dir {run_dir}` holds a sweep of {len(theirs)} runs, of which {lost[0]} would "
+            f"be none any more: ask for at least what it has, or name another directory."
         )

@@ -13,6 +13,7 @@ from ..config import CONFIG, Config, load_config, PRESETS, replaced, SWEEP
 from ..lab import (
     begin_sweep,
     check_programs,
+    FAILURE,
     load_sweep,
     Sweep,
     train_sweep,
@@ -217,20 +218,21 @@ def _train_sweep(
         refill_replay=refill_replay,
         finish=finish,
     )
-    if code:
+    if code not in (0, FAILURE):
         return code
     if set(sweep.axes) != {"seed"} or sweep.variants:  # a mean over them would mean nothing
         say = f"all runs         {program()} report {run_dir}"
         console.print(say, highlight=False, markup=False, soft_wrap=True)
-        return 0
+        return code
     try:
         from ..run import draw_curve  # not before: a run needs no matplotlib
 
         curve = draw_curve([run_dir / name for name in sweep.runs], run_dir / "learning_curve.png")
-        console.print(f"all seeds        {curve}", highlight=False, soft_wrap=True)
+        say = f"all seeds        {curve}"
     except (OSError, UserError, ImportError) as error:
-        console.print(f"The curve of all seeds could not be drawn: {error}", soft_wrap=True)
-    return 0
+        say = f"The curve of all seeds could not be drawn: {error}"
+    console.print(say, highlight=False, markup=False, soft_wrap=True)
+    return code
 
 
 def finish_run(

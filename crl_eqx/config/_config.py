@@ -201,9 +201,10 @@ class Evaluation:
     stop_at_success: float | None = None
     """Stop once two evaluations in a row reach this success rate."""
     stop_when: tuple[Literal["plateau", "verdict"], ...] = ()
-    """Stop once no evaluation of the last --conclusive-steps is better than those before (plateau),
-    or the health verdict says of three rows in a row that networks are broken, or at last that the
-    run does not learn (verdict)."""
+    """Stop once evaluations of the last --conclusive-steps are no better than those before, one by
+    one and on average, which takes one and a half times as many steps (plateau), or once the health
+    verdict says of three rows in a row that networks are broken, or at last that the run does not
+    learn (verdict)."""
     conclusive_steps: int = CONCLUSIVE_STEPS
     """Environment steps below which a flat curve proves nothing: before them a run is not learning
     yet, and is never stopped for it."""

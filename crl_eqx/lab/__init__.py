@@ -16,6 +16,7 @@ from ._generalize import (
 )
 from ._jobs import (
     check_programs as check_programs,
+    FAILURE as FAILURE,
     Finish as Finish,
     train_runs as train_runs,
     train_sweep as train_sweep,
@@ -32,6 +33,7 @@ from ._slurm import Cluster as Cluster, Resources as Resources, submit_sweep as 
 from ._statistics import (
     Band as Band,
     band as band,
+    difference as difference,
     interquartile_mean as interquartile_mean,
     Interval as Interval,
     interval as interval,

@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from .._errors import TrainingError, UserError
+from .._errors import UserError
 from ..run_files import trusting
 from . import train_runs
 
@@ -50,10 +50,12 @@ def main() -> int:
         _leave_with(job.leave_with)
     try:
         with trusting(job.trust):
-            return train_runs(job.run_dir, job.names, Console(), refill_replay=job.refill_replay)
-    except (UserError, TrainingError) as error:
+            return train_runs(
+                job.run_dir, job.names, Console(markup=False), refill_replay=job.refill_replay
+            )
+    except UserError as error:
         print(error, file=sys.stderr)
-        return 1 if isinstance(error, TrainingError) else 2
+        return 2
 
 
 if __name__ == "__main__":

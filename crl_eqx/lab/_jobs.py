@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from .._checks import require_count
-from .._errors import UserError
+from .._errors import TrainingError, UserError
 from ..config import CONFIG, Config
 from ..run import (
     ask_for_determinism,
@@ -29,6 +29,9 @@ from ._sweep import load_sweep, Sweep
 
 Finish = Callable[[Outcome, Config], int]
 """What to do when a run has ended; an exit code other than 0 ends the sweep."""
+
+FAILURE = 1
+"""The exit code of a program one of whose runs failed."""
 
 
 def train_sweep(
@@ -53,7 +56,10 @@ def train_sweep(
         draws its own pictures, as `train_runs` does, and `finish` is not called.
     - `watch`: called several times a second while `jobs` are at work, and after every run.
 
-    **Returns:** 0, or the exit code of the first run that was stopped or failed.
+    A run whose numbers become not finite fails, and the others go on: one that diverges is a
+    result, too. Those that wait for its agent are left out.
+
+    **Returns:** 0, the exit code of the first run that was stopped or refused, or 1 if one failed.
     """
     require_count(jobs, f"train_sweep(jobs={jobs!r})")
     runs = sweep.runs
@@ -62,17 +68,21 @@ def train_sweep(
         flags = ["--trust"] * is_trusting() + ["--refill-replay"] * refill_replay
         needed = {names: awaited(runs, names) for names in groups}
         return _in_processes(needed, run_dir, console, jobs, flags, watch)
+    failed: set[str] = set()
     for names in groups:
+        if lost := awaited(runs, names) & failed:
+            console.print(_left_out(names, lost), highlight=False)
+            failed |= {*names}
+            continue
         console.print(_label(names), highlight=False)
         configs = {run_dir / name: runs[name] for name in names}
-        codes = [
-            finish(outcome, configs[outcome.run_dir])
-            for outcome in _train(configs, console, refill_replay)
-        ]
+        code = _train(configs, console, refill_replay, finish)
         watch()
-        if any(codes):
-            return next(filter(None, codes))
-    return 0
+        if code == FAILURE:
+            failed |= {*names}
+        elif code:
+            return code
+    return FAILURE if failed else 0
 
 
 def programs(runs: Mapping[str, Config], *, together: bool) -> list[tuple[str, ...]]:
@@ -107,6 +117,10 @@ def _label(names: Sequence[str]) -> str:
     return ", ".join(name.replace("_", " ") for name in names)
 
 
+def _left_out(names: Sequence[str], failed: set[str]) -> str:
+    return f"{_label(names)}: left out, as {_label(sorted(failed))} failed"
+
+
 def train_runs(
     run_dir: Path, names: Sequence[str], console: Console, *, refill_replay: bool = False
 ) -> int:
@@ -114,7 +128,8 @@ def train_runs(
     drawn when they have ended. What `python -m crl_eqx.lab RUN_DIR NAME ...` does, on any machine
     that sees the directory.
 
-    **Returns:** 0, or the exit code of a run that was stopped.
+    **Returns:** 0, the exit code of a run that was stopped, or 1 if one failed: its numbers were
+    not finite.
 
     **Raises:** `UserError` if the sweep has no such run, or names the code of a task that the
     user neither began it with nor trusts.
@@ -127,19 +142,36 @@ def train_runs(
             raise UserError(f"`{run_dir}` has no run {name!r}; there are {', '.join(runs)}.")
     require_trust(sweep.config, run_dir)
     configs = {run_dir / name: runs[name] for name in names}
-    outcomes = _train(configs, console, refill_replay)
-    for outcome in outcomes:
+
+    def draw(outcome: Outcome, config: Config) -> int:
         if not outcome.exit_code:
-            say = lambda sentence: console.print(sentence, soft_wrap=True)
-            draw_run(configs[outcome.run_dir], outcome.run_dir, say)
-    return next((outcome.exit_code for outcome in outcomes if outcome.exit_code), 0)
+            say = lambda sentence: console.print(sentence, markup=False, soft_wrap=True)
+            draw_run(config, outcome.run_dir, say)
+        return outcome.exit_code
+
+    return _train(configs, console, refill_replay, draw)
 
 
 def _train(
-    configs: Mapping[Path, Config], console: Console, refill_replay: bool = False
-) -> list[Outcome]:
+    configs: Mapping[Path, Config], console: Console, refill_replay: bool, finish: Finish
+) -> int:
+    """One program. If one of its seeds fails the others go on, each alone.
+
+    **Returns:** 0, the exit code of the first run that was stopped, or `FAILURE`.
+    """
     begun = [directory for directory in configs if (directory / CONFIG).exists()]
-    return train_together(configs, console, begun=begun, refill_replay=refill_replay)
+    try:
+        outcomes = train_together(configs, console, begun=begun, refill_replay=refill_replay)
+    except TrainingError as error:
+        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        if len(configs) == 1:
+            return FAILURE
+        each = [({directory: config}) for directory, config in configs.items()]
+        codes = [_train(alone, console, refill_replay, finish) for alone in each]
+    else:
+        codes = [finish(outcome, configs[outcome.run_dir]) for outcome in outcomes]
+    stopped = [code for code in codes if code not in (0, FAILURE)]
+    return next(iter(stopped), max(codes, default=0))
 
 
 def job_command(run_dir: Path, names: Sequence[str], flags: Sequence[str] = ()) -> list[str]:
@@ -160,6 +192,7 @@ def _in_processes(
     """Runs by what must be trained before them. A stop reaches the children, too: each saves and
     ends, and no other is begun."""
     waiting, running, first = list(needed), {}, 0
+    failed: set[str] = set()
     with _listening(signal.SIGINT, signal.SIGTERM) as heard:
         while waiting or running:
             while heard:
@@ -167,6 +200,11 @@ def _in_processes(
                 number = heard.pop(0)
                 for process in running.values():
                     process.send_signal(number)
+            while lost := [names for names in waiting if needed[names] & failed]:
+                for names in lost:
+                    console.print(_left_out(names, needed[names] & failed), highlight=False)
+                    waiting.remove(names)
+                    failed |= {*names}
             while len(running) < jobs:
                 untrained = {name for names in (*waiting, *running) for name in names}
                 ready = [names for names in waiting if not needed[names] & untrained]
@@ -179,6 +217,8 @@ def _in_processes(
                     running[names] = subprocess.Popen(command, stdout=log, stderr=log)
                 console.print(f"{_label(names)}: begun", highlight=False)
             watch()
+            if not running:
+                continue
             names = next(iter(running))
             process = running[names]
             try:
@@ -190,10 +230,12 @@ def _in_processes(
             log = f"{names[0]}/console.log"
             said = "done" if code == 0 else f"ended with exit code {code}, see {log}"
             console.print(f"{_label(names)}: {said}", highlight=False)
-            if code:
+            if code == FAILURE:
+                failed |= {*names}
+            elif code:
                 first = first or (code if code > 0 else 128 - code)
                 waiting.clear()
-    return first
+    return first or (FAILURE if failed else 0)
 
 
 @contextlib.contextmanager

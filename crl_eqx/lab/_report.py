@@ -15,11 +15,11 @@ from .._verdict import GOOD_VERDICTS
 from ..config import differences, experiment_flags, PRESETS, replaced
 from ..parts import idle
 from ..store._files import replace_file
-from ._conclusions import conclusions
+from ._conclusions import conclusions, span
 from ._generalize import Measured, read_generalization
 from ._page import as_page
 from ._results import direction, Group, METRIC, read_results, Result, Results
-from ._statistics import Band, band, interval
+from ._statistics import Band, band, ENOUGH, interval
 
 
 NETWORKS = ("sa_encoder", "q_0", "v", "actor")
@@ -71,6 +71,7 @@ def compare(*run_dirs: Path, out: Path, metric: str = METRIC) -> tuple[Path, Pat
 
 def _read(run_dirs: Sequence[Path], out: Path | None, metric: str) -> tuple[Results, Path]:
     results = read_results(*run_dirs)
+    _require_distinct_seeds(results)
     measured = [row[metric] for run in results.runs for row in run.rows if metric in row]
     if not measured:
         raise UserError(f"`{run_dirs[0]}`: no run has measured `{metric}` yet.")
@@ -79,6 +80,19 @@ def _read(run_dirs: Sequence[Path], out: Path | None, metric: str) -> tuple[Resu
     if out is None and len(run_dirs) > 1:
         raise UserError("`report(out=None)` goes with one directory; say where to write it.")
     return results, run_dirs[0] if out is None else out
+
+
+def _require_distinct_seeds(results: Results) -> None:
+    """On a CPU two runs of a seed are one and the same; nowhere are they two draws."""
+    for group in results.groups:
+        of_seed: dict[int, Result] = {}
+        for run in group.results:
+            if other := of_seed.get(run.config.seed):
+                raise UserError(
+                    f"`{other.run_dir}` and `{run.run_dir}` are both seed {run.config.seed} of "
+                    f"{group.label}, and would count as two runs: leave one out."
+                )
+            of_seed[run.config.seed] = run
 
 
 def _name(metric: str) -> str:
@@ -97,7 +111,8 @@ def _sections(results: Results, folder: Path, metric: str, price: float) -> Iter
     yield (
         f"{done} of {len(results.planned)} runs are complete, {len(begun)} were begun. Scores are "
         f"of the last evaluation of each complete run ({episodes} episodes): the interquartile "
-        f"mean over seeds with a 95 % bootstrap interval."
+        f"mean over seeds with a 95 % bootstrap interval, or of fewer than {ENOUGH} runs their "
+        f"range."
     )
     yield "## What to conclude"
     yield from conclusions(results, metric)
@@ -111,21 +126,26 @@ def _sections(results: Results, folder: Path, metric: str, price: float) -> Iter
 
 
 def _table(groups: Sequence[Group], metric: str, price: float) -> str:
-    columns = ["", "complete", "score", "95 % interval", "best, worst run", "steps", "updates"]
+    columns = ["", "complete", "score", "interval", "best, worst run", "steps", "updates"]
     columns += ["minutes each", *(["cost each"] if price else []), "health"]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for group in groups:
-        scores, runs = group.scores(metric), group.results
+        scores, runs = group.scores(metric), group.complete or group.results
         score = ["–", "–", "–"]
         if len(scores):
             value, low, high = interval(scores)
-            span = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
+            reach = f"{low:.3g} to {high:.3g}" if math.isfinite(low) else "one run: none"
             best, worst = (scores.max(), scores.min())[:: direction(metric)]
-            score = [f"{value:.3g}", span, f"{best:.3g}, {worst:.3g}"]
-        hours = float(np.mean([run.hours() for run in runs]))
-        steps, updates = (max(getattr(r, n) for r in runs) for n in ("env_steps", "gradient_steps"))
-        cells = [group.label, f"{len(scores)} of {len(runs)}", *score, f"{steps:,}", f"{updates:,}"]
-        cells += [f"{60 * hours:.3g}", *([f"{hours * price:.3g}"] if price else []), _health(runs)]
+            score = [f"{value:.3g}", reach, f"{best:.3g}, {worst:.3g}"]
+        cells = [group.label, f"{len(scores)} of {group.planned}", *score]
+        if runs:
+            hours = float(np.mean([run.hours() for run in runs]))
+            cells += [
+                span([getattr(run, n) for run in runs]) for n in ("env_steps", "gradient_steps")
+            ]
+            cells += [f"{60 * hours:.3g}", *([f"{hours * price:.3g}"] if price else [])]
+            cells += [_health(group.results)]
+        cells += ["–"] * (len(columns) - len(cells))
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -143,7 +163,9 @@ def _health(results: Sequence[Result]) -> str:
 
 
 def _bands(groups: Sequence[Group], curve: Callable[[Result], np.ndarray]) -> dict[str, Band]:
-    return {group.label: band([curve(run) for run in group.results]) for group in groups}
+    """Of complete runs, as scores are; where a group has none, of what there is."""
+    runs = {group.label: group.complete or group.results for group in groups}
+    return {label: band([curve(run) for run in each]) for label, each in runs.items()}
 
 
 Point = tuple[object, float, float, float, list[float]]
@@ -172,8 +194,9 @@ def _figures(results: Results, folder: Path, metric: str) -> Iterator[str]:
 
     yield "## Curves"
     yield (
-        "Interquartile means over seeds; shaded: their 95 % bootstrap interval. Equal experience, "
-        "equal time, and equal arithmetic are three questions."
+        f"Interquartile means over seeds; shaded: their 95 % bootstrap interval, or of fewer than "
+        f"{ENOUGH} runs their range. Equal experience, equal time, and equal arithmetic are three "
+        f"questions."
     )
     drawn = (
         draw("curves.png", lambda run: run.curve(metric), "environment steps"),
@@ -201,7 +224,7 @@ def _gradients(groups: Sequence[Group], folder: Path) -> Iterator[str]:
     for network in NETWORKS:
         key, maps = f"health/{network}_block_grad_norms", {}
         for group in groups:
-            rows = [row for row in group.results[0].rows if key in row]
+            rows = [row for run in group.results[:1] for row in run.rows if key in row]
             if len(rows) > 1:
                 norms = np.array([row[key] for row in rows], float)
                 maps[group.label] = ([row["env_steps"] for row in rows], norms)

@@ -11,8 +11,19 @@ from jaxtyping import Float
 
 from .._errors import UserError
 from .._verdict import MEASURES
-from ..config import CHANGEABLE, choice_of, Compute, CONFIG, Config, flat, load_config, SWEEP
-from ..run import evaluated, reason_to_stop
+from ..config import (
+    CHANGEABLE,
+    choice_of,
+    Compute,
+    CONFIG,
+    Config,
+    flag,
+    flat,
+    load_config,
+    SWEEP,
+)
+from ..parts import resolved
+from ..run import evaluated, FAILED, reason_to_stop
 from ..run_files import read_metrics, read_provenance
 from ._sweep import load_sweep, Sweep, VARIANT
 
@@ -42,6 +53,8 @@ class Result:
     run_dir: Path
     flop_per_update: float | None = None
     """Floating-point operations of a gradient step; None if the run did not note them."""
+    asked: Config | None = None
+    """What its sweep asks of it by now, with a longer budget perhaps than it was begun with."""
 
     def curve(self, metric: str) -> Float[np.ndarray, "points 2"]:
         """Environment steps and value, of every row that has the metric."""
@@ -77,16 +90,28 @@ class Result:
     @property
     def done(self) -> bool:
         """Whether it has used up its budget, or had another reason to end."""
-        if self.env_steps >= self.config.total_env_steps:
-            return True
+        config = self.asked or self.config
+        budget = max(config.total_env_steps, self.config.total_env_steps)
+        return self.failure is None and (self.env_steps >= budget or self.stopped_by is not None)
+
+    @property
+    def stopped_by(self) -> str | None:
+        """Why it ended, or would end, before its budget is used up."""
         verdicts = [row["health/verdict"] for row in self.rows if "health/verdict" in row]
         evaluations = [evaluated(row) for row in self.rows if METRIC in row]
-        hours, config = self.hours(), self.config
-        return reason_to_stop(evaluations, verdicts, hours=hours, config=config) is not None
+        hours, config = self.hours(), self.asked or self.config
+        reason = reason_to_stop(evaluations, verdicts, hours=hours, config=config)
+        return reason and reason.why
+
+    @property
+    def failure(self) -> str | None:
+        """Why it broke off, if it did and has not gone on since: its numbers were not finite."""
+        return self.rows[-1].get(FAILED) if self.rows else None
 
     def hours(self) -> float:
         """That the run has been at work."""
-        return self.rows[-1].get("time/elapsed_seconds", 0.0) / 3600 if self.rows else 0.0
+        told = (row.get("time/elapsed_seconds") for row in reversed(self.rows))
+        return next((seconds for seconds in told if seconds is not None), 0.0) / 3600
 
     def verdicts(self) -> dict[str, int]:
         """How many rows got which verdict."""
@@ -103,6 +128,9 @@ class Group:
 
     choices: Mapping[str, Any]
     results: tuple[Result, ...]
+    """Those that were begun."""
+    planned: int
+    """How many there shall be."""
 
     @property
     def label(self) -> str:
@@ -111,13 +139,20 @@ class Group:
         return ", ".join(words) or "all runs"
 
     @property
+    def complete(self) -> tuple[Result, ...]:
+        """Those that are done."""
+        return tuple(result for result in self.results if result.done)
+
+    @property
     def done(self) -> bool:
-        return all(result.done for result in self.results)
+        """Whether all that were planned are."""
+        return len(self.complete) == self.planned
 
     def scores(self, metric: str) -> Float[np.ndarray, " runs"]:
-        """The last value of every complete run that has one."""
-        curves = (result.curve(metric) for result in self.results if result.done)
-        return np.array([curve[-1, 1] for curve in curves if len(curve)])
+        """The last value of every complete run that has one, if it is finite."""
+        curves = (result.curve(metric) for result in self.complete)
+        found = np.array([curve[-1, 1] for curve in curves if len(curve)])
+        return found[np.isfinite(found)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,14 +178,18 @@ class Results:
 
 
 def read_results(*run_dirs: Path) -> Results:
-    """Runs and their groups. Each directory holds a run, or a sweep of several.
+    """Runs and their groups, those included of which none was begun. Each directory holds a run, or
+    a sweep of several; what is named twice counts once.
 
-    **Raises:** `UserError` if a directory holds neither, no run was begun yet, or the runs are of
-    different tasks.
+    **Raises:** `UserError` if a directory holds neither, no run was begun yet, the runs are of
+    different tasks, or one lies under another's name in its sweep.
     """
     planned: dict[Path, Config] = {}
     sweeps: list[Sweep] = []
+    known: dict[Path, Path] = {}
     for run_dir in run_dirs:
+        known.setdefault(run_dir.resolve(), run_dir)
+    for run_dir in known.values():
         if (run_dir / SWEEP).is_file():
             sweeps.append(sweep := load_sweep(run_dir))
             planned |= {run_dir / name: config for name, config in sweep.runs.items()}
@@ -173,16 +212,37 @@ def read_results(*run_dirs: Path) -> Results:
             place: {axis: choice_of(config, axis) for axis in axes}
             for place, config in planned.items()
         }
-    groups: dict[str, tuple[dict[str, Any], list[Result]]] = {}
-    for place in begun:
+    groups: dict[str, tuple[dict[str, Any], list[Path]]] = {}
+    for place in planned:
         own = {name: value for name, value in choices[place].items() if name != "seed"}
-        found = groups.setdefault(json.dumps(own, default=str), (own, []))
-        found[1].append(read_result(place, names[place]))
+        groups.setdefault(json.dumps(own, default=str), (own, []))[1].append(place)
     ordered = sorted(groups.values(), key=lambda group: [_order(x) for x in group[0].values()])
+    read = {place: read_result(place, names[place], planned[place]) for place in begun}
+    for place, result in read.items():
+        _require_its_own_place(result, choices[place] | {"seed": planned[place].seed}, place)
     return Results(
-        tuple(Group(own, tuple(results)) for own, results in ordered),
+        tuple(
+            Group(own, tuple(read[place] for place in places if place in read), len(places))
+            for own, places in ordered
+        ),
         {names[place]: config for place, config in planned.items()},
     )
+
+
+def _require_its_own_place(run: Result, choices: Mapping[str, Any], place: Path) -> None:
+    """Directories can be renamed: what a run was made with is what its own configuration says."""
+    assert run.asked is not None
+    for name in {*choices} - {VARIANT}:
+        asked, own = choice_of(run.asked, name), choice_of(run.config, name)
+        # A word may have been resolved since, such as a path, or `auto`; a number is what it was.
+        if isinstance(asked, int | float) and own != asked:
+            usual = choice_of(resolved(run.asked), name)  # goals are mixed as the objective likes
+            if own != usual:
+                raise UserError(
+                    f"`{place}` holds a run with `{flag(name)} {own}`, where "
+                    f"`{flag(name)} {asked}` belongs: a run keeps the directory that it was made "
+                    f"in."
+                )
 
 
 def _require_one_task(configs: Collection[Config]) -> None:
@@ -210,11 +270,11 @@ def _order(value: Any) -> tuple[int, float]:
     return (0, float(value)) if isinstance(value, int | float) else (1, 0.0)
 
 
-def read_result(run_dir: Path, name: str) -> Result:
-    """One run, as far as it has come."""
+def read_result(run_dir: Path, name: str, asked: Config | None = None) -> Result:
+    """One run, as far as it has come; `asked` is what its sweep has for it."""
     metrics, made = run_dir / "metrics.jsonl", run_dir / "provenance.json"
     rows = tuple(read_metrics(metrics)) if metrics.is_file() else ()
     facts = (read_provenance(made) if made.is_file() else None) or {}
     cost = facts.get("flop_per_update")
     cost = float(cost) if isinstance(cost, int | float) else None
-    return Result(name, load_config(run_dir / CONFIG), rows, run_dir, cost)
+    return Result(name, load_config(run_dir / CONFIG), rows, run_dir, cost, asked)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from .._errors import UserError
-from ..config import CONFIG
+from ..config import CONFIG, Config
 from ..run_files import is_trusting
 from ._jobs import awaited, job_command, programs
 from ._results import read_result
@@ -66,7 +66,7 @@ def submit_sweep(
         ) from error
     runs = sweep.runs
     groups = programs(runs, together=together)
-    is_done = lambda names: all(_is_done(run_dir, name) for name in names)
+    is_done = lambda names: all(_is_done(run_dir, name, runs[name]) for name in names)
     waiting = [names for names in groups if not is_done(names) and is_done(awaited(runs, names))]
     folder = run_dir / FOLDER
     try:
@@ -85,8 +85,8 @@ def submit_sweep(
         raise UserError(f"Nothing runs `{run_dir}` on {cluster}: {why}.") from error
 
 
-def _is_done(run_dir: Path, name: str) -> bool:
-    return (run_dir / name / CONFIG).is_file() and read_result(run_dir / name, name).done
+def _is_done(run_dir: Path, name: str, asked: Config) -> bool:
+    return (run_dir / name / CONFIG).is_file() and read_result(run_dir / name, name, asked).done
 
 
 def _parameters(asked: Resources, run_dir: Path, cluster: Cluster) -> dict[str, Any]:

@@ -7,15 +7,20 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtrit
 
 
 RESAMPLES = 10_000
 CURVE_RESAMPLES = 1_000
 EXACT = 20_000  # permutations that are all gone through; more are drawn at random
 
+ENOUGH = 5
+"""Runs from which on a bootstrap says something: of normal values its 95 % interval holds the truth
+in 91 % of the cases with five, 94 % with eight, but in 76 % with three."""
+
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % confidence interval."""
+    """An estimate and its 95 % confidence interval; of fewer than `ENOUGH` runs, their range."""
 
     value: float
     low: float
@@ -34,11 +39,13 @@ def interquartile_mean(values: Float[np.ndarray, " n"]) -> float:
 
 
 def interval(values: Float[np.ndarray, " n"], *, seed: int = 0) -> Interval:
-    """The interquartile mean with a percentile bootstrap over runs; of one run there is no
-    interval, and both ends are infinite."""
+    """The interquartile mean with a percentile bootstrap over runs; of fewer than `ENOUGH` runs
+    with their range. Of one run there is no interval, and both ends are infinite."""
     middle = interquartile_mean(values)
     if len(values) < 2:
         return Interval(middle, -math.inf, math.inf)
+    if len(values) < ENOUGH:
+        return Interval(middle, float(values.min()), float(values.max()))
     draws = np.random.default_rng(seed).choice(values, (RESAMPLES, len(values)))
     cut = len(values) // 4
     means = np.sort(draws, axis=1)[:, cut : len(values) - cut].mean(axis=1)
@@ -69,8 +76,8 @@ def band(curves: Sequence[Float[np.ndarray, "_ 2"]], *, seed: int = 0) -> Band:
     table = np.stack([np.interp(at, curve[:, 0], curve[:, 1]) for curve in curves])
     middle = lambda rows: _middle(rows).mean(axis=-2)
     value = middle(table)
-    if len(curves) < 2:
-        return Band(at, value, value, value)
+    if len(curves) < ENOUGH:
+        return Band(at, value, table.min(axis=0), table.max(axis=0))
     drawn = np.random.default_rng(seed).integers(len(curves), size=(CURVE_RESAMPLES, len(curves)))
     low, high = np.quantile(middle(table[drawn]), [0.025, 0.975], axis=0)
     return Band(at, value, low, high)
@@ -93,14 +100,33 @@ def permutation_test(
     new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"], *, seed: int = 0
 ) -> float:
     """The p-value of "`new` is no better": how often runs that are dealt to the two sides at random
-    differ in their means by at least as much. All ways of dealing, if there are at most `EXACT`."""
+    differ in their means by at least as much. All ways of dealing, if there are at most `EXACT`;
+    of those drawn, the one that was observed counts, too, so that it is never 0."""
     pooled, size = np.concatenate([new, old]), len(new)
-    observed = new.mean() - old.mean()
-    if math.comb(len(pooled), size) <= EXACT:
+    exact = math.comb(len(pooled), size) <= EXACT
+    if exact:
         chosen = np.array(list(itertools.combinations(range(len(pooled)), size)))
     else:
         generator = np.random.default_rng(seed)
         chosen = np.stack([generator.permutation(len(pooled))[:size] for _ in range(EXACT)])
-    sums = pooled[chosen].sum(axis=1)
-    means = sums / size - (pooled.sum() - sums) / (len(pooled) - size)
-    return float(np.mean(means >= observed - 1e-12))
+    # The larger the sum of one side, the larger the difference. Sums of the same runs in another
+    # order differ by rounding.
+    sums, rounding = pooled[chosen].sum(axis=1), 1e-9 * np.abs(pooled).sum()
+    as_much = int(np.sum(sums >= new.sum() - rounding))
+    return as_much / len(chosen) if exact else (as_much + 1) / (len(chosen) + 1)
+
+
+def difference(new: Float[np.ndarray, " n"], old: Float[np.ndarray, " m"]) -> Interval:
+    """How much larger the mean of `new` is than that of `old`, with Welch's 95 % interval; both
+    ends are infinite if a side has one run."""
+    between = float(new.mean() - old.mean())
+    if min(len(new), len(old)) < 2:
+        return Interval(between, -math.inf, math.inf)
+    variances = [float(side.var(ddof=1)) / len(side) for side in (new, old)]
+    total = sum(variances)
+    if not total:
+        return Interval(between, between, between)
+    each = zip(variances, (new, old), strict=True)
+    freedom = total**2 / sum(variance**2 / (len(side) - 1) for variance, side in each)
+    reach = float(stdtrit(freedom, 0.975)) * math.sqrt(total)
+    return Interval(between, between - reach, between + reach)

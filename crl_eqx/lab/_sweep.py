@@ -159,9 +159,10 @@ def undone_if_refused(sweep: Sweep, run_dir: Path) -> Iterator[None]:
 
 
 def update_sweep(sweep: Sweep, run_dir: Path) -> None:
-    """Writes down what may change on resuming (budget, evaluation, logging, compute) for all runs.
+    """Writes down what may change on resuming (budget, evaluation, logging, compute) for all runs,
+    and makes room for those that are new.
 
-    **Raises:** `UserError`, before anything changes, if one of them is in use.
+    **Raises:** `UserError`, before anything changes, if one of them is in use or does not fit.
     """
     for config in sweep.runs.values():
         check(config)
@@ -170,4 +171,7 @@ def update_sweep(sweep: Sweep, run_dir: Path) -> None:
             refuse_link(run_dir / name)
             if (run_dir / name).is_dir():
                 held.enter_context(alone(run_dir / name))
+        for name in sweep.runs:
+            if not (run_dir / name).is_dir():
+                prepare_run_dir(run_dir / name, within=run_dir)
         _save(sweep, run_dir)

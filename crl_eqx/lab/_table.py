@@ -18,7 +18,7 @@ def table(sweep: Sweep, run_dir: Path) -> Table:
         if not (run_dir / name / CONFIG).is_file():
             shown.add_row(told, "", "", "", "", "waiting")
             continue
-        run = read_result(run_dir / name, name)
+        run = read_result(run_dir / name, name, config)
         curve = run.curve(METRIC)
         verdicts = [row["health/verdict"] for row in run.rows if "health/verdict" in row]
         shown.add_row(
@@ -27,6 +27,6 @@ def table(sweep: Sweep, run_dir: Path) -> Table:
             f"{curve[-1, 1]:.2f}" if len(curve) else "",
             verdicts[-1] if verdicts else "",
             f"{60 * run.hours():.1f}",
-            "done" if run.done else "begun",
+            "failed" if run.failure else "done" if run.done else "begun",
         )
     return shown

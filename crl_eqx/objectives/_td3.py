@@ -113,8 +113,7 @@ class TD3(AbstractObjective):
 
     def after(self, agent: Agent, state: TD3State) -> TD3State:
         due = self._is_due(state)
-        moved = polyak(state.actor, agent.actor, self.polyak_rate)
+        slow, fast = (state.actor, state.critic), (agent.actor, cast(QFunctions, agent.critic))
+        moved = polyak(slow, fast, self.polyak_rate)
         pick = lambda new, old: jnp.where(due, new, old) if eqx.is_array(old) else old
-        actor = jax.tree.map(pick, moved, state.actor)
-        critic = polyak(state.critic, cast(QFunctions, agent.critic), self.polyak_rate)
-        return TD3State(actor, critic, state.gradient_steps + 1)
+        return TD3State(*jax.tree.map(pick, moved, slow), state.gradient_steps + 1)

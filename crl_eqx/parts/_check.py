@@ -53,6 +53,12 @@ def check(config: Config) -> None:
         raise UserError(
             "`--stop-when verdict` goes by the rows of health, which `--no-diagnostics` leaves out."
         )
+    conclusive = config.evaluation.conclusive_steps
+    if "plateau" in config.evaluation.stop_when and config.total_env_steps <= 1.5 * conclusive:
+        raise UserError(
+            f"`--stop-when plateau` looks back on one and a half times `--conclusive-steps "
+            f"{conclusive}`, and this run ends after {config.total_env_steps}: lower them."
+        )
     _check_deterministic(config)
     check_parts(config)
 

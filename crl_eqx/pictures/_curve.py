@@ -51,7 +51,8 @@ def learning_curve(runs: Mapping[str, Rows] | Sequence[Rows], path: Path, *, tit
     """Draws how one run went, or the mean of several seeds of it.
 
     The band is the standard error: over the episodes of an evaluation for a single run, over seeds
-    for several, each of which also has a thin line.
+    for several, each of which also has a thin line. A seed that ended before others, as one that
+    reached its target does, counts with its last value from there on.
     """
     seeds = list(runs.values() if isinstance(runs, Mapping) else runs)
     with style():
@@ -110,11 +111,10 @@ def _curve(rows: Rows, name: str) -> Float[np.ndarray, "rows 3"]:
 
 
 def _over_seeds(curves: Sequence[Float[np.ndarray, "_ 3"]]):
-    """Steps, mean and standard error over the seeds that got that far."""
+    """Steps, mean and standard error over the seeds that had begun, each of which keeps its last
+    value: a mean over those that still go on would fall when the best are done."""
     steps = np.unique(np.concatenate([curve[:, 0] for curve in curves]))
-    values = np.stack(
-        [np.interp(steps, c[:, 0], c[:, 1], left=np.nan, right=np.nan) for c in curves]
-    )
+    values = np.stack([np.interp(steps, c[:, 0], c[:, 1], left=np.nan) for c in curves])
     count = np.sum(np.isfinite(values), axis=0)
     mean = np.nansum(values, axis=0) / count
     squares = np.nansum((values - mean[None]) ** 2, axis=0)

@@ -84,6 +84,7 @@ def begin(
         say("No checkpoint was saved yet: the run starts from its beginning.")
     state, metadata = (run.initial(), {}) if found is None else found
     save_config(run.config, run.run_dir / CONFIG)
+    remember(run.config, run.run_dir)  # and again below, once its files are copied
     if found is None:  # a resumed run has its copy
         copy_task_files(run.task_config, run.run_dir, say)
     if has_changed(run.config.env, run.run_dir):

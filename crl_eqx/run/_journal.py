@@ -1,25 +1,43 @@
 """What a run remembers of its way, and writes down."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from .._errors import TrainingError
+from .._errors import TrainingError, UserError
 from .._train_state import TrainState
 from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES, verdict
-from ..run_files import Writers
+from ..run_files import read_metrics, Writers
 from ._meter import Meter
 from ._run import Run
 from ._stopping import LASTING, Reason, reason_to_stop
 
 
+FAILED = "health/failure"
+"""Of the last row of a run that broke off: why."""
+
+
 def evaluated(row: Mapping[str, Any]) -> Evaluated:
-    """What of a row of metrics decides whether a run gets on."""
+    """What of a row of metrics decides whether a run gets on; without what is not finite, as a
+    distance can be."""
     names = [name + end for name in MEASURES for end in ("", "_se")]
     found = {name: float(row[f"eval/{name}"]) for name in names if f"eval/{name}" in row}
-    return found | {"env_steps": row["env_steps"]}
+    return _finite(found) | {"env_steps": row["env_steps"]}
+
+
+def has_failed(run_dir: Path) -> bool:
+    """Whether a run broke off, and has not gone on since."""
+    rows = read_metrics(run_dir / "metrics.jsonl")
+    return bool(rows) and FAILED in rows[-1]
+
+
+def _finite(found: Mapping[str, float | int | None]) -> dict[str, float | int]:
+    """JSON has None in place of what is no number."""
+    return {name: x for name, x in found.items() if x is not None and np.isfinite(x)}
 
 
 class Journal:
@@ -30,7 +48,7 @@ class Journal:
 
     def __init__(self, run: Run, env_steps: int, kept: Mapping[str, Any]):
         self.run = run
-        self.evaluations: list[Evaluated] = [*kept.get("evaluations", ())]
+        self.evaluations: list[Evaluated] = [_finite(row) for row in kept.get("evaluations", ())]
         self._verdicts: list[str] = [*kept.get("verdicts", ())]
         elapsed = float(kept.get("elapsed_seconds", 0.0))
         self._meter = Meter(env_steps, kept.get("meter", ()), elapsed, kept.get("overheads"))
@@ -57,7 +75,8 @@ class Journal:
         self._meter.enter(phase)
 
     def save(self, state: TrainState) -> None:
-        """A checkpoint."""
+        """A checkpoint, and before it, as safe, the rows that it is not to write again."""
+        self._writers.sync()
         run = self.run
         metadata = run.identity | {
             "evaluations": self.evaluations,
@@ -103,6 +122,12 @@ class Journal:
             row |= self._judged(health, row)
         self._writers.write(row)
         return self._news(row) if health else None
+
+    def fail(self, counters: Mapping[str, int], why: str) -> None:
+        """A last row, so that whoever reads the run knows that it broke off. Of a full disk another
+        sentence is told."""
+        with contextlib.suppress(OSError, UserError):
+            self._writers.write({**counters, FAILED: why})
 
     def _judged(self, health: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
         """`health` and what follows from it, with the verdict."""

@@ -34,7 +34,7 @@ def reason_to_stop(
         why = f"two evaluations in a row reached `--stop-at-success {enough:g}`"
         return Reason(why, "--stop-at-success None")
     if "plateau" in asked.stop_when and has_settled(evaluations, over=asked.conclusive_steps):
-        why = f"no evaluation of the last {asked.conclusive_steps:,} steps is better than before"
+        why = f"evaluations of the last {asked.conclusive_steps:,} steps are no better than before"
         return Reason(f"{why} (`--stop-when plateau`)", "--stop-when")
     if "verdict" in asked.stop_when:
         lasting = list(verdicts[-LASTING:])

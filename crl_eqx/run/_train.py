@@ -4,18 +4,21 @@ import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from .._errors import UserError
 from .._fork import not_forked
+from .._train_state import TrainState
 from ..config import CONFIG, Config, flag, flat, load_config
 from ..parts import resolved
 from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
+from ..store import NoneGood
 from ._begin import begin, with_schedule_of
 from ._deterministic import check_determinism
 from ._group import Group
-from ._journal import Journal
+from ._journal import has_failed, Journal
 from ._loop import Loop, Outcome
 from ._progress import Reporter
 from ._run import Run
@@ -56,7 +59,8 @@ def train_together(
 ) -> list[Outcome]:
     """As `train`, for several seeds at once, in one program: `configs` are the runs by their
     directories, and differ in their seeds only. Those `begun` are gone on with, from the newest
-    checkpoint that all have. A run that ends early leaves the others, which go on.
+    checkpoint that all have. A run that ends early, or fails, leaves the others, which go on; that
+    one failed is raised when they have ended.
 
     What is in a directory is what a run alone would leave there: it can be resumed alone.
 
@@ -79,11 +83,13 @@ def train_together(
     runs = [
         Run(with_absolute_path(resolved(config)), run_dir) for run_dir, config in configs.items()
     ]
-    done = [run.run_dir for run in runs if len(runs) > 1 and run.run_dir in begun and _is_done(run)]
-    if done:  # these leave the others as they are
-        parts = [[run_dir] for run_dir in done] + [[d for d in configs if d not in done]]
+    several = [run for run in runs if len(runs) > 1 and run.run_dir in begun]
+    done = [run.run_dir for run in several if _is_done(run)]
+    failed = [run.run_dir for run in several if has_failed(run.run_dir)]
+    if done or failed:  # these leave the others as they are, and who failed may do so again
+        others = [d for d in configs if d not in done and d not in failed]
         outcomes: dict[Path, Outcome] = {}
-        for part in filter(None, parts):
+        for part in filter(None, [*([d] for d in done), others, *([d] for d in failed)]):
             chosen = {run_dir: configs[run_dir] for run_dir in part}
             found = train_together(chosen, console, begun=begun, refill_replay=refill_replay)
             outcomes |= {outcome.run_dir: outcome for outcome in found}
@@ -96,22 +102,12 @@ def train_together(
         for run_dir in configs:
             stack.enter_context(alone(run_dir))
         stop = stack.enter_context(stop_requests())
-        at = _common_step(runs) if begun and len(runs) > 1 else None
-        states, journals, unsaved = [], [], False
-        for run in runs:
-            state, kept = begin(
-                run,
-                console,
-                resume=run.run_dir in begun,
-                refill=refill_replay,
-                at=at,
-                among=len(runs),
-                quiet=bool(states),
-            )
-            states.append(state)
+        states, metadata = _begun(runs, console, begun=begun, refill_replay=refill_replay)
+        journals = []
+        for run, state, kept in zip(runs, states, metadata, strict=True):
             journals.append(Journal(run, int(state.env_steps), kept))
             stack.callback(journals[-1].close)
-            unsaved = unsaved or not kept
+        unsaved = not all(metadata)
         total, done = group.config.total_env_steps, int(states[0].env_steps)
         reporter = Reporter(console, total=total, done=done)
         stack.callback(reporter.close)
@@ -160,8 +156,41 @@ def _is_done(run: Run) -> bool:
     return reason is not None or steps[-1] >= run.config.total_env_steps
 
 
-def _common_step(runs: Sequence[Run]) -> int:
-    """The newest step of which all have a checkpoint; a run without any is at its beginning.
+def _begun(
+    runs: Sequence[Run], console: Console, *, begun: Collection[Path], refill_replay: bool
+) -> tuple[list[TrainState], list[dict[str, Any]]]:
+    """Where all of them begin, and the metadata of its checkpoints: of several that go on the
+    newest step of which all have a good one. Until it is found no run's files are cut."""
+    steps = _common_steps(runs) if begun and len(runs) > 1 else [None]
+    for at in steps:
+        found: list[tuple[TrainState, dict[str, Any]]] = []
+        try:
+            for run in runs:
+                found.append(
+                    begin(
+                        run,
+                        console,
+                        resume=run.run_dir in begun,
+                        refill=refill_replay,
+                        at=at,
+                        among=len(runs),
+                        quiet=bool(found) or at != steps[0],
+                    )
+                )
+        except NoneGood:
+            if at == steps[-1]:
+                raise
+            continue
+        if at is not None:
+            for run in runs:
+                run.store.abandon_after(at)
+        break
+    return [state for state, _ in found], [metadata for _, metadata in found]
+
+
+def _common_steps(runs: Sequence[Run]) -> list[int]:
+    """Those of which all have a checkpoint, the newest first; a run without any is at its
+    beginning.
 
     **Raises:** `UserError` if there is none.
     """
@@ -172,4 +201,4 @@ def _common_step(runs: Sequence[Run]) -> int:
             f"These runs have no checkpoint in common (newest steps: {', '.join(newest)}): resume "
             f"them without `--together`."
         )
-    return max(common)
+    return sorted(common, reverse=True)

@@ -77,6 +77,11 @@ class JsonLines:
     def write(self, row: Row) -> None:
         self._file.write(json.dumps(row) + "\n")
 
+    def sync(self) -> None:
+        """Until what was written is on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
     def close(self) -> None:
         self._file.close()
 
@@ -188,7 +193,8 @@ class Writers:
         self._run_dir = run_dir
         self._writers: list[Writer] = []
         with self._told():
-            self._writers.append(JsonLines(run_dir / "metrics.jsonl", after=after))
+            self._rows = JsonLines(run_dir / "metrics.jsonl", after=after)
+            self._writers.append(self._rows)
             if config.logging.tensorboard:
                 folder = own_directory(run_dir / "tensorboard")
                 self._writers.append(TensorBoard(folder, after=after))
@@ -199,6 +205,11 @@ class Writers:
         with self._told():
             for writer in self._writers:
                 writer.write(row)
+
+    def sync(self) -> None:
+        """Until the rows written so far are on the disk."""
+        with self._told():
+            self._rows.sync()
 
     def close(self) -> None:
         for writer in self._writers:

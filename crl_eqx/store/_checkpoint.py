@@ -32,6 +32,10 @@ from ._segments import empty_buffer, read_replay, Replay, write_replay
 _AGENT, _STATE = "agent.safetensors", "state.safetensors"
 
 
+class NoneGood(UserError):
+    """There are checkpoints, and none can be gone on with."""
+
+
 def _rest(state: TrainState) -> TrainState:
     """What `state.safetensors` holds: all but the agent and the replay. Where the policy is
     averaged, the agent's file has the average, and this one the policy that trains."""
@@ -122,9 +126,26 @@ class CheckpointStore:
                 f"`{self.directory}`: {error.strerror}; those before it are untouched."
             ) from error
         self._replay, self._entered = replay, True
-        self._saved.drop_old(path, self._keep)
-        self._saved.tidy(replay)
+        # The new one is safe. What cannot be cleared away now, as it is being read, the next save
+        # clears away.
+        with contextlib.suppress(OSError):
+            self._saved.drop_old(path, self._keep)
+            self._saved.tidy(replay)
         return path
+
+    def abandon_after(self, env_steps: int) -> None:
+        """Drops the checkpoints of later steps, from which nobody shall go on: what was restored
+        is an earlier one. The next save would drop them, too, but might not be reached.
+
+        **Raises:** `UserError` if that is refused.
+        """
+        try:
+            self._saved.drop_after(env_steps)
+        except OSError as error:
+            raise UserError(
+                f"Checkpoints after step {env_steps:,} in `{self.directory}` could not be removed: "
+                f"{error.strerror}."
+            ) from error
 
     def _refuse_strangers(self) -> None:
         """A save drops other checkpoints, but only those this store knows as its own."""
@@ -171,8 +192,8 @@ class CheckpointStore:
             own is damaged. (Checkpoints share segments: a damaged one affects them all.)
         - `at`: only the checkpoint of that environment step, not the newest.
 
-        **Raises:** `UserError` if there are checkpoints but none is good, or if one is good but
-        of another shape than `like`.
+        **Raises:** `NoneGood`, a `UserError`, if there are checkpoints but none is good; another
+        `UserError` if one is good but of another shape than `like`.
         """
         bad: dict[Path, str] = {}
         whole: Path | None = None  # the newest whose networks could go on without their replay
@@ -203,7 +224,7 @@ class CheckpointStore:
             f" The networks of `{whole}` are whole: `--refill-replay` goes on with them, and "
             f"collects the replay anew."
         )
-        raise UserError(
+        raise NoneGood(
             f"None of the {len(bad)} checkpoints in `{self.directory}` is good; the newest: "
             f"{next(iter(bad.values()))}.{offer or ''}"
         )
@@ -237,11 +258,16 @@ class CheckpointStore:
     def newest_agent(self, like: Agent, *, report: Callable[[str], None]) -> Agent | None:
         """The weights of the newest checkpoint whose weights are good; `report` gets one
         sentence on why others were skipped."""
-        for path in reversed(self._saved.entries()):
+        bad: set[Path] = set()
+        # Listed anew each time: a run that is under way may replace them while they are read.
+        while untried := [path for path in self._saved.entries() if path not in bad]:
+            path = untried[-1]
             try:
                 return agent_of(path, like)
             except (BadFile, OSError) as error:
-                report(f"The checkpoint `{path}` cannot be used: {error}.")
+                bad.add(path)
+                if path.exists():
+                    report(f"The checkpoint `{path}` cannot be used: {error}.")
         return None
 
 

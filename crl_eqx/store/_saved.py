@@ -91,6 +91,15 @@ class SavedCheckpoints:
                 path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
         sync_directory(self.directory)
 
+    def drop_after(self, env_steps: int) -> None:
+        """Those of later steps, but not what is not ours."""
+        kept = self.good()
+        for path, manifest in kept.items():
+            if manifest.env_steps > env_steps:
+                path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
+        if kept:
+            sync_directory(self.directory)
+
     def _may_go(self, path: Path) -> bool:
         """Whether a checkpoint is ours, and was either proved bad or read in full."""
         try:

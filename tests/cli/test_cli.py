@@ -74,6 +74,10 @@ def trained(tmp_path_factory):
         ("train --policy-average 9999999999999999", "must be at most 2,147,483,647"),
         ("train --warmup-updates 9999999999999999", "must lie in 0 to 1e9"),
         ("train --stop-when verdict --no-diagnostics", "which `--no-diagnostics` leaves out"),
+        (
+            "train --preset laptop --stop-when plateau",
+            "one and a half times `--conclusive-steps 50000000`, and this run ends after 3000000",
+        ),
         ("train --env ant_u_maze_gen_9f", "distinct numbers of cells from 1 to 6"),
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must lie in 0 to"),

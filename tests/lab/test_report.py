@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import math
 import re
 import shlex
 from html.parser import HTMLParser
@@ -13,7 +14,7 @@ import pytest
 from crl_eqx import cli, UserError
 from crl_eqx.cli import _train as cli_train
 from crl_eqx.config import load_config, PRESETS, replaced, save_config
-from crl_eqx.lab import begin_sweep, read_results, report, Sweep
+from crl_eqx.lab import begin_sweep, load_sweep, read_results, report, Sweep, update_sweep
 from crl_eqx.lab._report import _commands
 from crl_eqx.parts import resolved
 from crl_eqx.run_files import read_metrics
@@ -72,10 +73,106 @@ def test_a_flat_ladder_and_few_seeds_are_not_talked_up(tmp_path, console):
     assert "vanishing in 6 of 6 rows" in text
 
 
-def test_without_a_jump_the_shallowest_is_enough(tmp_path, console):
-    run_dir = written(tmp_path, console, {4: (0.5, 0.6, 0.7), 8: (0.55, 0.5, 0.65)})
+def test_without_a_jump_it_says_what_may_still_be(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.5, 0.6, 0.7), 8: (0.65, 0.75, 0.8)})
     report(run_dir)
-    assert "**depth 4 is enough, as far as this shows**" in (run_dir / "report.md").read_text()
+    text = (run_dir / "report.md").read_text()
+    assert "**No depth is shown to be better than depth 4**" in text
+    assert "+0.133 on average (95 % interval -0.0" in text and " to +0.3" in text
+    assert "p-values are one-sided, in the direction in which the two differ." in text
+    nothing = written(tmp_path / "other", console, {4: (0.0,) * 3, 8: (0.0,) * 3})
+    report(nothing)
+    text = (nothing / "report.md").read_text()
+    assert "**No depth has learnt the task**" in text and "is enough" not in text
+
+
+def test_a_depth_that_is_missing_is_not_passed_over(tmp_path, console):
+    better = (0.8, 0.9, 0.7)
+    for number, scores in enumerate(
+        ({4: (0.1, 0.2, 0.3), 8: better, 16: (None,) * 3}, {4: (None,) * 3, 8: better, 16: better})
+    ):
+        run_dir = written(tmp_path / str(number), console, scores)
+        report(run_dir)
+        text = (run_dir / "report.md").read_text()
+        missing = next(depth for depth, each in scores.items() if None in each)
+        assert f"**Not all runs are complete**: depth {missing} (0 of 3)" in text
+        assert f"| depth {missing} | 0 of 3 | – |" in text
+        assert "The first depth" not in text and "is enough" not in text
+        compared = "**depth 8** is better than depth 4" in text
+        assert compared == (missing == 16)
+        assert ("**Nothing is compared with depth 4**" in text) == (missing == 4)
+
+
+def test_who_failed_is_told_and_no_depth_recommended(tmp_path, console):
+    scores = {4: (0.1, 0.2, 0.15, 0.1, 0.1), 16: (0.9, 0.95, 0.9, 0.5, 0.5)}
+    run_dir = written(tmp_path, console, scores)
+    for seed in (3, 4):
+        metrics = run_dir / f"depth_16_seed_{seed}" / "metrics.jsonl"
+        rows = read_metrics(metrics)[:-1]
+        rows.append({"env_steps": 900, "gradient_steps": 90, "health/failure": "Not finite."})
+        metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "**2 of 5 runs of depth 16 failed**: their numbers were not finite" in text
+    assert "depth 16 (3 of 5)" in text and "The first depth" not in text
+    row = next(line for line in text.splitlines() if line.startswith("| depth 16"))
+    assert row.startswith("| depth 16 | 3 of 5 |") and "| 1,200 | 120 | 0.05 |" in row
+
+
+def test_scores_that_are_no_numbers_are_left_out(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.5, 0.6, 0.55), 16: (0.1, 0.2, math.nan)})
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "**1 complete runs of depth 16 have no finite `eval/success_rate`**" in text
+    assert "better than depth 4" not in text and "nan" not in text
+
+
+def test_runs_of_other_lengths_are_told_and_why(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.98, 0.99, 0.99)})
+    for config in run_dir.glob("*/config.json"):
+        save_config(replaced(load_config(config), stop_at_success=0.5), config)
+    sweep = load_sweep(run_dir)
+    update_sweep(
+        dataclasses.replace(sweep, config=replaced(sweep.config, stop_at_success=0.45)), run_dir
+    )
+    for seed in range(3):
+        metrics = run_dir / f"depth_8_seed_{seed}" / "metrics.jsonl"
+        rows = [row | {"env_steps": row["env_steps"] // 2} for row in read_metrics(metrics)]
+        metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    assert "**Runs ended at different lengths** (two evaluations in a row reached" in text
+    assert "depth 4 after 1,200, depth 8 after 600 environment steps" in text
+    assert "The first depth" not in text
+
+
+def test_of_several_tasks_each_is_compared_within_itself(tmp_path, console):
+    axes = {"env": ("point_u_maze", "point_u4_maze"), "depth": (4, 8), "seed": (0, 1, 2)}
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.7, 0.8, 0.9)}, axes=axes)
+    report(run_dir)
+    text = (run_dir / "report.md").read_text()
+    for task in axes["env"]:
+        assert f"**env {task}, depth 8** is better than env {task}, depth 4:" in text
+    assert text.count("on average") == 2 and "not corrected for the 2 comparisons" in text
+
+
+def test_a_run_in_the_directory_of_another_is_found(tmp_path, console):
+    run_dir = written(tmp_path, console, {4: (0.1, 0.2, 0.3), 8: (0.7, 0.8, 0.9)})
+    one, other, aside = run_dir / "depth_4_seed_0", run_dir / "depth_8_seed_0", run_dir / "aside"
+    for place, new in ((one, aside), (other, one), (aside, other)):
+        place.rename(new)
+    with pytest.raises(UserError, match=r"holds a run with `--depth 8`, where `--depth 4` belongs"):
+        report(run_dir)
+
+
+def test_a_seed_counts_once(tmp_path, console):
+    first = written(tmp_path / "a", console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6)})
+    again = written(tmp_path / "b", console, {4: (0.1, 0.2, 0.3), 8: (0.4, 0.5, 0.6)})
+    with pytest.raises(UserError, match="are both seed 0 of depth 4, and would count as two runs"):
+        report(first, again, out=tmp_path / "out")
+    link = tmp_path / "latest"
+    link.symlink_to(first)
+    assert len(read_results(first, link).runs) == 6
 
 
 def test_runs_that_are_not_complete_are_not_compared(tmp_path, console):
@@ -86,7 +183,7 @@ def test_runs_that_are_not_complete_are_not_compared(tmp_path, console):
     report(run_dir)
     text = (run_dir / "report.md").read_text()
     assert "3 of 6 runs are complete, 6 were begun" in text
-    assert "**Not all runs are complete**: depth 8." in text
+    assert "**Not all runs are complete**: depth 8 (0 of 3)." in text
     assert "worse" not in text and "| depth 8 | 0 of 3 | – |" in text
     for path in run_dir.glob("depth_4*/metrics.jsonl"):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
@@ -128,6 +225,7 @@ def test_of_distances_the_smaller_is_better(tmp_path, console):
     report(run_dir, metric="eval/final_distance")
     text = (run_dir / "report.md").read_text()
     assert "**depth 8** is better than depth 4: -0.737 on average" in text
+    assert "-0.737 on average (95 % interval -0.8" in text
     assert "better than one of depth 4 in 100% of all pairs (permutation test, p = 0.014)" in text
     row = next(line for line in text.splitlines() if line.startswith("| depth 8"))
     assert "| 2.05, 2.2 |" in row  # the best run comes nearest
@@ -162,7 +260,8 @@ def test_the_page_holds_all_that_it_needs(tmp_path, console):
 
 def test_what_is_not_there_yet_is_told(tmp_path, console):
     run_dir = written(tmp_path, console, {4: (0.1, None, 0.3), 8: (None, None, None)})
-    assert [group.label for group in read_results(run_dir).groups] == ["depth 4"]
+    groups = {group.label: len(group.results) for group in read_results(run_dir).groups}
+    assert groups == {"depth 4": 2, "depth 8": 0}
     report(run_dir)
     assert "2 of 6 runs are complete, 2 were begun" in (run_dir / "report.md").read_text()
     with pytest.raises(UserError, match="no run has measured `eval/wings` yet"):
@@ -260,7 +359,7 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
     assert cli.run([*words, "--discount", "0.9"]) == 2
     assert "would change the experiment: --discount" in capsys.readouterr().err
     assert cli.run(["ladder", "--depths", "4,12", *words[3:]]) == 2
-    assert "holds a sweep of 2 other runs" in capsys.readouterr().err
+    assert "holds a sweep of 2 runs, of which" in capsys.readouterr().err
     assert cli.run(["report", run_dir]) == 0
     assert "Not enough data to conclude" in capsys.readouterr().out
 

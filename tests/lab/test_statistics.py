@@ -9,6 +9,7 @@ from scipy import stats
 
 from crl_eqx.lab import (
     band,
+    difference,
     interquartile_mean,
     interval,
     permutation_test,
@@ -44,6 +45,21 @@ def test_of_one_run_there_is_no_interval():
     assert (value, low, high) == (0.3, -math.inf, math.inf)
 
 
+def test_of_few_runs_there_is_their_range():
+    assert interval(np.array([0.3, 0.1, 0.5, 0.2])) == (0.25, 0.1, 0.5)
+    five = interval(np.array([0.3, 0.1, 0.5, 0.2, 0.4]))
+    assert five.value == pytest.approx(0.3) and 0.1 <= five.low < five.high <= 0.5
+
+
+def test_a_difference_has_welchs_interval():
+    generator = np.random.default_rng(3)
+    new, old = generator.normal(1, 1, 4), generator.normal(0, 3, 6)
+    found = stats.ttest_ind(new, old, equal_var=False).confidence_interval(0.95)
+    assert difference(new, old) == pytest.approx((new.mean() - old.mean(), *found))
+    assert difference(np.ones(3), np.zeros(2)) == (1, 1, 1)
+    assert difference(np.ones(1), np.zeros(2)) == (1, -math.inf, math.inf)
+
+
 def test_pairs_that_win_are_counted():
     assert probability_of_improvement(np.array([2.0, 3.0]), np.array([1.0, 2.0])) == 3.5 / 4
     assert probability_of_improvement(np.zeros(3), np.ones(3)) == 0
@@ -61,6 +77,14 @@ def test_the_permutation_test_is_exact_for_few_runs_and_scipys():
     assert permutation_test(new, old) == pytest.approx(theirs.pvalue)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_no_p_value_is_zero_and_none_depends_on_the_unit(size):
+    apart = permutation_test(size * np.arange(10.0, 20.0), size * np.arange(10.0))
+    assert 0 < apart <= 1e-4
+    new, old = size * np.array([0.1, 0.7, 0.3]), size * np.array([0.7, 0.1, 0.3])
+    assert permutation_test(new, old) == 14 / 20  # six ways have a smaller sum
+
+
 def test_many_runs_are_dealt_at_random_and_say_nearly_the_same():
     generator = np.random.default_rng(2)
     new, old = generator.normal(0.4, 1, 20), generator.normal(0, 1, 20)
@@ -74,7 +98,7 @@ def test_a_band_lies_where_all_curves_are_known():
     found = band([first, second, np.zeros((0, 2))])
     np.testing.assert_array_equal(found.at, [5, 10, 20])
     np.testing.assert_allclose(found.value, [(0.5 + 2) / 2, (1 + 3) / 2, (2 + 5) / 2])
-    np.testing.assert_allclose(found.low, [0.5, 1, 2])  # one of four draws has the same run twice
+    np.testing.assert_allclose(found.low, [0.5, 1, 2])  # of two runs it is their range
     np.testing.assert_allclose(found.high, [2, 3, 5])
     alone = band([first])
     np.testing.assert_array_equal(alone.low, alone.value)

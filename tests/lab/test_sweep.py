@@ -9,15 +9,24 @@ import time
 
 import pytest
 
-from crl_eqx import UserError
+from crl_eqx import cli, UserError
 from crl_eqx.config import load_config, replaced
-from crl_eqx.lab import _jobs, begin_sweep, load_sweep, Sweep, train_runs, train_sweep, update_sweep
+from crl_eqx.lab import (
+    _jobs,
+    begin_sweep,
+    load_sweep,
+    read_results,
+    Sweep,
+    train_runs,
+    train_sweep,
+    update_sweep,
+)
 from crl_eqx.lab._jobs import awaited, programs
 from crl_eqx.parts import resolved
 from crl_eqx.run._begin import resumed_config
 from crl_eqx.run_files import alone, read_metrics
 
-from ..run.conftest import console as console, tiny
+from ..run.conftest import console as console, flags, tiny
 
 
 def test_every_combination_is_a_run_of_its_own():
@@ -122,6 +131,46 @@ def test_a_stop_reaches_every_run_that_is_trained_at_a_time(number, tmp_path, co
     assert _jobs._in_processes(needed, tmp_path, console, 2, (), watch) == 7
     assert time.monotonic() - begun < 50
     assert not (tmp_path / "c" / "ready").exists(), "none is begun after it"
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_run_that_diverges_leaves_the_others_and_is_told(jobs, tmp_path, console):
+    run_dir = tmp_path / "runs"
+    axes = {"critic_learning_rate": (1e30, 1e-3), "seed": (0,)}
+    sweep = begin_sweep(Sweep(tiny(total_env_steps=400), axes), run_dir, console)
+    assert train_sweep(sweep, run_dir, console, jobs=jobs) == 1
+    diverged, fine = read_results(run_dir).groups[::-1]
+    assert not diverged.done and fine.done
+    assert diverged.results[0].failure.startswith("Not finite from gradient step")
+    assert train_sweep(sweep, run_dir, console, jobs=jobs) == 1, "and again"
+    console.file.flush()
+    said = (tmp_path / "console.txt").read_text()
+    assert ("Not finite from" in said) == (jobs == 1)  # else it is in the run's own log
+    # Who waits for its agent is left out.
+    variants = {
+        "a": {},
+        "b": {"critic_learning_rate": 1e-3, "collect_with": f"{tmp_path}/two/a_seed_0"},
+    }
+    asked = tiny(total_env_steps=400, critic_learning_rate=1e30)
+    two = begin_sweep(Sweep(asked, {"seed": (0,)}, variants), tmp_path / "two", console)
+    assert train_sweep(two, tmp_path / "two", console, jobs=jobs) == 1
+    assert not (tmp_path / "two" / "b_seed_0" / "config.json").exists()
+    console.file.flush()
+    assert "b seed 0: left out, as" in (tmp_path / "console.txt").read_text()
+
+
+def test_a_ladder_can_be_given_more_seeds_and_depths(tmp_path, capsys):
+    words = ["ladder", *flags(tiny(total_env_steps=400)), "--run-dir", str(tmp_path / "runs")]
+    assert cli.run([*words, "--depths", "4"]) == 0
+    first = (tmp_path / "runs" / "depth_4_seed_0" / "metrics.jsonl").read_bytes()
+    assert cli.run([*words, "--depths", "4,8", "--seeds", "2"]) == 0
+    groups = {group.label: group.planned for group in read_results(tmp_path / "runs").groups}
+    assert groups == {"depth 4": 2, "depth 8": 2}
+    assert all(group.done for group in read_results(tmp_path / "runs").groups)
+    assert (tmp_path / "runs" / "depth_4_seed_0" / "metrics.jsonl").read_bytes() == first
+    capsys.readouterr()
+    assert cli.run([*words, "--depths", "4", "--seeds", "2"]) == 2
+    assert "of which depth_8_seed_0 would be none any more" in capsys.readouterr().err
 
 
 def test_a_run_that_the_sweep_does_not_have_is_told(tmp_path, console):

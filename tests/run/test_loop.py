@@ -21,6 +21,8 @@ from crl_eqx import UserError
 from crl_eqx.config import load_config, save_config
 from crl_eqx.envs import HoldOut
 from crl_eqx.run import _run as run_module, CheckpointStore, load_run, Run, train, TrainingError
+from crl_eqx.run._group import Group
+from crl_eqx.run._journal import Journal
 from crl_eqx.run._loop import crossed, Loop
 from crl_eqx.run._meter import Meter, OVERHEADS, time_spent
 from crl_eqx.run._run import PiecewiseEvaluation
@@ -350,6 +352,65 @@ def test_losses_that_are_not_finite_stop_the_run_and_say_where(tmp_path, console
     _, agent = load_run(run_dir)
     leaves = jax.tree.leaves(eqx.filter(agent, eqx.is_inexact_array))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
+    last = read_metrics(run_dir / "metrics.jsonl")[-1]
+    assert last["health/failure"].startswith("Not finite from gradient step")
+    with pytest.raises(TrainingError):  # and again, with one such row
+        train(config, run_dir, console, resume=True)
+    assert sum("health/failure" in row for row in read_metrics(run_dir / "metrics.jsonl")) == 1
+
+
+def test_what_an_evaluation_follows_is_saved_before_it(tmp_path, console, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def killed(self, *, evaluating, again=False):
+        if evaluating and self.env_steps >= 400:
+            raise Killed
+        return honest(self, evaluating=evaluating, again=again)
+
+    honest = Loop.measure
+    monkeypatch.setattr(Loop, "measure", killed)
+    config = tiny(checkpoint_every=400, log_every=10_000)
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", console)
+    store = CheckpointStore(tmp_path / "run" / "checkpoints")
+    metadata = store.metadata()
+    assert store.steps()[-1] == 400 and metadata is not None and metadata["evaluation_due"]
+    monkeypatch.setattr(Loop, "measure", honest)
+    train(config, tmp_path / "run", console, resume=True)
+    whole = tmp_path / "whole"
+    train(config, whole, console)
+    rows = [without_time(read_metrics(d / "metrics.jsonl")) for d in (tmp_path / "run", whole)]
+    assert rows[0] == rows[1]
+
+
+def test_a_slow_run_is_saved_every_few_minutes(tmp_path, console, monkeypatch):
+    monkeypatch.setattr("crl_eqx.run._loop.AT_RISK", 0.0)
+    config = tiny(checkpoint_every=10_000_000, keep_checkpoints=50)
+    train(config, tmp_path / "run", console)
+    assert CheckpointStore(tmp_path / "run" / "checkpoints").steps() == [*range(0, 1201, 80)]
+
+
+def test_a_distance_that_is_no_number_does_not_end_a_run(tmp_path, console, monkeypatch):
+    honest = Group.evaluations
+
+    def evaluations(self, state, env_steps, *, may_go_on):
+        found = honest(self, state, env_steps, may_go_on=may_go_on)
+        return [row | {"eval/final_distance": float("nan")} for row in found or ()]
+
+    monkeypatch.setattr(Group, "evaluations", evaluations)
+    config = tiny(diagnostics=True, total_env_steps=800, eval_every=160)
+    train(config, tmp_path / "run", console)
+    more = dataclasses.replace(config, total_env_steps=1200)
+    train(more, tmp_path / "run", console, resume=True)
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert rows[-1]["env_steps"] == 1200 and "health/verdict" in rows[-1]
+    # A checkpoint of an earlier version holds None in its place.
+    run = Run(more, tmp_path / "run")
+    kept = {"evaluations": [{"env_steps": 0, "success_rate": 0.5, "final_distance": None}]}
+    journal = Journal(run, 1200, kept)
+    assert journal.evaluations == [{"env_steps": 0, "success_rate": 0.5}]
+    journal.close()
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_writes_no_row_twice(tmp_path, console):

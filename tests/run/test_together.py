@@ -12,8 +12,9 @@ import pytest
 
 from crl_eqx import UserError
 from crl_eqx.config import replaced
-from crl_eqx.run import CheckpointStore, load_run, train, train_together
+from crl_eqx.run import CheckpointStore, load_run, train, train_together, TrainingError
 from crl_eqx.run._journal import Journal
+from crl_eqx.run._loop import Loop
 from crl_eqx.run_files import read_metrics
 
 from .conftest import flags, tiny
@@ -138,6 +139,90 @@ def test_they_go_on_from_the_newest_checkpoint_that_all_have(tmp_path, console):
     ):
         longer = {place: replaced(c, total_env_steps=4800) for place, c in configs.items()}
         train_together(longer, console, begun=[*longer])
+
+
+def test_who_fails_leaves_the_others(tmp_path, console, monkeypatch):
+    add = Journal.add
+
+    def added(journal, *args, **kwargs):
+        add(journal, *args, **kwargs)
+        if journal.run.seed == 1 and journal.run.run_dir.parent == tmp_path / "a":
+            raise TrainingError("Not finite.")
+
+    configs, whole = places(tmp_path / "a"), places(tmp_path / "b")
+    train_together(whole, console)
+    monkeypatch.setattr(Journal, "add", added)
+    with pytest.raises(TrainingError, match="seed 1: Not finite."):
+        train_together(configs, console)
+    first, second, third = configs
+    assert read_metrics(second / "metrics.jsonl")[-1]["health/failure"] == "Not finite."
+    for ours, theirs in zip(configs, whole, strict=True):
+        steps = [row["env_steps"] for row in read_metrics(theirs / "metrics.jsonl")]
+        if ours != second:
+            assert [row["env_steps"] for row in read_metrics(ours / "metrics.jsonl")] == steps
+            assert CheckpointStore(ours / "checkpoints").steps()[-1] == steps[-1]
+    # Who goes on does not wait for it, and it may fail again, alone.
+    more = {run_dir: replaced(config, total_env_steps=1600) for run_dir, config in configs.items()}
+    with pytest.raises(TrainingError, match="Not finite."):
+        train_together(more, console, begun=[*more])
+    for run_dir in (first, third):
+        assert read_metrics(run_dir / "metrics.jsonl")[-1]["env_steps"] >= 1600
+
+
+def test_a_damaged_common_checkpoint_is_skipped_and_no_row_is_lost(tmp_path, console):
+    configs = places(tmp_path, seeds=2, total_env_steps=480)
+    train_together(configs, console)
+    first, second = configs
+    train(replaced(configs[first], total_env_steps=720), first, console, resume=True)
+    before = (first / "metrics.jsonl").read_bytes()
+    saved = [CheckpointStore(run_dir / "checkpoints").steps() for run_dir in configs]
+    common = sorted({*saved[0]} & {*saved[1]})
+    assert len(common) > 1
+    damaged = {
+        path: path.read_bytes()
+        for path in (second / "checkpoints").glob("step_*/agent.safetensors")
+    }
+    for path, data in damaged.items():
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    more = {run_dir: replaced(config, total_env_steps=960) for run_dir, config in configs.items()}
+    with pytest.raises(UserError, match="is good"):
+        train_together(more, console, begun=[*more])
+    assert (first / "metrics.jsonl").read_bytes() == before, "nothing was begun, nothing is cut"
+    good = second / "checkpoints" / f"step_{common[0]:012d}" / "agent.safetensors"
+    good.write_bytes(damaged[good])
+    outcomes = train_together(more, console, begun=[*more])
+    assert [outcome.env_steps for outcome in outcomes] == [960, 960]
+    for run_dir in configs:
+        steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
+        assert steps == sorted(set(steps)) and len(steps) > 6
+
+
+def test_an_evaluation_that_is_due_for_one_is_made_for_it_alone(tmp_path, console, monkeypatch):
+    configs = places(tmp_path, seeds=2, total_env_steps=480)
+    first, second = configs
+    train(configs[first], first, console)
+    stopped = Loop.measure
+
+    def stop_at_the_end(self, *, evaluating, again=False):
+        if evaluating and self.env_steps >= 480:
+            for journal in self.journals:
+                journal.evaluation_due = True
+            self.unsaved = True
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        stopped(self, evaluating=evaluating, again=again)
+
+    monkeypatch.setattr(Loop, "measure", stop_at_the_end)
+    train(configs[second], second, console)
+    monkeypatch.setattr(Loop, "measure", stopped)
+    more = {run_dir: replaced(config, total_env_steps=560) for run_dir, config in configs.items()}
+    train_together(more, console, begun=[*more])
+    for run_dir in configs:
+        rows = [
+            row for row in read_metrics(run_dir / "metrics.jsonl") if "eval/success_rate" in row
+        ]
+        steps = [row["env_steps"] for row in rows]
+        assert steps == sorted(set(steps)) and steps[-2:] == [480, 560]
 
 
 def test_what_does_not_go_together_is_told(tmp_path, console):
