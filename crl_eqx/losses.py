@@ -9,14 +9,35 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from ._diagonal import diagonal, eye
+from ._errors import UserError
 from ._types import Scalar
 
 
 Logits: TypeAlias = Float[Array, "batch batch"]
 Loss: TypeAlias = Callable[[Logits], Scalar]
+
+
+def _mask(logits: Logits) -> Bool[Array, "batch batch"]:
+    """Where the positives are.
+
+    **Raises:** `UserError` if `logits` is no square matrix, in which every state and action has its
+    goal.
+    """
+    if logits.ndim != 2 or logits.shape[0] != logits.shape[1]:
+        raise UserError(
+            f"A contrastive loss was given logits of shape {logits.shape}: they must be a square "
+            f"matrix, whose diagonal holds the positives."
+        )
+    return eye(logits)
+
+
+def _positives(logits: Logits) -> Float[Array, " batch"]:
+    """The diagonal. **Raises:** as `_mask`."""
+    _mask(logits)
+    return diagonal(logits)
 
 
 def _normalized_over(*axes: int) -> Callable[[Loss], Loss]:
@@ -31,12 +52,12 @@ def _normalized_over(*axes: int) -> Callable[[Loss], Loss]:
 
 def _off_diagonal_mean(values: Logits) -> Scalar:
     n = values.shape[0]
-    return jnp.sum(jnp.where(eye(values), 0.0, values)) / max(n * (n - 1), 1)
+    return jnp.sum(jnp.where(_mask(values), 0.0, values)) / max(n * (n - 1), 1)
 
 
 def _gaps(logits: Logits) -> Logits:
     """diag - logits: how far each positive lies above the others of its row."""
-    return diagonal(logits)[:, None] - logits
+    return _positives(logits)[:, None] - logits
 
 
 def infonce(logits: Logits) -> Scalar:
@@ -45,7 +66,7 @@ def infonce(logits: Logits) -> Scalar:
     ??? cite
         [Representation Learning with Contrastive Predictive Coding](https://arxiv.org/abs/1807.03748)
     """
-    return -jnp.mean(diagonal(logits) - jax.nn.logsumexp(logits, axis=1))
+    return -jnp.mean(_positives(logits) - jax.nn.logsumexp(logits, axis=1))
 
 
 @_normalized_over(0)
@@ -66,7 +87,7 @@ def binary_nce(logits: Logits) -> Scalar:
     ??? cite
         [Contrastive Learning as Goal-Conditioned RL](https://arxiv.org/abs/2206.07568)
     """
-    return jnp.mean(jax.nn.softplus(jnp.where(eye(logits), -logits, logits)))
+    return jnp.mean(jax.nn.softplus(jnp.where(_mask(logits), -logits, logits)))
 
 
 def flatnce(logits: Logits) -> Scalar:
@@ -76,7 +97,7 @@ def flatnce(logits: Logits) -> Scalar:
     ??? cite
         [Simpler, Faster, Stronger: Breaking the log-K Curse](https://arxiv.org/abs/2107.01152)
     """
-    c = jax.nn.logsumexp(-_gaps(logits), axis=1, where=~eye(logits))
+    c = jax.nn.logsumexp(-_gaps(logits), axis=1, where=~_mask(logits))
     return jnp.mean(jnp.exp(c - jax.lax.stop_gradient(c)))
 
 
@@ -92,7 +113,7 @@ def ipo(logits: Logits) -> Scalar:
 
 def sppo(logits: Logits) -> Scalar:
     """mean w (logits - t)², t = 1 and w = batch on the diagonal, t = -1 and w = 1 elsewhere."""
-    positive = eye(logits)
+    positive = _mask(logits)
     target = jnp.where(positive, 1.0, -1.0)
     weight = jnp.where(positive, float(logits.shape[0]), 1.0)
     return jnp.mean(weight * jnp.square(logits - target))
@@ -104,7 +125,7 @@ def forward_backward(logits: Logits) -> Scalar:
     ??? cite
         [Learning One Representation to Optimize All Rewards](https://arxiv.org/abs/2103.07945)
     """
-    return 0.5 * _off_diagonal_mean(jnp.square(logits)) - jnp.mean(diagonal(logits))
+    return 0.5 * _off_diagonal_mean(jnp.square(logits)) - jnp.mean(_positives(logits))
 
 
 ALL: dict[str, Loss] = {

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
 from ._checks import require_discount
+from ._errors import UserError
 from ._types import PRNGKey
 
 
@@ -70,15 +71,21 @@ def future_index(
 def relabel(
     trajectory: Shaped[Array, "time *features"], *, discount: float = 0.99, key: PRNGKey
 ) -> Shaped[Array, "steps *features"]:
-    """A future state for every step of one episode but the last, `time - 1` in all.
+    """A future state for every step of one episode but the last, `time - 1` in all; of several
+    episodes by `jax.vmap`, as each has futures of its own.
 
     ```python
     goals = relabel(states, key=key)      # goals[t] = states[t + k], k >= 1
     ```
 
-    **Raises:** `UserError` unless `discount` lies in (0, 1].
+    **Raises:** `UserError` unless `discount` lies in (0, 1], or if there is more than one episode.
     """
     require_discount(discount, f"relabel(discount={discount!r})")
+    if trajectory.ndim > 2:
+        raise UserError(
+            f"`relabel` was given an array of shape {trajectory.shape}: it takes one episode, "
+            f"`[time, features]`; of several say `jax.vmap(relabel)`."
+        )
     time = jnp.arange(trajectory.shape[0] - 1)
     lengths = jnp.full_like(time, trajectory.shape[0])
     return trajectory[future_index(lengths, time, discount=discount, key=key)]

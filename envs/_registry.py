@@ -210,7 +210,9 @@ def _any_builder(name: str) -> Callable[..., AbstractGoalEnv]:
     builder = _builder(name)
     if builder is None:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.5)
-        hint = f"Did you mean {' or '.join(near)}?" if near else "`names()` lists all of them."
+        hint = "`crl-eqx envs` and `names()` list all of them."
+        hint = f"Did you mean {' or '.join(near)}?" if near else hint
+        hint = f"A task of your own is `{name}:FUNCTION`." if name.endswith(".py") else hint
         raise UserError(f"`make({name!r})`: no such task. {hint}")
     return builder
 

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from crl_eqx import losses
+from crl_eqx import losses, UserError
+
+
+@pytest.mark.parametrize("name", losses.ALL)
+@pytest.mark.parametrize("shape", [(3,), (3, 4), (2, 3, 3)])
+@pytest.mark.filterwarnings("ignore")
+def test_logits_are_a_square_matrix(name, shape):
+    with pytest.raises((UserError, TypeError)):  # TypeError where types are checked, as in tests
+        losses.ALL[name](jnp.ones(shape))
 
 
 def lse(values):

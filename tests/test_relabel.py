@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from scipy import stats
 
+from crl_eqx import UserError
 from crl_eqx.relabel import absorbed_offset, future_index, future_offset, relabel
 
 
@@ -109,6 +110,8 @@ def test_futures_of_one_trajectory_lie_ahead_and_the_last_step_has_none(getkey):
     assert (goals > trajectory[:-1]).all() and (goals <= 29).all()
     features = jnp.stack([trajectory, -trajectory], axis=1).astype(jnp.float32)
     assert relabel(features, key=getkey()).shape == (29, 2)
+    with pytest.raises(UserError, match=r"shape \(5, 10, 4\): it takes one episode"):
+        relabel(jnp.ones((5, 10, 4)), key=getkey())
 
 
 def test_each_step_of_a_trajectory_draws_from_its_own_horizon():

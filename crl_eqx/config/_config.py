@@ -136,7 +136,8 @@ class Learning:
     """How the learning rates fall until --schedule-updates, where they stay: cosine from the
     beginning, cooldown in a straight line over the last fifth."""
     schedule_updates: int | None = None
-    """Length of the schedule in gradient steps; default those of the run."""
+    """Length of the schedule in gradient steps; default those of the run, but 31,000 of the preset
+    cpu-demo."""
     schedule_end: float = 0.1
     """Where the schedule ends, as a share of the learning rate."""
     warmup_updates: int = 0

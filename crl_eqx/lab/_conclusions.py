@@ -132,8 +132,9 @@ def _unequal_lengths(scored: Sequence[Group]) -> Iterator[str]:
     if longest <= _ALIKE * shortest:
         return
     each = ", ".join(f"{label} after {span(lengths)}" for label, lengths in steps.items())
-    found = {run.stopped_by for group in scored for run in group.complete}
-    why = f" ({'; '.join(sorted(found - {None}))})" if found - {None} else ""
+    reasons = {run.stopped_by for group in scored for run in group.complete}
+    told = "; ".join(sorted(reason for reason in reasons if reason))
+    why = f" ({told})" if told else ""
     yield (
         f"**Runs ended at different lengths**{why}: {each} environment steps. Compare curves at "
         f"equal steps, not last scores; of runs that stopped at their target, how soon they did."

@@ -64,11 +64,14 @@ class Audit(eqx.Module):
     """Of the printed update."""
     passes: Passes = eqx.field(static=True, default=crl_passes)
     """What an update costs of each network."""
+    others: tuple[str, ...] = eqx.field(static=True, default=())
+    """Networks of another kind, about which nothing is known."""
 
     @property
     def complete(self) -> bool:
-        """Whether there are networks, and all have all three stabilisers."""
-        return bool(self.networks) and all(network.complete for network in self.networks)
+        """Whether there are networks, all are known, and all have all three stabilisers."""
+        known = bool(self.networks) and not self.others
+        return known and all(network.complete for network in self.networks)
 
     @property
     def parameters(self) -> int:
@@ -111,10 +114,13 @@ class Audit(eqx.Module):
         if not self.networks:
             return "no ResidualMLP was found: whether depth will help these networks is not known"
         gaps = {n.name: n.missing() for n in self.networks if not n.complete}
-        if not gaps:
-            return "residual, LayerNorm and swish are active in every network"
-        listed = "; ".join(f"{name} lacks {' and '.join(parts)}" for name, parts in gaps.items())
-        return f"ablation: {listed} (without all three, depth is not expected to help)"
+        said = "residual, LayerNorm and swish are active in every network"
+        if gaps:
+            lacks = "; ".join(f"{name} lacks {' and '.join(parts)}" for name, parts in gaps.items())
+            said = f"ablation: {lacks} (without all three, depth is not expected to help)"
+        if self.others:
+            said += f" but {', '.join(self.others)}: no ResidualMLP, not known and not counted"
+        return said
 
 
 def _only(names: set[str]) -> str:
@@ -175,7 +181,9 @@ def audit(agent: Any, *, batch_size: int = 512, passes: Passes = crl_passes) -> 
     is_network = lambda node: isinstance(node, ResidualMLP)
     leaves, _ = jax.tree_util.tree_flatten_with_path(agent, is_leaf=is_network)
     found = [_audit_network(_name(path), part) for path, part in leaves if is_network(part)]
-    return Audit(tuple(found), batch_size, passes)
+    matrices = (path for path, part in leaves if getattr(part, "ndim", 0) > 1)
+    others = tuple(dict.fromkeys(_name(path) for path in matrices))
+    return Audit(tuple(found), batch_size, passes, others)
 
 
 def _name(path: tuple[Any, ...]) -> str:

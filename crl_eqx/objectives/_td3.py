@@ -116,4 +116,5 @@ class TD3(AbstractObjective):
         slow, fast = (state.actor, state.critic), (agent.actor, cast(QFunctions, agent.critic))
         moved = polyak(slow, fast, self.polyak_rate)
         pick = lambda new, old: jnp.where(due, new, old) if eqx.is_array(old) else old
-        return TD3State(*jax.tree.map(pick, moved, slow), state.gradient_steps + 1)
+        actor, critic = jax.tree.map(pick, moved, slow)
+        return TD3State(actor, critic, state.gradient_steps + 1)

@@ -19,7 +19,7 @@ from .._errors import UserError
 from .._step import AbstractTrainStep
 from .._types import Flag, Goal, PRNGKey, State
 from ..config import Config, flag, flat, in_flags, Learning
-from ._make import make_acting, make_agent, make_train_step, randomization_options
+from ._make import asked_as, make_acting, make_agent, make_train_step, randomization_options
 from ._objective import check_objective
 from ._optimizers import check_optimizer
 
@@ -29,6 +29,9 @@ def check(config: Config) -> None:
 
     **Raises:** `UserError`, one sentence in the words of the command line.
     """
+    if not (envs.is_gymnasium(config.env) or envs.is_own(config.env)):
+        with asked_as(f"--env {config.env}", config.env):
+            envs.task_options(config.env)
     _check_numbers(config)
     check_objective(config)
     _check_discount(config.learning)

@@ -80,7 +80,7 @@ def make_task(
     name, task = name or config.env, config.task
     given = [f" --env-option {word}" for word in task.env_option]
     given += [f" --train-env-option {word}" for word in task.train_env_option if training]
-    with _asked_as(f"--env {name}{''.join(given)}", name):
+    with asked_as(f"--env {name}{''.join(given)}", name):
         return _task(config, name, training)
 
 
@@ -110,12 +110,12 @@ def task_from_words(call: str, name: str, words: Sequence[str]) -> AbstractGoalE
     **Raises:** `UserError`, in the words of the command line, if there is no such task or option.
     """
     given = "".join(f" --env-option {word}" for word in words)
-    with _asked_as(f"{call}{given}", name):
+    with asked_as(f"{call}{given}", name):
         return envs.make(name, **envs.options_from_words(name, words))
 
 
 @contextlib.contextmanager
-def _asked_as(call: str, name: str) -> Iterator[None]:
+def asked_as(call: str, name: str) -> Iterator[None]:
     """Mistakes in `envs.make(name, ...)` are told of `call`, as their user wrote it, unless they
     name a flag themselves."""
     try:

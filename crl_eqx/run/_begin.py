@@ -83,6 +83,8 @@ def begin(
         _check_nothing_lost(run)
         say("No checkpoint was saved yet: the run starts from its beginning.")
     state, metadata = (run.initial(), {}) if found is None else found
+    if found is not None and not quiet:
+        say(f"Going on from step {int(state.env_steps):,}.")
     save_config(run.config, run.run_dir / CONFIG)
     remember(run.config, run.run_dir)  # and again below, once its files are copied
     if found is None:  # a resumed run has its copy
@@ -173,7 +175,7 @@ def resumed_config(old: Config, new: Config, call: str) -> Config:
 
 @not_forked
 def load_run(
-    run_dir: Path, compute: Compute | None = None, *, best: bool = False
+    run_dir: Path | str, compute: Compute | None = None, *, best: bool = False
 ) -> tuple[Run, Agent]:
     """A finished or stopped run and its newest good agent, or that of its best evaluation, to
     evaluate or to draw. Says on stderr which checkpoints it had to skip.
@@ -184,6 +186,7 @@ def load_run(
     **Raises:** `UserError` if there is no agent, it cannot be computed that way, or its
     configuration is not what it was saved under.
     """
+    run_dir = Path(run_dir)
     config = dataclasses.replace(load_config(run_dir / CONFIG), compute=compute or Compute())
     require_trust(config, run_dir)
     run, skipped = Run(config, run_dir, collecting=False), []

@@ -162,8 +162,9 @@ def _begun(
     """Where all of them begin, and the metadata of its checkpoints: of several that go on the
     newest step of which all have a good one. Until it is found no run's files are cut."""
     steps = _common_steps(runs) if begun and len(runs) > 1 else [None]
+    found: list[tuple[TrainState, dict[str, Any]]] = []
     for at in steps:
-        found: list[tuple[TrainState, dict[str, Any]]] = []
+        found.clear()
         try:
             for run in runs:
                 found.append(

@@ -53,6 +53,8 @@ def trained(tmp_path_factory):
         ("info /nonexistent", "is not a run directory"),
         ("evaluate /nonexistent", "is not a run directory"),
         ("render /nonexistent", "is not a run directory"),
+        ("train --env ant_umaze --total-env-steps 10", "`--env ant_umaze`: no such task. Did you"),
+        ("train --env task.py", "`--env task.py`: no such task. A task of your own is `task.py:F"),
         ("envs ant_maze", "`crl-eqx envs ant_maze`: no such task. Did you mean"),
         ("render --env ant_maze", "`--env ant_maze`: no such task. Did you mean"),
         ("envs ant --seed -1", "`--seed -1` must lie in 0 to"),

@@ -380,6 +380,7 @@ def test_a_ladder_from_the_command_line_is_trained_gone_on_with_and_reported(tmp
         ("ladder --depths 4,8 --width x", "`crl-eqx ladder`: "),
         ("sweep --over depth", "`--over depth` must be a choice and its values"),
         ("sweep --over wings=2", "`wings` is no choice of `crl-eqx train` in which the runs"),
+        ("sweep --over learning-rate=1,2", "can differ; there are actor-learning-rate, critic-l"),
         ("sweep --over total-env-steps=1,2", "`total-env-steps` is no choice"),
         ("sweep --over env-option=a=1", "`env-option` is no choice"),
         ("sweep --over depth=4,4", "`--over depth=4,4` names a value twice"),

@@ -43,6 +43,16 @@ def test_parameters_and_flops_are_exact_for_every_network():
     assert report.parameters == sum(n.parameters for n in report.networks)
 
 
+def test_networks_of_another_kind_are_told_and_not_vouched_for():
+    other = eqx.nn.MLP(2, 64, 16, 2, key=jax.random.key(0))
+    mixed = eqx.tree_at(lambda a: a.critic.g_encoder, agent(), other)
+    report = audit(mixed)
+    assert [n.name for n in report.networks] == ["actor", "sa_encoder"]
+    assert report.others == ("g_encoder",) and not report.complete
+    assert "every network but g_encoder: no ResidualMLP, not known and not counted" in str(report)
+    assert audit(agent()).others == () and audit(agent(normalize=True)).others == ()
+
+
 def test_an_update_costs_three_passes_of_each_network_and_two_more_of_phi():
     one = {name: flops(*shape, 8, 16) for name, shape in SHAPES.items()}
     expected = 32 * (3 * sum(one.values()) + 2 * one["sa_encoder"])

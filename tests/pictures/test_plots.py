@@ -104,11 +104,13 @@ def test_the_band_of_several_seeds_is_the_standard_error_over_them():
     np.testing.assert_allclose(error, values.std(ddof=1) / np.sqrt(3))
 
 
-def test_a_seed_that_stopped_early_does_not_shorten_the_others():
-    short, long = np.array([[0.0, 1, 0]]), np.array([[0.0, 3, 0], [10, 5, 0]])
-    steps, mean, _ = curves._over_seeds([short, long])
-    np.testing.assert_array_equal(steps, [0, 10])
-    np.testing.assert_allclose(mean, [2, 5])
+def test_a_seed_that_stopped_at_its_target_keeps_its_last_value():
+    """Else the mean would fall to that of the slowest."""
+    good, slow = np.array([[0.0, 0, 0], [5, 1, 0]]), np.array([[0.0, 0, 0], [10, 0.5, 0]])
+    steps, mean, error = curves._over_seeds([good, slow])
+    np.testing.assert_array_equal(steps, [0, 5, 10])
+    np.testing.assert_allclose(mean, [0, (1 + 0.25) / 2, (1 + 0.5) / 2])
+    assert error[2] > 0
 
 
 def test_trajectories_are_drawn_over_the_energy_in_a_small_png(maze, tmp_path, getkey):
