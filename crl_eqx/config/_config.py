@@ -223,7 +223,7 @@ class Logging:
     diagnostics: bool = True
     """Add gradient norms per block, representation rank and a verdict to every row."""
     checkpoint_every: int = 1_000_000
-    """Environment steps between checkpoints."""
+    """Environment steps between checkpoints; after ten minutes without one there is one more."""
     keep_checkpoints: int = 3
     """Checkpoints kept."""
     keep_best: bool = True

@@ -47,7 +47,7 @@ def conclusions(results: Results, metric: str) -> list[str]:
                 said.append(sentence)
                 better += [group] if is_better else []
     if compared:
-        correction = f" and not corrected for the {compared} comparisons" if compared > 1 else ""
+        correction = f", and not corrected for the {compared} comparisons" if compared > 1 else ""
         said.append(
             f"p-values are one-sided, in the direction in which the two differ{correction}."
         )

@@ -166,12 +166,15 @@ def _train(
         console.print(str(error), highlight=False, markup=False, soft_wrap=True)
         if len(configs) == 1:
             return FAILURE
-        each = [({directory: config}) for directory, config in configs.items()]
-        codes = [_train(alone, console, refill_replay, finish) for alone in each]
-    else:
-        codes = [finish(outcome, configs[outcome.run_dir]) for outcome in outcomes]
-    stopped = [code for code in codes if code not in (0, FAILURE)]
-    return next(iter(stopped), max(codes, default=0))
+        worst = 0
+        for directory, config in configs.items():  # those that have ended are only finished
+            code = _train({directory: config}, console, refill_replay, finish)
+            if code not in (0, FAILURE):
+                return code
+            worst = max(worst, code)
+        return worst
+    codes = [finish(outcome, configs[outcome.run_dir]) for outcome in outcomes]
+    return next(filter(None, codes), 0)
 
 
 def job_command(run_dir: Path, names: Sequence[str], flags: Sequence[str] = ()) -> list[str]:

@@ -89,10 +89,16 @@ def train_together(
     if done or failed:  # these leave the others as they are, and who failed may do so again
         others = [d for d in configs if d not in done and d not in failed]
         outcomes: dict[Path, Outcome] = {}
+        stopped = 0
         for part in filter(None, [*([d] for d in done), others, *([d] for d in failed)]):
+            if stopped:
+                saved = {run.run_dir: max(run.store.steps(), default=0) for run in several}
+                outcomes |= {d: Outcome(d, saved[d], stopped, None) for d in part}
+                continue
             chosen = {run_dir: configs[run_dir] for run_dir in part}
             found = train_together(chosen, console, begun=begun, refill_replay=refill_replay)
             outcomes |= {outcome.run_dir: outcome for outcome in found}
+            stopped = max(outcome.exit_code for outcome in found)
         return [outcomes[run_dir] for run_dir in configs]
     group = Group(runs)
     for run_dir in configs:
