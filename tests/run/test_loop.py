@@ -200,8 +200,8 @@ def test_a_run_stopped_at_its_beginning_keeps_its_first_row(tmp_path, console, m
     run_dir, config = tmp_path / "run", tiny(total_env_steps=320)
     measure = Loop.measure
 
-    def stopped(loop, *, evaluating):
-        measure(loop, evaluating=evaluating)
+    def stopped(loop, *, evaluating, again=False):
+        measure(loop, evaluating=evaluating, again=again)
         loop.stop.signal = signal.SIGINT
 
     monkeypatch.setattr(Loop, "measure", stopped)
