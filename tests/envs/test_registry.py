@@ -50,7 +50,7 @@ def test_an_unknown_task_suggests_the_nearest():
     message = r"`make\('ant_umaze'\)`: no such task. Did you mean ant_u_maze"
     with pytest.raises(UserError, match=message):
         envs.make("ant_umaze")
-    with pytest.raises(UserError, match=r"`names\(\)` lists all"):
+    with pytest.raises(UserError, match=r"`crl-eqx envs` and `names\(\)` list all"):
         envs.make("qqq")
 
 
