@@ -15,7 +15,7 @@ from typing import Any
 from _machine import write
 from _measure import rounded
 
-from crl_eqx.config import flat, load_config, PRESETS
+from crl_eqx.config import flat, load_config, OTHER_RUNS, PRESETS
 from crl_eqx.run_files import read_metrics
 
 
@@ -29,6 +29,8 @@ def kept(run: Path) -> dict[str, Any]:
     config = load_config(run / "config.json")
     usual = {name: value for _, name, value in flat(PRESETS[config.preset])}
     chosen = {name: value for _, name, value in flat(config) if value != usual[name]}
+    # Where another run lay on this machine is nobody's business.
+    chosen |= {name: Path(chosen[name]).name for name in OTHER_RUNS if chosen.get(name)}
     return {
         "task": config.env,
         "seed": config.seed,

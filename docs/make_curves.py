@@ -85,8 +85,12 @@ def main():
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
     parser.add_argument("--out", type=Path, default=OUT, help="default: docs/pictures")
     parser.add_argument("--metric", choices=METRICS, default="eval/success_rate")
+    parser.add_argument("--tasks", nargs="+", metavar="TASK", help="default: all that there are")
     args = parser.parse_args()
-    print(f"written to {draw(read(args.runs), args.out, args.metric).name}")
+    runs = [run for run in read(args.runs) if args.tasks is None or run.task in args.tasks]
+    if not runs:
+        parser.error(f"there is no run of {', '.join(args.tasks)}")
+    print(f"written to {draw(runs, args.out, args.metric).name}")
 
 
 if __name__ == "__main__":
