@@ -20,24 +20,27 @@ Logits: TypeAlias = Float[Array, "batch batch"]
 Loss: TypeAlias = Callable[[Logits], Scalar]
 
 
-def _mask(logits: Logits) -> Bool[Array, "batch batch"]:
-    """Where the positives are.
+def _square(logits: Logits) -> Logits:
+    """`logits`, in which every state and action has its goal.
 
-    **Raises:** `UserError` if `logits` is no square matrix, in which every state and action has its
-    goal.
+    **Raises:** `UserError` if they are no square matrix.
     """
     if logits.ndim != 2 or logits.shape[0] != logits.shape[1]:
         raise UserError(
             f"A contrastive loss was given logits of shape {logits.shape}: they must be a square "
             f"matrix, whose diagonal holds the positives."
         )
-    return eye(logits)
+    return logits
+
+
+def _mask(logits: Logits) -> Bool[Array, "batch batch"]:
+    """Where the positives are. **Raises:** as `_square`."""
+    return eye(_square(logits))
 
 
 def _positives(logits: Logits) -> Float[Array, " batch"]:
-    """The diagonal. **Raises:** as `_mask`."""
-    _mask(logits)
-    return diagonal(logits)
+    """**Raises:** as `_square`."""
+    return diagonal(_square(logits))
 
 
 def _normalized_over(*axes: int) -> Callable[[Loss], Loss]:

@@ -89,7 +89,7 @@ def main():
     args = parser.parse_args()
     runs = [run for run in read(args.runs) if args.tasks is None or run.task in args.tasks]
     if not runs:
-        parser.error(f"there is no run of {', '.join(args.tasks)}")
+        parser.error(f"there is no run of {', '.join(args.tasks or ['any task'])}")
     print(f"written to {draw(runs, args.out, args.metric).name}")
 
 

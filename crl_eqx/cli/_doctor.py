@@ -38,7 +38,7 @@ def doctor(arguments: Sequence[str], console: Console) -> int:
         raise UserError(f"`--depth` beside `--depths {words}` would do nothing: leave it out.")
     config, _ = parse_config(rest, preset_of(rest), "doctor")
     cost = None if price is None else amount("--price-per-hour", price)
-    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    say = lambda sentence: console.print(sentence, highlight=False, soft_wrap=True)
     configs = [replaced(config, depth=depth) for depth in _depths(words, config)]
     for each in configs:
         check(each)

@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import tyro
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from .. import envs as suite
@@ -49,7 +48,7 @@ def envs(arguments: Sequence[str], console: Console) -> int:
     if isinstance(env, suite.AbstractMujocoEnv):
         console.print(_layout(env))
     console.print(_options(options.name))
-    console.print(inspect.getdoc(type(env)) or "", highlight=False, markup=False)
+    console.print(inspect.getdoc(type(env)) or "", highlight=False)
     if options.picture is not None:
         from ..run import still  # which needs matplotlib
 
@@ -84,7 +83,7 @@ def _options(name: str) -> Table:
         needed = parameter.default is inspect.Parameter.empty
         default = "null" if parameter.default is None else f"{parameter.default}"
         value = suite.annotation_in_words(parameter.annotation)
-        table.add_row(option, escape(value), "" if needed else escape(default))
+        table.add_row(option, value, "" if needed else default)
     return table
 
 

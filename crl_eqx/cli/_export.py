@@ -42,5 +42,5 @@ def export(arguments: Sequence[str], console: Console) -> int:
     export_policy(agent, run.env, path, {"env": run.config.env})
     for written in (path, description(path)):
         size = f"{written.stat().st_size / 1024:,.0f} KiB"
-        console.print(f"{written}  {size}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{written}  {size}", highlight=False, soft_wrap=True)
     return 0

@@ -42,9 +42,7 @@ def generalize(arguments: Sequence[str], console: Console) -> int:
         episodes=options.episodes,
         best=options.best,
         seed=options.seed,
-        report=lambda found: console.print(
-            _line(found), highlight=False, markup=False, soft_wrap=True
-        ),
+        report=lambda found: console.print(_line(found), highlight=False, soft_wrap=True),
     )
     console.print(
         f"kept in          {options.run / GENERALIZATION}", highlight=False, soft_wrap=True

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .._errors import UserError
 from ..config import CONFIG, load_config
-from ..run import check_saved_under, CheckpointStore, FAILED, time_spent
+from ..run import check_saved_under, CheckpointStore, failure_in, time_spent
 from ..run_files import read_metrics, read_provenance
 from ._flags import parse
 
@@ -31,7 +31,7 @@ def _latest(rows: Sequence[dict], prefix: str) -> dict[str, Any]:
 def info(arguments: Sequence[str], console: Console) -> int:
     run = parse(Info, "info", arguments).run
     config = load_config(run / CONFIG)
-    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    say = lambda sentence: console.print(sentence, highlight=False, soft_wrap=True)
     say((run / CONFIG).read_text())  # which has just been read as a configuration
     provenance = run / "provenance.json"
     if provenance.exists():
@@ -51,7 +51,7 @@ def info(arguments: Sequence[str], console: Console) -> int:
                 say(f"  {name:<40}{value:.3f}")
         health = _latest(rows, "health/")
         reason = health.get("health/reason", "")
-        if why := rows[-1].get(FAILED):
+        if why := failure_in(rows):
             say(f"broke off: {why}")
         say(f"health:    {health.get('health/verdict', 'not measured')}. {reason}".rstrip())
     store = CheckpointStore(run / "checkpoints")

@@ -42,5 +42,5 @@ def plot(arguments: Sequence[str], console: Console) -> int:
     if path.suffix != ".png" or path.is_dir():
         raise UserError(f"`--out {path}` must be a file that ends in .png.")
     require_writable(path.parent, "name another file with `--out`")
-    console.print(monitors(runs, path), highlight=False, markup=False, soft_wrap=True)
+    console.print(monitors(runs, path), highlight=False, soft_wrap=True)
     return 0

@@ -49,7 +49,7 @@ def render(arguments: Sequence[str], console: Console) -> int:
     options = parse(Render, "render", arguments)
     check_counts(seed=options.seed, episodes=options.episodes)
     for sentence in _draw(options):
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        console.print(sentence, highlight=False, soft_wrap=True)
     return 0
 
 

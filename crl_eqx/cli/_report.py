@@ -50,8 +50,8 @@ def report(arguments: Sequence[str], console: Console) -> int:
     price = options.price_per_hour
     page = write_report(*options.runs, out=out, metric=options.metric, price_per_hour=price)
     text = (out / "report.md").read_text()
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"page             {page}", markup=False, highlight=False, soft_wrap=True)
+    console.print(text, highlight=False, soft_wrap=True)
+    console.print(f"page             {page}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -59,9 +59,9 @@ def compare(arguments: Sequence[str], console: Console) -> int:
     options = parse(Compare, "compare", arguments)
     _require_runs(options.runs, "compare")
     table, figure = write_comparison(*options.runs, out=options.out, metric=options.metric)
-    console.print(table.read_text(), markup=False, highlight=False, soft_wrap=True)
+    console.print(table.read_text(), highlight=False, soft_wrap=True)
     for told in (f"table            {table}", f"figure           {figure}"):
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+        console.print(told, highlight=False, soft_wrap=True)
     return 0
 
 

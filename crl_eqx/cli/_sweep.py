@@ -191,14 +191,14 @@ def _run(command: str, arguments: Sequence[str], console: Console) -> int:
             console.print(f"{name}: job {job.job_id}", highlight=False)
         told = "Submitted; so far" if submitted else "Nothing to submit: all runs are complete"
         after = f"{told}: {program()} report {run_dir}"
-        console.print(after, highlight=False, markup=False, soft_wrap=True)
+        console.print(after, highlight=False, soft_wrap=True)
         return 0
     say = lambda outcome, config: finish_run(outcome, config, console, whole=run_dir)
     with undone_if_refused(sweep, run_dir), _watching(sweep, run_dir, console, jobs) as watch:
         code = train_sweep(
             sweep, run_dir, console, jobs=jobs, together=together, finish=say, watch=watch
         )
-    tell = lambda said: console.print(said, highlight=False, markup=False, soft_wrap=True)
+    tell = lambda said: console.print(said, highlight=False, soft_wrap=True)
     if code not in (0, FAILURE):
         tell(f"Stopped: the same command goes on. So far: {program()} report {run_dir}")
         return code

@@ -153,7 +153,7 @@ def train(arguments: Sequence[str], console: Console) -> int:
         each = f" Of {len(seeds)} seeds, each." if len(seeds) > 1 else ""
         if together:
             each = f" That is one seed alone: {len(seeds)} with `{TOGETHER}` are not timed here."
-        console.print(f"{forecast(config)}{each}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{forecast(config)}{each}", highlight=False, soft_wrap=True)
         return 0
     run_dir = config.run_dir or default_run_dir(config)
     if len(seeds) == 1:
@@ -222,7 +222,7 @@ def _train_sweep(
         return code
     if set(sweep.axes) != {"seed"} or sweep.variants:  # a mean over them would mean nothing
         say = f"all runs         {program()} report {run_dir}"
-        console.print(say, highlight=False, markup=False, soft_wrap=True)
+        console.print(say, highlight=False, soft_wrap=True)
         return code
     try:
         from ..run import draw_curve  # not before: a run needs no matplotlib
@@ -231,7 +231,7 @@ def _train_sweep(
         say = f"all seeds        {curve}"
     except (OSError, UserError, ImportError) as error:
         say = f"The curve of all seeds could not be drawn: {error}"
-    console.print(say, highlight=False, markup=False, soft_wrap=True)
+    console.print(say, highlight=False, soft_wrap=True)
     return code
 
 
@@ -240,7 +240,7 @@ def finish_run(
 ) -> int:
     """Says what was reached, draws it, and says where to look and how to go on: with `whole`
     where the run is one of several."""
-    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    say = lambda sentence: console.print(sentence, highlight=False, soft_wrap=True)
     run = outcome.run_dir
     again = f"{program()} resume {whole or run}"
     if outcome.exit_code:

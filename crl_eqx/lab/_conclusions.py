@@ -114,10 +114,10 @@ def _against(group: Group, standard: Group, metric: str) -> tuple[str, bool]:
     elif enough and worse <= SIGNIFICANT:
         verdict = "worse than"
     value, low, high = difference(new, old)
-    span = f" (95 % interval {low:+.3g} to {high:+.3g})" if math.isfinite(low) else ""
+    reach = f" (95 % interval {low:+.3g} to {high:+.3g})" if math.isfinite(low) else ""
     wins = probability_of_improvement(good, bad)
     sentence = (
-        f"- **{group.label}** is {verdict} {standard.label}: {value:+.3g} on average{span}; a run "
+        f"- **{group.label}** is {verdict} {standard.label}: {value:+.3g} on average{reach}; a run "
         f"of it is better than one of {standard.label} in {wins:.0%} of all pairs (permutation "
         f"test, p = {min(better, worse):.3f})."
     )

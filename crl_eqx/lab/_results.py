@@ -1,6 +1,7 @@
 """What some runs have reached so far: of a sweep, or made separately."""
 
 import dataclasses
+import functools
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from ..config import (
     SWEEP,
 )
 from ..parts import resolved
-from ..run import evaluated, FAILED, reason_to_stop
+from ..run import evaluated, failure_in, reason_to_stop
 from ..run_files import read_metrics, read_provenance
 from ._sweep import load_sweep, Sweep, VARIANT
 
@@ -87,14 +88,14 @@ class Result:
     def gradient_steps(self) -> int:
         return int(self.rows[-1]["gradient_steps"]) if self.rows else 0
 
-    @property
+    @functools.cached_property
     def done(self) -> bool:
         """Whether it has used up its budget, or had another reason to end."""
         config = self.asked or self.config
         budget = max(config.total_env_steps, self.config.total_env_steps)
         return self.failure is None and (self.env_steps >= budget or self.stopped_by is not None)
 
-    @property
+    @functools.cached_property
     def stopped_by(self) -> str | None:
         """Why it ended, or would end, before its budget is used up."""
         verdicts = [row["health/verdict"] for row in self.rows if "health/verdict" in row]
@@ -105,8 +106,8 @@ class Result:
 
     @property
     def failure(self) -> str | None:
-        """Why it broke off, if it did and has not gone on since: its numbers were not finite."""
-        return self.rows[-1].get(FAILED) if self.rows else None
+        """Why it broke off, if it did."""
+        return failure_in(self.rows)
 
     def hours(self) -> float:
         """That the run has been at work."""
@@ -138,7 +139,7 @@ class Group:
         words = (f"{told(name)}{value}" for name, value in self.choices.items())
         return ", ".join(words) or "all runs"
 
-    @property
+    @functools.cached_property
     def complete(self) -> tuple[Result, ...]:
         """Those that are done."""
         return tuple(result for result in self.results if result.done)

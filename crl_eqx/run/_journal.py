@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,14 +10,20 @@ import numpy as np
 from .._errors import TrainingError, UserError
 from .._train_state import TrainState
 from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES, verdict
-from ..run_files import read_metrics, Writers
+from ..run_files import Writers
 from ._meter import Meter
 from ._run import Run
 from ._stopping import LASTING, Reason, reason_to_stop
 
 
-FAILED = "health/failure"
+_FAILED = "health/failure"
 """Of the last row of a run that broke off: why."""
+
+
+def failure_in(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why the run that wrote these rows broke off, if it did and has not gone on since: its numbers
+    were not finite."""
+    return rows[-1].get(_FAILED) if rows else None
 
 
 def evaluated(row: Mapping[str, Any]) -> Evaluated:
@@ -27,12 +32,6 @@ def evaluated(row: Mapping[str, Any]) -> Evaluated:
     names = [name + end for name in MEASURES for end in ("", "_se")]
     found = {name: float(row[f"eval/{name}"]) for name in names if f"eval/{name}" in row}
     return _finite(found) | {"env_steps": row["env_steps"]}
-
-
-def has_failed(run_dir: Path) -> bool:
-    """Whether a run broke off, and has not gone on since."""
-    rows = read_metrics(run_dir / "metrics.jsonl")
-    return bool(rows) and FAILED in rows[-1]
 
 
 def _finite(found: Mapping[str, float | int | None]) -> dict[str, float | int]:
@@ -127,7 +126,7 @@ class Journal:
         """A last row, so that whoever reads the run knows that it broke off. Of a full disk another
         sentence is told."""
         with contextlib.suppress(OSError, UserError):
-            self._writers.write({**counters, FAILED: why})
+            self._writers.write({**counters, _FAILED: why})
 
     def _judged(self, health: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
         """`health` and what follows from it, with the verdict."""

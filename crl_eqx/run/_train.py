@@ -13,12 +13,18 @@ from .._fork import not_forked
 from .._train_state import TrainState
 from ..config import CONFIG, Config, flag, flat, load_config
 from ..parts import resolved
-from ..run_files import alone, prepare_run_dir, require_trust, with_absolute_path
+from ..run_files import (
+    alone,
+    prepare_run_dir,
+    read_metrics,
+    require_trust,
+    with_absolute_path,
+)
 from ..store import NoneGood
 from ._begin import begin, with_schedule_of
 from ._deterministic import check_determinism
 from ._group import Group
-from ._journal import has_failed, Journal
+from ._journal import failure_in, Journal
 from ._loop import Loop, Outcome
 from ._progress import Reporter
 from ._run import Run
@@ -85,7 +91,9 @@ def train_together(
     ]
     several = [run for run in runs if len(runs) > 1 and run.run_dir in begun]
     done = [run.run_dir for run in several if _is_done(run)]
-    failed = [run.run_dir for run in several if has_failed(run.run_dir)]
+    failed = [
+        d for run in several if failure_in(read_metrics((d := run.run_dir) / "metrics.jsonl"))
+    ]
     if done or failed:  # these leave the others as they are, and who failed may do so again
         others = [d for d in configs if d not in done and d not in failed]
         outcomes: dict[Path, Outcome] = {}

@@ -197,9 +197,8 @@ class CheckpointStore:
         """
         bad: dict[Path, str] = {}
         whole: Path | None = None  # the newest whose networks could go on without their replay
-        # Listed anew each time: a run that is under way may replace them while they are read.
-        while untried := [path for path in self._saved.entries(at) if path not in bad]:
-            path, without = untried[-1], "was not saved"
+        for path in self._saved.newest_first(at):
+            without = "was not saved"
             try:
                 manifest = self._saved.examine(path)
                 if manifest.env_steps == 0 and whole:
@@ -258,14 +257,10 @@ class CheckpointStore:
     def newest_agent(self, like: Agent, *, report: Callable[[str], None]) -> Agent | None:
         """The weights of the newest checkpoint whose weights are good; `report` gets one
         sentence on why others were skipped."""
-        bad: set[Path] = set()
-        # Listed anew each time: a run that is under way may replace them while they are read.
-        while untried := [path for path in self._saved.entries() if path not in bad]:
-            path = untried[-1]
+        for path in self._saved.newest_first():
             try:
                 return agent_of(path, like)
             except (BadFile, OSError) as error:
-                bad.add(path)
                 if path.exists():
                     report(f"The checkpoint `{path}` cannot be used: {error}.")
         return None

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ._files import BadFile, sync_directory, Unreadable
@@ -36,6 +37,14 @@ class SavedCheckpoints:
         place = {p: (int(m[1]), int(m[2] or 0)) for p, m in found.items() if m}
         asked = [path for path, (step, _) in place.items() if at in (None, step)]
         return sorted(asked, key=place.__getitem__)
+
+    def newest_first(self, at: int | None = None) -> Iterator[Path]:
+        """Each of `entries` once. They are listed anew each time: a run that is under way may
+        replace them while they are read."""
+        tried: set[Path] = set()
+        while untried := [path for path in self.entries(at) if path not in tried]:
+            tried.add(untried[-1])
+            yield untried[-1]
 
     def examine(self, path: Path) -> Manifest:
         """**Raises:** `BadFile` if the checkpoint is plainly not good; reads no arrays."""
@@ -86,18 +95,17 @@ class SavedCheckpoints:
         past = entries[: entries.index(newest) + 1]
         by_step = {good[path].env_steps: path for path in past if path in good}
         kept = list(by_step.values())[-keep:]
-        for path in entries:
-            if path not in kept and self._may_go(path):
-                path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
-        sync_directory(self.directory)
+        self._discard([path for path in entries if path not in kept and self._may_go(path)])
 
     def drop_after(self, env_steps: int) -> None:
         """Those of later steps, but not what is not ours."""
-        kept = self.good()
-        for path, manifest in kept.items():
-            if manifest.env_steps > env_steps:
-                path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
-        if kept:
+        self._discard([p for p, manifest in self.good().items() if manifest.env_steps > env_steps])
+
+    def _discard(self, paths: Sequence[Path]) -> None:
+        """From now on they are no checkpoints; `tidy` deletes them."""
+        for path in paths:
+            path.rename(self.directory / f"{_DELETING}{uuid.uuid4().hex}")
+        if paths:
             sync_directory(self.directory)
 
     def _may_go(self, path: Path) -> bool:
