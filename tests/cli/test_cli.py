@@ -405,6 +405,17 @@ def test_envs_shows_the_options_of_a_task_and_what_they_change(capsys):
         assert re.search(row, told), row
 
 
+def test_brackets_are_shown_as_they_are(tmp_path, capsys):
+    """They are markup to rich, unless somebody says that nothing is."""
+    crane = (Path(__file__).parents[2] / "examples" / "own_task.py").read_text()
+    optional = "def crane(physics: str | None = None, label: str = '[red]', part: str = 'a[/b]')"
+    file = tmp_path / "task.py"
+    file.write_text(crane.replace("def crane(physics: str | None = None)", optional))
+    assert cli.run(["envs", f"{file}:crane"]) == 0
+    told = capsys.readouterr().out
+    assert "[red]" in told and "a[/b]" in told and "\\[" not in told
+
+
 def test_any_task_is_filmed_and_drawn_without_a_run(tmp_path, capsys):
     words = f"render --env arm_reach --episodes 1 --view 2d --out {tmp_path}"
     assert cli.run(words.split()) == 0
