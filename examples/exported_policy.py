@@ -39,8 +39,12 @@ def main() -> None:
     print(
         f"{about.get('env')}: {about['state_size']} numbers of state, {about['goal_size']} of goal"
     )
-    for row in about["state"]:
-        print(f"  {row['numbers']:>7}  {row['what']} [{row['unit']}]")
+    for part in about.get("state", ()):
+        numbers = part["numbers"]
+        print(f"  {numbers[0]:>3} to {numbers[-1]:<3}  {part['name']} [{part['unit']}]")
+    for control in about.get("controls", ()):
+        low, high = control["at_minus_1"], control["at_1"]
+        print(f"  {control['actuator']}: {low:g} to {high:g}")
     for batch in (1, 3):
         state = jnp.zeros((batch, about["state_size"]))
         action = policy(state, jnp.ones((batch, about["goal_size"])))

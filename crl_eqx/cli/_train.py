@@ -172,6 +172,10 @@ def resume(arguments: Sequence[str], console: Console) -> int:
     if not arguments or arguments[0].startswith("-"):
         raise UserError("`crl-eqx resume RUN [options]` needs the run's directory first.")
     run_dir = Path(arguments[0])
+    if DRY_RUN in arguments:
+        raise UserError(
+            f"`{DRY_RUN}` times a new run: `crl-eqx info {run_dir}` says what this one has taken."
+        )
     refill, arguments = take_flag(arguments, REFILL)
     together, arguments = take_flag(arguments, TOGETHER)
     command = f"resume {run_dir}"

@@ -119,6 +119,8 @@ def test_a_dry_run_leaves_nothing_behind_and_the_doctor_names_its_price(
         ("doctor --depths four", "`--depths four` must be a whole number"),
         ("doctor --price-per-hour much", "`--price-per-hour much` must be a number"),
         ("train --dry-run --depth 6", "`--depth 6` must be a positive multiple of 4"),
+        ("train --resume runs/ant --dry-run", "`--dry-run` times a new run"),
+        ("resume runs/ant --dry-run", "`--dry-run` times a new run"),
     ],
 )
 def test_a_mistake_is_one_sentence(words, sentence, capsys):

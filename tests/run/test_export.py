@@ -36,12 +36,27 @@ def test_it_acts_as_the_agent_on_any_batch(agent, batch, tmp_path):
 
 
 def test_the_file_beside_says_what_the_numbers_are(agent, tmp_path):
-    env = envs.make("point_u_maze")
+    env = envs.make("reacher")
     build = lambda key: Agent.create(env, depth=4, width=8, key=key)
-    path = export_policy(build(jax.random.key(0)), env, tmp_path / "p.stablehlo", {"env": "maze"})
+    path = export_policy(build(jax.random.key(0)), env, tmp_path / "p.stablehlo", {"env": "arm"})
     about = json.loads(path.with_name(f"{path.name}.json").read_text())
-    assert about["env"] == "maze" and about["action_range"] == [-1, 1]
-    assert about["state"][0].keys() == {"numbers", "what", "unit", "goal"}
+    assert about["env"] == "arm" and about["action_range"] == [-1, 1]
+    assert sum((part["numbers"] for part in about["state"]), []) == [*range(env.state_size)]
+    assert all(part["name"] and part["unit"] for part in about["state"])
+    state = jax.random.normal(jax.random.key(1), (env.state_size,))
+    achieved = [state[i] for i in about["achieved_goal"]]
+    np.testing.assert_array_equal(achieved, env.achieved_goal(state))
+    assert about["seconds_per_step"] == env.control_dt
+    assert [env.model.actuator(c["actuator"]).id for c in about["controls"]] == [0, 1]
+    for name, action in (("at_minus_1", -1.0), ("at_0", 0.0), ("at_1", 1.0)):
+        commanded = [control[name] for control in about["controls"]]
+        np.testing.assert_array_equal(commanded, env.controls(jax.numpy.full(2, action)))
+
+
+def test_of_a_task_without_a_model_the_sizes_are_described(agent, tmp_path):
+    path = export_policy(agent, Box(), tmp_path / "p.stablehlo")
+    about = json.loads(path.with_name(f"{path.name}.json").read_text())
+    assert about["state_size"] == Box().state_size and "controls" not in about
 
 
 def test_the_loader_needs_jax_alone(agent, tmp_path):
