@@ -20,7 +20,7 @@ from ..run_files import (
     require_trust,
     with_absolute_path,
 )
-from ..store import NoneGood
+from ..store import CheckpointStore, NoneGood
 from ._begin import begin, with_schedule_of
 from ._deterministic import check_determinism
 from ._group import Group
@@ -89,24 +89,10 @@ def train_together(
     runs = [
         Run(with_absolute_path(resolved(config)), run_dir) for run_dir, config in configs.items()
     ]
-    several = [run for run in runs if len(runs) > 1 and run.run_dir in begun]
-    done = [run.run_dir for run in several if _is_done(run)]
-    failed = [
-        d for run in several if failure_in(read_metrics((d := run.run_dir) / "metrics.jsonl"))
-    ]
-    if done or failed:  # these leave the others as they are, and who failed may do so again
-        others = [d for d in configs if d not in done and d not in failed]
-        outcomes: dict[Path, Outcome] = {}
-        stopped = 0
-        for part in filter(None, [*([d] for d in done), others, *([d] for d in failed)]):
-            if stopped:
-                saved = {run.run_dir: max(run.store.steps(), default=0) for run in several}
-                outcomes |= {d: Outcome(d, saved[d], stopped, None) for d in part}
-                continue
-            chosen = {run_dir: configs[run_dir] for run_dir in part}
-            found = train_together(chosen, console, begun=begun, refill_replay=refill_replay)
-            outcomes |= {outcome.run_dir: outcome for outcome in found}
-            stopped = max(outcome.exit_code for outcome in found)
+    parts = _parts(runs, begun)
+    if len(parts) > 1:
+        each = [{run_dir: configs[run_dir] for run_dir in part} for part in parts]
+        outcomes = _one_after_the_other(each, console, begun=begun, refill_replay=refill_replay)
         return [outcomes[run_dir] for run_dir in configs]
     group = Group(runs)
     for run_dir in configs:
@@ -130,6 +116,45 @@ def train_together(
         loop = Loop(group, state, journals, reporter, stop)
         loop.go(unsaved=unsaved)
     return [loop.outcomes[run_dir] for run_dir in configs]
+
+
+def _parts(runs: Sequence[Run], begun: Collection[Path]) -> list[list[Path]]:
+    """Which runs are trained together. Of those `begun` one that is done leaves the others as they
+    are, and one that failed may do so again: they come alone, before and after the others."""
+    if len(runs) == 1:
+        return [[runs[0].run_dir]]
+    several = [run for run in runs if run.run_dir in begun]
+    done = [run.run_dir for run in several if _is_done(run)]
+    failed = [
+        run.run_dir
+        for run in several
+        if run.run_dir not in done and failure_in(read_metrics(run.run_dir / "metrics.jsonl"))
+    ]
+    others = [run.run_dir for run in runs if run.run_dir not in {*done, *failed}]
+    parts = [*([run_dir] for run_dir in done), others, *([run_dir] for run_dir in failed)]
+    return [part for part in parts if part]
+
+
+def _one_after_the_other(
+    parts: Sequence[Mapping[Path, Config]],
+    console: Console,
+    *,
+    begun: Collection[Path],
+    refill_replay: bool,
+) -> dict[Path, Outcome]:
+    """The outcomes of all parts. Once one is asked to stop, those after it stay where they are."""
+    outcomes: dict[Path, Outcome] = {}
+    stopped = 0
+    for part in parts:
+        if stopped:
+            for run_dir in part:
+                saved = max(CheckpointStore(run_dir / "checkpoints").steps(), default=0)
+                outcomes[run_dir] = Outcome(run_dir, saved, stopped, None)
+            continue
+        found = train_together(part, console, begun=begun, refill_replay=refill_replay)
+        outcomes |= {outcome.run_dir: outcome for outcome in found}
+        stopped = max(outcome.exit_code for outcome in found)
+    return outcomes
 
 
 def _as_begun(config: Config, run_dir: Path) -> Config:
