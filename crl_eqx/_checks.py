@@ -77,6 +77,16 @@ def require_key(key: Any, call: str) -> None:
         raise UserError(f"`{call}` needs one random key, such as `key=jax.random.key(0)`.")
 
 
+def require_repeatable(drawn: Any, again: Any, who: str, what: str) -> None:
+    """**Raises:** `UserError` unless a user's function, `who`, drew the same `what` from one key
+    twice: compiled once, one with random numbers of its own would repeat them for ever."""
+    if not np.array_equal(drawn, again, equal_nan=True):
+        raise UserError(
+            f"{who} gives another {what} for the same key: what it draws must follow from its "
+            f"key alone, by `jax.random`."
+        )
+
+
 def require_kind(value: Any, kind: Any, call: str, example: str) -> None:
     """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is of a kind."""
     if not isinstance(value, kind):

@@ -21,11 +21,13 @@ class Evaluation(eqx.Module):
     per_episode: dict[str, Float[Array, " episodes"]]
 
     def summary(self) -> dict[str, Float[Array, ""]]:
-        """`name` (the mean) and `name_se` (its standard error) of each metric."""
+        """`name` (the mean) and `name_se` (its standard error, unless there is one episode alone)
+        of each metric."""
         rows = {}
         for name, values in self.per_episode.items():
             rows[name] = jnp.mean(values)
-            rows[f"{name}_se"] = jnp.std(values) / max(values.shape[0] - 1, 1) ** 0.5
+            if (others := values.shape[0] - 1) > 0:
+                rows[f"{name}_se"] = jnp.std(values) / others**0.5
         return rows
 
 

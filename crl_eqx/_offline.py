@@ -14,7 +14,7 @@ from ._critic import Critic, example_batch
 from ._errors import UserError
 from ._fork import not_forked
 from ._types import PRNGKey, Scalar
-from ._update import adam, init_optimizers, update
+from ._update import adam, init_optimizers, Optimizers, update
 from .objectives import AbstractObjective, CRL
 from .objectives._base import Metrics, ObjectiveState
 from .objectives._crl import contrastive
@@ -78,13 +78,14 @@ def fit(
 
     **Other arguments:**
 
-    - `objective`: whose critic loss, default [`crl_eqx.objectives.CRL`][].
+    - `objective`: whose critic loss, default [`crl_eqx.objectives.CRL`][]; its choices about a
+        policy stay at their defaults.
     - `optimizer`: default Adam 3e-4.
 
     **Returns:** the critic, and every metric as an array `[num_updates]`.
 
-    **Raises:** `UserError` if a number is out of its range, or goals or states do not fit the
-    critic's encoders.
+    **Raises:** `UserError` if a number is out of its range, goals or states do not fit the
+    critic's encoders, or the objective has choices about a policy.
     """
     require_kind(critic, Critic, "fit(critic, data)", "a `Critic`")
     require_kind(data, AbstractData, "fit(critic, data)", "`Trajectories`, or other data")
@@ -100,9 +101,35 @@ def fit(
         require_kind(
             optimizer, optax.GradientTransformation, call, "one of Optax, as `optax.adam(3e-4)`"
         )
-    optimizers = {"critic": adam() if optimizer is None else optimizer}
-    alone = _CriticAlone(objective)
+    for name in ("goals", "target_entropy_per_action"):
+        if (given := getattr(objective, name)) != getattr(CRL, name):
+            raise UserError(
+                f"`fit(objective=CRL({name}={given!r}))` is about a policy, and a critic alone is "
+                f"trained here: leave it out."
+            )
+    optimizers = {"critic": _ADAM if optimizer is None else optimizer}
     agent = Agent(None, critic, jnp.zeros(()))
+    agent, history = _fit(
+        agent, data, _CriticAlone(objective), optimizers, num_updates, batch_size, key
+    )
+    return contrastive(agent), history
+
+
+_ADAM = adam()  # one for all calls, which then share a program
+
+
+@eqx.filter_jit
+def _fit(
+    agent: Agent,
+    data: AbstractData,
+    objective: _CriticAlone,
+    optimizers: Optimizers,
+    num_updates: int,
+    batch_size: int,
+    key: PRNGKey,
+) -> tuple[Agent, dict[str, Float[Array, " updates"]]]:
+    """Not within `fit`: what a function closes over, such as the data, is copied into its program,
+    and the program belongs to that one call."""
     arrays, static = eqx.partition(agent, eqx.is_array)
 
     def body(carry, key):
@@ -112,17 +139,13 @@ def fit(
             opt_state,
             None,
             data.sample((batch_size,), key=key),
-            objective=alone,
+            objective=objective,
             optimizers=optimizers,
             key=key,
         )
         return tuple(eqx.filter(learnt, eqx.is_array)), metrics
 
-    @eqx.filter_jit
-    def run(arrays, key):
-        keys = jax.random.split(key, num_updates)
-        opt_state = init_optimizers(optimizers, eqx.combine(arrays, static), alone)
-        return jax.lax.scan(body, (arrays, opt_state), keys)
-
-    (arrays, _), history = run(arrays, key)
-    return contrastive(eqx.combine(arrays, static)), history
+    opt_state = init_optimizers(optimizers, agent, objective)
+    keys = jax.random.split(key, num_updates)
+    (arrays, _), history = jax.lax.scan(body, (arrays, opt_state), keys)
+    return eqx.combine(arrays, static), history

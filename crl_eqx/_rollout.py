@@ -125,7 +125,8 @@ def advance(
     terminated = env_state.terminated
     done = terminated | (age >= episode_length)
     seen = episodes.env_state
-    wrong = ~_is_finite(seen.state, seen.goal, applied(action))
+    observed = seen.state, seen.goal, applied(action)
+    wrong = ~_is_finite(*observed, *([reached] if next_states else []))
     counts = RolloutCounts(jnp.sum(done), jnp.sum(env_state.failed), jnp.sum(wrong))
     # Resets are the exception: skip their work in the steps in which nothing ends.
     env_state = jax.lax.cond(

@@ -97,11 +97,17 @@ class Together(eqx.Module):
         )
 
     def only(self, states: TrainState, indices: Sequence[int]) -> TrainState:
-        """Some of them, still stacked."""
+        """Some of them, still stacked. It consumes `states`, as `stack` does."""
         for index in indices:
             _require_index(index, size(states), f"only(states, {[*indices]!r})")
         chosen = jnp.asarray(indices, jnp.int32)
-        return self._picked(states, lambda leaf: leaf[chosen])
+
+        def pick(leaf: Array) -> Array:
+            some = jax.block_until_ready(leaf[chosen])
+            leaf.delete()
+            return some
+
+        return self._picked(states, pick)
 
     @staticmethod
     def _picked(states: TrainState, pick: Callable[[Array], Array]) -> TrainState:

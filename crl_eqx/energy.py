@@ -161,17 +161,18 @@ class MRN(AbstractEnergy):
         if repr_size % 2:
             raise UserError(f"`{call}` must be even for `MRN`, which reads it in two halves.")
 
+    def _halves(self, x: Array) -> list[Array]:
+        self.check_size(x.shape[-1], f"a representation of {x.shape[-1]} numbers")
+        return jnp.split(x, 2, axis=-1)
+
     def __call__(self, sa_repr: Repr, g_repr: Repr) -> Float[Array, "*batch"]:
-        self.check_size(sa_repr.shape[-1], f"sa_repr of {sa_repr.shape[-1]} numbers")
-        x1, x2 = jnp.split(sa_repr, 2, axis=-1)
-        y1, y2 = jnp.split(g_repr, 2, axis=-1)
+        (x1, x2), (y1, y2) = self._halves(sa_repr), self._halves(g_repr)
         asymmetric = jnp.max(jax.nn.relu(x1 - y1), axis=-1)
         return -(asymmetric + jnp.sqrt(_squared_norm(x2 - y2) + self.epsilon))
 
     def pairwise(
         self, sa_repr: Float[Array, "n repr"], g_repr: Float[Array, "m repr"]
     ) -> Float[Array, "n m"]:
-        x1, x2 = jnp.split(sa_repr, 2, axis=-1)
-        y1, y2 = jnp.split(g_repr, 2, axis=-1)
+        (x1, x2), (y1, y2) = self._halves(sa_repr), self._halves(g_repr)
         asymmetric = jnp.max(jax.nn.relu(x1[:, None, :] - y1[None, :, :]), axis=-1)
         return -(asymmetric + jnp.sqrt(_pairwise_squared_l2(x2, y2) + self.epsilon))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Shaped
 
-from ._checks import require_discount
+from ._checks import require_discount, require_key
 from ._errors import UserError
 from ._types import PRNGKey
 
@@ -81,7 +81,9 @@ def relabel(
     **Raises:** `UserError` unless `discount` lies in (0, 1], or if there is more than one episode.
     """
     require_discount(discount, f"relabel(discount={discount!r})")
-    if trajectory.ndim > 2:
+    require_key(key, "relabel(..., key=...)")
+    trajectory = jnp.asarray(trajectory)
+    if trajectory.ndim not in (1, 2):
         raise UserError(
             f"`relabel` was given an array of shape {trajectory.shape}: it takes one episode, "
             f"`[time, features]`; of several say `jax.vmap(relabel)`."

@@ -1,6 +1,6 @@
 """Goals that training never commands, so that evaluation can tell seen from unseen ones."""
 
-from typing import Literal
+from typing import get_args, Literal
 
 import equinox as eqx
 import jax
@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._checks import as_number, require_count
+from .._checks import as_number, require_count, require_one_of
 from .._env import AbstractGoalEnv, EnvState
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Goal, PRNGKey
 from ._mujoco import AbstractMujocoEnv, Draw
-from ._wrapped import Wrapped
+from ._wrapped import Wrapped, wrappers_key
 
 
 Commands = Literal["seen", "unseen"]
@@ -40,8 +40,8 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
 
     Only commands are held out. An agent may still pass through such a place and learn from it.
 
-    **Raises:** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task or has only one
-    goal.
+    **Raises:** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task, has only one
+    goal, or commands others on the way, as `arm_grasp` does, whose goal follows the cube.
     """
     if not isinstance(env, AbstractMujocoEnv):
         raise UserError(
@@ -51,6 +51,13 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     require_count(seed, f"hold_out(seed={seed!r})", least=0, most=2**32 - 1)
     if not 0 < as_number(share) < 1:
         raise UserError(f"`share={share}` must lie between 0 and 1.")
+    task = env
+    while isinstance(task, Wrapped):
+        task = task.env
+    if type(task).commanded is not AbstractMujocoEnv.commanded:
+        raise UserError(
+            f"The goals of {type(task).__name__} move within an episode: none can be held out."
+        )
     goals = _some_goals(env)
     anchors = _far_apart(goals)
     if len(anchors) < 2:
@@ -93,6 +100,7 @@ class HoldOut(Wrapped):
 
         **Raises:** `UserError` if the task has no such goal.
         """
+        require_one_of(commands, get_args(Commands), f"HoldOut.commanding({commands!r})")
         new = HoldOut(env or self.env, self.anchors, self.held, self.share, commands)
         admitted = np.mean(new._admits(jnp.asarray(_some_goals(new.env))))
         if admitted < RAREST:
@@ -119,9 +127,7 @@ class HoldOut(Wrapped):
         """The first key derived from `key` with which the task draws such a goal. So the task
         itself still begins its episodes."""
         admits = lambda key: self._admits(self.env.draw(key=key).goal)
-        return jax.lax.while_loop(
-            lambda key: ~admits(key), lambda key: jax.random.fold_in(key, 0), key
-        )
+        return jax.lax.while_loop(lambda key: ~admits(key), wrappers_key, key)
 
 
 def _some_goals(env: AbstractMujocoEnv) -> Float[np.ndarray, "draws goal"]:

@@ -17,7 +17,7 @@ from .._types import Action, PRNGKey, State
 from ._mujoco import AbstractMujocoEnv
 from ._physics import AbstractPhysics
 from ._variants import make_variants, Range, SAME
-from ._wrapped import Wrapped
+from ._wrapped import Wrapped, wrappers_key
 
 
 @not_forked
@@ -71,12 +71,14 @@ def randomize(
         action_delay=action_delay,
         variants=variants,
     )
+    masses, friction, gains = (_span(factors) for factors in (masses, friction, gains))
     if masses == friction == gains == SAME:
         variants = 0
     else:
         models = make_variants(env.model, masses, friction, gains, variants, seed)
         env = _with_physics(env, env.physics.pooled(models))
-    return Randomized(env, variants, sensor_noise, action_delay)
+    low, high = action_delay
+    return Randomized(env, variants, float(sensor_noise), (low, high))
 
 
 class Drawn(eqx.Module):
@@ -115,7 +117,7 @@ class Randomized(Wrapped):
 
     def reset(self, *, key: PRNGKey) -> EnvState:
         # The task gets the key that it would get by itself, and draws the same start and goal.
-        variant_key, delay_key, noise_key = jax.random.split(jax.random.fold_in(key, 1), 3)
+        variant_key, delay_key, noise_key = jax.random.split(wrappers_key(key), 3)
         variant = delay = waiting = None
         if self.variants:
             variant = jax.random.randint(variant_key, (), 0, self.variants)
@@ -170,6 +172,12 @@ def _with_physics(env: AbstractMujocoEnv, physics: AbstractPhysics) -> AbstractM
 
 
 MOST_DELAY = 1000
+
+
+def _span(factors: Range) -> Range:
+    """A list compares with no tuple."""
+    low, high = factors
+    return float(low), float(high)
 
 
 def _check_factors(factors: Range, call: str) -> None:

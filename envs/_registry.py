@@ -129,8 +129,8 @@ def make(name: str, /, *, physics: str | None = None, **options: Any) -> Abstrac
         a function in your own file that takes `physics` and returns a `MujocoGoalEnv`; or `gym:`
         and the name of a Gymnasium environment.
     - `physics`: `"native"` (MuJoCo's C engine on threads), `"mjx"` (MuJoCo in JAX) or `"warp"`
-        (MuJoCo Warp, needs the extra `warp`); by default `"native"` where JAX runs on a CPU, else
-        `"mjx"`.
+        (MuJoCo Warp, needs the extra `warp`); by default what is likely the fastest here for a few
+        hundred environments. `default_physics(num_envs)` says which it is for more.
     - `options`: the task's own, such as `episode_length`. `task_options(name)` lists them. Each
         task's class documents them; `crl_eqx.envs.gym.GymnasiumGoalEnv` documents those of
         Gymnasium's tasks.

@@ -17,7 +17,14 @@ SAME: Range = (1.0, 1.0)
 _SCALABLE_GAINS = {int(mjtGain.mjGAIN_FIXED), int(mjtGain.mjGAIN_AFFINE)}
 _SCALABLE_BIASES = {int(mjtBias.mjBIAS_NONE), int(mjtBias.mjBIAS_AFFINE)}
 
-_OF_JOINTS = {int(mjtTrn.mjTRN_JOINT), int(mjtTrn.mjTRN_JOINTINPARENT)}
+_LIMITS = {
+    int(mjtTrn.mjTRN_JOINT): "jnt",
+    int(mjtTrn.mjTRN_JOINTINPARENT): "jnt",
+    int(mjtTrn.mjTRN_TENDON): "tendon",
+}
+"""By an actuator's transmission, how MuJoCo calls what may limit its force."""
+
+_FULL_NAMES = {"jnt": "joint", "tendon": "tendon"}
 
 
 def make_variants(
@@ -30,11 +37,13 @@ def make_variants(
     one factor for all geoms and contact pairs: MuJoCo takes the larger friction of two geoms, so
     only a common factor is also that of every contact.
 
-    **Raises:** `UserError` if gains to scale are not plain numbers (a muscle's), or several
-    actuators share their joint's limit.
+    **Raises:** `UserError` if gains to scale are not plain numbers (a muscle's), several actuators
+    share the limit of their joint or tendon, or no contact has a friction to scale.
     """
     if gains != SAME:
         _require_scalable_gains(model)
+    if friction != SAME and not _has_friction(model):
+        raise UserError("`friction`: nothing in this model slides with friction on anything else.")
     sequences = np.random.SeedSequence(seed).spawn(count)
     return [_variant(model, masses, friction, gains, _uniform(s)) for s in sequences]
 
@@ -60,8 +69,8 @@ def _variant(
     model.actuator_gainprm[:] *= of_actuators[:, None]
     model.actuator_biasprm[:] *= of_actuators[:, None]
     model.actuator_forcerange[:] *= of_actuators[:, None]  # where a servo saturates
-    for joint, actuators in _of_limited_joints(model).items():  # where its joint's limit does
-        model.jnt_actfrcrange[joint] *= of_actuators[actuators[0]]
+    for (kind, index), actuators in _shared_limits(model).items():  # where its joint's limit does
+        getattr(model, f"{kind}_actfrcrange")[index] *= of_actuators[actuators[0]]
     mj_setConst(model, MjData(model))  # what the compiler derives from masses
     return model
 
@@ -74,21 +83,33 @@ def _require_scalable_gains(model: MjModel) -> None:
                 f"`gains`: the force of actuator {model.actuator(i).name!r} is not proportional to "
                 f"its gains, unlike that of a <motor>, <position> or <velocity>."
             )
-    for joint, actuators in _of_limited_joints(model).items():
+    for (kind, index), actuators in _shared_limits(model).items():
         if len(actuators) > 1:
+            what = _FULL_NAMES[kind]
             raise UserError(
-                f"`gains`: joint {model.joint(joint).name!r} limits the force of "
+                f"`gains`: {what} {getattr(model, what)(index).name!r} limits the force of "
                 f"{len(actuators)} actuators together (`actuatorfrcrange`), which cannot be scaled "
                 f"apart."
             )
 
 
-def _of_limited_joints(model: MjModel) -> dict[int, list[int]]:
-    """The joints that limit the force of their actuators, and these."""
-    found: dict[int, list[int]] = {}
+def _shared_limits(model: MjModel) -> dict[tuple[str, int], list[int]]:
+    """The joints and tendons that limit the force of their actuators, and these."""
+    found: dict[tuple[str, int], list[int]] = {}
     for i in range(model.nu):
-        joint = int(model.actuator_trnid[i, 0])
-        of_joint = int(model.actuator_trntype[i]) in _OF_JOINTS
-        if of_joint and model.jnt_actfrclimited[joint]:
-            found.setdefault(joint, []).append(i)
+        kind, index = _LIMITS.get(int(model.actuator_trntype[i])), int(model.actuator_trnid[i, 0])
+        limited = getattr(model, f"{kind}_actfrclimited", None)  # of tendons in newer versions
+        if kind is not None and limited is not None and limited[index]:
+            found.setdefault((kind, index), []).append(i)
     return found
+
+
+def _has_friction(model: MjModel) -> bool:
+    """Whether two geoms that may touch slide with friction on each other."""
+    if np.any(model.pair_dim >= 3):
+        return True
+    types, affinities = model.geom_contype, model.geom_conaffinity
+    bodies, dims = model.body_weldid[model.geom_bodyid], model.geom_condim
+    touch = types[:, None] & affinities != 0
+    slide = np.maximum(dims[:, None], dims) >= 3
+    return bool(np.any((touch | touch.T) & slide & (bodies[:, None] != bodies)))

@@ -1,12 +1,19 @@
 """A wrapper that changes part of a MuJoCo task."""
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Float
 
 from .._env import EnvState
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._mujoco import AbstractMujocoEnv, Draw, Rules
 from ._physics import AbstractPhysics, PhysicsState
+
+
+def wrappers_key(key: PRNGKey) -> PRNGKey:
+    """A key for draws beside those that the task itself makes from `key`. `split` makes its keys as
+    `fold_in` does with 0, 1, 2, …: with a small number it would be one of the task's own."""
+    return jax.random.fold_in(key, 0x57524150)
 
 
 class Wrapped(AbstractMujocoEnv):

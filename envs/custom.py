@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import require_count, require_number, whole_numbers
+from .._checks import require_count, require_number, require_repeatable, whole_numbers
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Flag, PRNGKey, State
@@ -45,8 +45,9 @@ class MujocoGoalEnv(AbstractMujocoEnv):
 
     The state is qpos, then qvel, then the actuators' activations, if the model has any (muscles,
     `<position timeconst>`), then, if the goal is about a body, that body's x, y, z. What a `delay`
-    holds back is part of the physics, but not of the state.
-    Success is a Euclidean distance below `threshold`.
+    holds back is part of the physics, but not of the state. An action in [-1, 1] is spread over
+    each actuator's `ctrlrange`; where there is none it is the control itself. Success is a
+    Euclidean distance below `threshold`.
 
     ```python
     env = MujocoGoalEnv(
@@ -138,7 +139,7 @@ class MujocoGoalEnv(AbstractMujocoEnv):
         else:
             place = Part(seen, seen + 3, "m", f"x, y, z of {body}")
             layout, goal_indices = BodyState(qpos, qvel, act, place), place.indices
-        self.rules = Rules(layout, goal_indices, threshold, episode_length, levels)
+        self.rules = Rules(layout, goal_indices, float(threshold), episode_length, levels)
         self._ends, self._draw_goal = ends, draw_goal
         if draw_start is None:
             draw_start = start_of(compiled, start)
@@ -193,16 +194,12 @@ class MujocoGoalEnv(AbstractMujocoEnv):
                 raise UserError(f"{said} that is not finite: {np.asarray(array)}.")
 
     def _check_keys(self, key: PRNGKey, drawn: Draw) -> None:
-        """Compiled once, a function with random numbers of its own would repeat them for ever."""
         with jax.ensure_compile_time_eval():
             again = Draw(*self._draw_start(key), self._draw_goal(key))
         for which, names in dict(draw_start=("qpos", "qvel"), draw_goal=("goal",)).items():
             for name in names:
-                if not np.array_equal(getattr(drawn, name), getattr(again, name), equal_nan=True):
-                    raise UserError(
-                        f"`{which}` of `MujocoGoalEnv` gives another {name} for the same key: what "
-                        f"it draws must follow from its key alone, by `jax.random`."
-                    )
+                first, second = getattr(drawn, name), getattr(again, name)
+                require_repeatable(first, second, f"`{which}` of `MujocoGoalEnv`", name)
 
 
 def _checked_levels(levels: Any) -> tuple[tuple[str, float], ...]:
@@ -219,7 +216,7 @@ def _checked_levels(levels: Any) -> tuple[tuple[str, float], ...]:
             f"`MujocoGoalEnv(levels={levels!r})` must be distinct names of letters and digits, "
             f"each with a positive and finite distance."
         )
-    return found
+    return tuple((name, float(value)) for name, value in found)
 
 
 def _check_indices(indices: Sequence[int], size: int) -> None:

@@ -67,6 +67,7 @@ def test_means_and_standard_errors_are_those_of_the_episodes():
 def test_one_episode_has_no_standard_error_but_no_nan_either():
     summary = evaluate(UP, Corridor(), 1, key=jax.random.key(0)).summary()
     assert all(jnp.isfinite(value) for value in summary.values())
+    assert "success_rate" in summary and not any(name.endswith("_se") for name in summary)
 
 
 def noise(state, goal, key):

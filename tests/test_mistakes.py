@@ -11,6 +11,7 @@ import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
 import crl_eqx
 from crl_eqx import energy, envs, nn
 from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize
+from crl_eqx.objectives import CRL, Goals
 from crl_eqx.store import load_agent, save_agent
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
 
@@ -51,6 +52,7 @@ gym = dict(achieved_goal=[0], draw_goal=goal, threshold=0.1, episode_length=9)
 
 Pendulum = lambda: gymnasium.make("Pendulum-v1")
 nowhere = lambda key: jnp.full(1, jnp.nan)
+restless = lambda key: jnp.asarray(np.random.uniform(size=1), jnp.float32)
 
 
 def started(env):
@@ -112,6 +114,7 @@ calls = [
     (lambda: randomize(env, sensor_noise="loud"), "sensor_noise='loud'"),
     (lambda: randomize(env, action_delay=2), "action_delay=2"),
     (lambda: hold_out(env, "half"), "share=half"),
+    (lambda: hold_out(env, 0.5).commanding("unsen"), "HoldOut.commanding('unsen')"),
     (lambda: hold_out(env, 0.5, seed=1.5), "seed=1.5"),
     (lambda: crl_eqx.Trajectories(rows, lengths=[[1, 2], [3]]), "lengths=[[1, 2], [3]]"),
     (lambda: crl_eqx.Trajectories(rows, lengths="ab"), "lengths=ab"),
@@ -147,6 +150,7 @@ calls = [
     (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(threshold=float("inf"))), "threshold=inf"),
     (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(episode_length=1.5)), "episode_length=1.5"),
     (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(draw_goal=nowhere)), "goals are not finite"),
+    (lambda: GymnasiumGoalEnv(Pendulum, **gym | dict(draw_goal=restless)), "gives another goal"),
     (lambda: own(xml('type="slide"', 'type="slide" damping="nan"')), "`dof_damping`"),
     (lambda: own(xml("<worldbody>", '<option timestep="0"/><worldbody>')), "must be positive"),
     (lambda: own(xml('<motor joint="x"/>', "")), "no actuators"),
@@ -194,9 +198,14 @@ calls = [
     (lambda: step(discount=jnp.float32(0.9)), "must be a number of Python's"),
     (lambda: step(updates_per_env_step=Fraction(0.1)), "updates_per_env_step=Fraction("),
     (lambda: crl_eqx.relabel(jnp.zeros((5, 2)), discount=1.5, key=key), "relabel(discount=1.5)"),
+    (lambda: crl_eqx.relabel([[1.0, 2.0], [2.0, 3.0]], key=0), "relabel(..., key=...)"),
+    (lambda: crl_eqx.relabel(jnp.zeros((5, 2, 2)), key=key), "array of shape (5, 2, 2)"),
+    (lambda: energy.MRN().pairwise(jnp.zeros((4, 5)), jnp.zeros((4, 5))), "of 5 numbers"),
     (lambda: crl_eqx.objectives.CRL(loss="infonce"), "CRL(loss='infonce')"),
     (lambda: crl_eqx.objectives.CRL(logsumexp_penalty=-1.0), "logsumexp_penalty=-1.0"),
     (lambda: crl_eqx.Critic(None, None, "neg_l2"), "Critic(energy='neg_l2')"),
+    (lambda: fit(objective=CRL(goals=Goals(commanded=1.0))), "fit(objective=CRL(goals=Goals("),
+    (lambda: fit(objective=CRL(target_entropy_per_action=-1.0)), "is about a policy"),
     (lambda: fit(optimizer=1e-3), "fit(optimizer=0.001)"),
     (lambda: fit(optimizer=crl_eqx.adam_optimizers()), "fit(optimizer={"),
     (lambda: crl_eqx.fit(agent, data, num_updates=1, key=key), "needs a `Critic`"),
@@ -205,6 +214,15 @@ calls = [
     (lambda: crl_eqx.Together(step()).one(PAIR, 2), "Together.one(states, 2)"),
     (lambda: crl_eqx.Together(step()).only(PAIR, [0, 5]), "Together.only(states, [0, 5])"),
 ]
+# No mistakes: kept as they come, lists could not be hashed, and arrays not be compared.
+spans = [3.0, 8.0], (3, 8), np.array([3.0, 8.0])
+if {envs.make("cheetah", goals=span, physics="native").goals for span in spans} != {(3.0, 8.0)}:
+    print("the goals of a cheetah depend on what holds them")
+listed = randomize(env, action_delay=[0, 2], masses=[1.0, 1.0])
+jax.jit(listed.reset)(key=key)
+if listed.variants:
+    print("[1.0, 1.0] is a factor of 1")
+
 for i, (call, words) in enumerate(calls):
     try:
         call()
@@ -220,6 +238,6 @@ for i, (call, words) in enumerate(calls):
 
 def test_every_mistake_is_told_in_one_sentence_that_shows_what_was_given():
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=120
+        [sys.executable, "-W", "ignore", "-c", SCRIPT], capture_output=True, text=True, timeout=600
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr

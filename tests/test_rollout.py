@@ -44,6 +44,25 @@ def split_episodes(steps, env):
     return [np.flatnonzero(numbers == number) for number in np.unique(numbers)]
 
 
+class Overflowing(Logbook):
+    """Ends every episode in a state that is no number."""
+
+    def step(self, env_state, action):
+        env_state = super().step(env_state, action)
+        state = jnp.where(env_state.terminated, jnp.nan, env_state.state)
+        return eqx.tree_at(lambda s: s.state, env_state, state)
+
+
+@pytest.mark.parametrize("next_states", [False, True])
+def test_an_end_that_is_no_number_counts_where_it_is_kept(next_states):
+    env = Overflowing(max_life=5)
+    episodes = start_episodes(env, 3, key=jax.random.key(0))
+    options = dict(length=20, next_states=next_states, key=jax.random.key(1))
+    _, steps, counts = collect(wander, env, episodes, **options)
+    assert np.isfinite(steps.state).all() and counts.episodes > 3
+    assert counts.nonfinite == (np.sum(steps.terminated) if next_states else 0)
+
+
 endings = pytest.mark.parametrize("max_life", [0, 8], ids=["time limit", "termination too"])
 
 

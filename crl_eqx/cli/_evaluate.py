@@ -114,6 +114,8 @@ def _table(rows: dict[str, dict[str, float]], title: str) -> Table:
     table = Table("metric", *rows, title=title)
     names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
     for name in sorted(names):
-        cells = [f"{row[name]:.3f} ± {row[f'{name}_se']:.3f}" for row in rows.values()]
-        table.add_row(name, *cells)
+        errors = [row.get(f"{name}_se") for row in rows.values()]
+        errors = ["" if error is None else f" ± {error:.3f}" for error in errors]
+        means = [f"{row[name]:.3f}" for row in rows.values()]
+        table.add_row(name, *(mean + error for mean, error in zip(means, errors, strict=True)))
     return table

@@ -66,8 +66,8 @@ class Objective:
     one step ahead (c-learning), actor-critic on sparse rewards with hindsight goals (sac, td3), or
     the same without a replay and hindsight (ppo)."""
     polyak_rate: float = 0.005
-    """How far the slow copies of the networks follow at every gradient step (c-learning, sac,
-    td3)."""
+    """How far the slow copies of the networks follow at every gradient step (c-learning, sac), or
+    every --policy-delay of them (td3)."""
     variant: Variant = "td"
     """Whether positives are looked up one step ahead (td) or in the data (nce) (c-learning)."""
     max_weight: float = 20.0

@@ -36,8 +36,8 @@ class TD3(AbstractObjective):
 
     ε normal noise cut off at ±`noise_clip`, and without the term of γ where the environment ended
     the episode in s'. At every `policy_delay`-th gradient step the policy minimises
-    -mean Q₁(s, π(s, g), g). π is the tanh of the policy's mean; its spread is not learnt, so
-    collecting should add noise: [`crl_eqx.noisy`][].
+    -mean Q₁(s, π(s, g), g), and the slow copies Q̄ and π̄ follow. π is the tanh of the policy's
+    mean; its spread is not learnt, so collecting should add noise: [`crl_eqx.noisy`][].
 
     **Arguments:**
 

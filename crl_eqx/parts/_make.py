@@ -105,13 +105,15 @@ def make_far(config: Config) -> tuple[str, AbstractGoalEnv] | None:
 
 
 def task_from_words(call: str, name: str, words: Sequence[str]) -> AbstractGoalEnv:
-    """The task `name` with the options of `--env-option`, without a run; asked for by `call`.
+    """The task `name` with the options of `--env-option`, without a run; asked for by `call`. On
+    native physics, which has nothing to compile: it is for a look at the task.
 
     **Raises:** `UserError`, in the words of the command line, if there is no such task or option.
     """
     given = "".join(f" --env-option {word}" for word in words)
     with asked_as(f"{call}{given}", name):
-        return envs.make(name, **envs.options_from_words(name, words))
+        physics = None if envs.is_gymnasium(name) else "native"
+        return envs.make(name, physics=physics, **envs.options_from_words(name, words))
 
 
 @contextlib.contextmanager

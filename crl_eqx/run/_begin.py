@@ -2,11 +2,9 @@
 
 import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from .. import envs
 from .._agent import Agent
@@ -41,53 +39,62 @@ from ._resources import check_resources, estimate
 from ._run import BEST, Run
 
 
-def begin(
-    run: Run,
-    console: Console,
-    *,
-    resume: bool,
-    refill: bool,
-    at: int | None = None,
-    among: int = 1,
-    quiet: bool = False,
-) -> tuple[TrainState, dict[str, Any]]:
-    """The state to go on from: restored, by default from the newest good checkpoint, or fresh.
+Say = Callable[[str], None]
+"""Takes a sentence for the user."""
 
-    `among` so many runs that are trained together; `quiet` leaves out what has been said of
-    another one of them.
+
+def check_room(runs: Sequence[Run], begun: Collection[Path], say: Say) -> None:
+    """Whether all fit that are trained together, of which those `begun` go on; says what each of
+    them is.
+
+    **Raises:** `UserError` if memory or disk is short, or a run is not what it was.
     """
-    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    for name in ("checkpoints", BEST, TASK_FILES):
-        refuse_link(run.run_dir / name)
-    if resume:
-        # Before anything of that size is compiled; what is restored is checked below.
-        check_saved_under(run.store.metadata() or {}, run.run_dir, run.config)
+    for run in runs:
+        for name in ("checkpoints", BEST, TASK_FILES):
+            refuse_link(run.run_dir / name)
+        if run.run_dir in begun:
+            # Before anything of that size is compiled; what is restored is checked below.
+            check_saved_under(run.store.metadata() or {}, run.run_dir, run.config)
+    run, *_ = runs
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
-    check_resources(run.config, run.step, needs, run.run_dir, among=among)
-    if not quiet:
-        say(str(run.step.audit(abstract.agent)))
-        say(f"{'The run' if among == 1 else f'Each of {among} runs'} {needs}.")
-        if not (envs.is_gymnasium(run.config.env) or task_file(run.config.env)):
-            say(f"Physics: {run.config.physics}, {_where(run.config.physics)}.")
-    if run.regions is not None and not quiet:
+    check_resources(run.config, run.step, needs, [run.run_dir for run in runs])
+    say(str(run.step.audit(abstract.agent)))
+    say(f"{'The run' if len(runs) == 1 else f'Each of {len(runs)} runs'} {needs}.")
+    if not (envs.is_gymnasium(run.config.env) or task_file(run.config.env)):
+        say(f"Physics: {run.config.physics}, {_where(run.config.physics)}.")
+    if run.regions is not None:
         share = run.regions.share
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
-    found = None
-    if resume:
-        run.best.adopt()
-        found = run.store.restore(abstract, run.step.buffer, at=at, report=say, refill=refill)
-    if found is not None:
-        _check_same_experiment(found[1], run)
-    if resume and found is None:
+
+
+Beginning = tuple[TrainState, dict[str, Any]]
+"""Where a run begins, and the metadata of that checkpoint; empty at its first step."""
+
+
+def beginning(run: Run, say: Say, *, resume: bool, refill: bool, at: int | None) -> Beginning:
+    """Where a run goes on: by default at its newest good checkpoint; or where it begins. Changes
+    nothing in its directory.
+
+    **Raises:** `NoneGood`, or another `UserError`, if it cannot go on.
+    """
+    if not resume:
+        return run.initial(), {}
+    run.best.adopt()
+    found = run.store.restore(run.abstract(), run.step.buffer, at=at, report=say, refill=refill)
+    if found is None:
         _check_nothing_lost(run)
         say("No checkpoint was saved yet: the run starts from its beginning.")
-    state, metadata = (run.initial(), {}) if found is None else found
-    if found is not None and not quiet:
-        say(f"Going on from step {int(state.env_steps):,}.")
+        return run.initial(), {}
+    _check_same_experiment(found[1], run)
+    return found
+
+
+def record(run: Run, state: TrainState, say: Say, *, resumed: bool) -> None:
+    """Writes down in the run's directory what it is and on what it runs, before it does."""
     save_config(run.config, run.run_dir / CONFIG)
     remember(run.config, run.run_dir)  # and again below, once its files are copied
-    if found is None:  # a resumed run has its copy
+    if not resumed:  # a resumed run has its copy
         copy_task_files(run.task_config, run.run_dir, say)
     if has_changed(run.config.env, run.run_dir):
         say(
@@ -95,16 +102,14 @@ def begin(
             f"with its own copies."
         )
     remember(run.config, run.run_dir)
+    abstract = run.abstract()
     cost = run.step.audit(abstract.agent).flops_per_update(run.step.batch_size)
+    needs = estimate(run.config, run.step, abstract)
     about = {"estimate": str(needs), "flop_per_update": cost}
-    if found is None and run.config.network.init_from is not None:
+    if not resumed and run.config.network.init_from is not None:
         about["init_from_checksum"] = checksum(state.agent)
     path = run.run_dir / "provenance.json"
     record_provenance(path, task=run.config.env, about=about, report=say)
-    if found is not None and not run.env.resumable:
-        say(f"{run.config.env} is not in the checkpoint: the run goes on with fresh episodes.")
-        state = run.step.with_fresh_episodes(state)
-    return state, metadata
 
 
 def _where(physics: str) -> str:
@@ -201,7 +206,7 @@ def load_run(
     return run, agent
 
 
-def copy_task_files(config: Config, run_dir: Path, say: Callable[[str], None]) -> None:
+def copy_task_files(config: Config, run_dir: Path, say: Say) -> None:
     """A copy of the files of the user's own task in `run_dir`."""
     if why_not := keep_task(config.env, run_dir, lambda name: make_task(config, name)):
         say(f"The run keeps no copy of its task, and needs it where it is: {why_not}.")

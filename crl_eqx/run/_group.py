@@ -55,13 +55,13 @@ class Group:
         return state if self._together is None else self._together.one(state, index)
 
     def only(self, state: TrainState, indices: Sequence[int]) -> tuple["Group", TrainState]:
-        """Those runs alone, and their state."""
+        """Those runs alone, and their state; it consumes `state`, for which there may be no room
+        beside it."""
         group = Group([self.runs[index] for index in indices])
         if self._together is None:
             return group, state
-        if len(indices) == 1:
-            return group, self._together.one(state, indices[0])
-        return group, self._together.only(state, indices)
+        some = self._together.only(state, indices)
+        return group, self._together.one(some, 0) if len(indices) == 1 else some
 
     def prefilling(self, state: TrainState) -> bool:
         return self._first.prefilling(state)

@@ -177,7 +177,8 @@ class Loop:
             rates = [journal.evaluations[-1]["success_rate"] for journal in journals]
             self.reporter.success(statistics.mean(rates))
         health: list[dict] = [{} for _ in journals]
-        if self.config.logging.diagnostics and not group.prefilling(state):
+        seen_any = int(state.buffer.inserted) > 0  # without a prefill there may be nothing yet
+        if self.config.logging.diagnostics and seen_any and not group.prefilling(state):
             self.enter("diagnosing")
             health = group.diagnoses(state, self.env_steps)
         for journal, row, seen, is_due in zip(journals, found, health, due, strict=True):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import equinox as eqx
@@ -21,7 +22,7 @@ class Needs:
 
     replay: int
     parameters: int
-    """Parameters with the optimisers' state."""
+    """Parameters with the optimisers' state, and the copies that follow slowly."""
     update: int
     """Gradients and kept activations of one update."""
     disk: int
@@ -50,7 +51,7 @@ def _bytes(tree) -> int:
 def estimate(config: Config, step: AbstractTrainStep, state: TrainState) -> Needs:
     """`state` may be abstract (`eqx.filter_eval_shape`): nothing is allocated."""
     replay = _bytes(state.buffer)
-    parameters = _bytes((state.agent, state.opt_state))
+    parameters = _bytes((state.agent, state.opt_state, state.average, state.objective_state))
     update = step.audit(state.agent).working_bytes(step.batch_size)
     # While a checkpoint is written its predecessors still stand, and their replays overlap but
     # for what was collected in between.
@@ -94,19 +95,21 @@ def what_fits(config: Config, step: AbstractTrainStep, needs: Needs, memory: int
 
 
 def _taken(run_dir: Path) -> int:
-    """Bytes of the checkpoints that a resumed run is going to replace."""
+    """Bytes of the checkpoints that a run is going to replace, if it is resumed."""
     files = [path for name in ("checkpoints", "best") for path in (run_dir / name).rglob("*")]
     return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def check_resources(
-    config: Config, step: AbstractTrainStep, needs: Needs, run_dir: Path, *, among: int = 1
+    config: Config, step: AbstractTrainStep, needs: Needs, run_dirs: Sequence[Path]
 ) -> None:
-    """`needs` are those of one of `among` so many runs in one process.
+    """`needs` are those of each of the runs in these directories, which one process trains; none
+    of them has taken its memory yet.
 
     **Raises:** `UserError` when memory or disk cannot hold them; it says what would fit.
     """
-    disk = shutil.disk_usage(run_dir).free + _taken(run_dir)
+    among, run_dir = len(run_dirs), run_dirs[0]
+    disk = shutil.disk_usage(run_dir).free + sum(map(_taken, run_dirs))
     who = "The run" if among == 1 else f"Each of {among} runs"
     if short := short_of_memory(config, step, needs, among=among):
         raise UserError(f"{who} {needs}, {short}.")

@@ -106,7 +106,7 @@ _EACH = _Programs(_begin_each, _play_each, eqx.filter_jit(eqx.filter_vmap(_summa
 
 def diagnosed(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[str, jax.Array]:
     """The health rows that can be seen in the state alone."""
-    batch_key, loss_key = jax.random.split(key)
+    batch_key, loss_key, visited_key = jax.random.split(key, 3)
     batch = step.sample(state, min(step.batch_size, 256), key=batch_key)
     rows = diagnose(
         state.agent,
@@ -115,7 +115,7 @@ def diagnosed(step: AbstractTrainStep, state: TrainState, key: PRNGKey) -> dict[
         objective_state=state.objective_state,
         key=loss_key,
     )
-    visited = step.sample(state, VISITED, key=jax.random.fold_in(batch_key, 1))
+    visited = step.sample(state, VISITED, key=visited_key)
     rows["coverage"] = coverage(step.env, visited.state, batch.goal)
     rows["replay_age"] = step.num_envs * (step.buffer.size(state.buffer) - 1) / 2
     return rows

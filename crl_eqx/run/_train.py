@@ -21,7 +21,7 @@ from ..run_files import (
     with_absolute_path,
 )
 from ..store import CheckpointStore, NoneGood
-from ._begin import begin, with_schedule_of
+from ._begin import Beginning, beginning, check_room, record, Say, with_schedule_of
 from ._deterministic import check_determinism
 from ._group import Group
 from ._journal import failure_in, Journal
@@ -199,33 +199,44 @@ def _begun(
     runs: Sequence[Run], console: Console, *, begun: Collection[Path], refill_replay: bool
 ) -> tuple[list[TrainState], list[dict[str, Any]]]:
     """Where all of them begin, and the metadata of its checkpoints: of several that go on the
-    newest step of which all have a good one. Until it is found no run's files are cut."""
-    steps = _common_steps(runs) if begun and len(runs) > 1 else [None]
-    found: list[tuple[TrainState, dict[str, Any]]] = []
-    for at in steps:
-        found.clear()
-        try:
-            for run in runs:
-                found.append(
-                    begin(
-                        run,
-                        console,
-                        resume=run.run_dir in begun,
-                        refill=refill_replay,
-                        at=at,
-                        among=len(runs),
-                        quiet=bool(found) or at != steps[0],
-                    )
-                )
-        except NoneGood:
-            if at == steps[-1]:
-                raise
-            continue
+    newest step of which all have a good one. Until it is found no run's files are changed."""
+    say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    check_room(runs, begun, say)
+    at, found = _beginnings(runs, say, begun=begun, refill=refill_replay)
+    states, metadata = [state for state, _ in found], [kept for _, kept in found]
+    resumed = any(metadata)
+    if resumed:
+        say(f"Going on from step {int(states[0].env_steps):,}.")
+    for run, state, kept in zip(runs, states, metadata, strict=True):
         if at is not None:
-            for run in runs:
-                run.store.abandon_after(at)
-        break
-    return [state for state, _ in found], [metadata for _, metadata in found]
+            run.store.abandon_after(at)
+        record(run, state, say, resumed=bool(kept))
+    first = runs[0]
+    if resumed and not first.env.resumable:
+        env = first.config.env
+        say(f"{env} is not in the checkpoint: the run goes on with fresh episodes.")
+        renew = first.step.with_fresh_episodes
+        states = [renew(s) if kept else s for s, kept in zip(states, metadata, strict=True)]
+    return states, metadata
+
+
+def _beginnings(
+    runs: Sequence[Run], say: Say, *, begun: Collection[Path], refill: bool
+) -> tuple[int | None, list[Beginning]]:
+    """Where each begins, and the step that several have in common, if they go on."""
+
+    def beginnings(at: int | None) -> list[Beginning]:
+        return [
+            beginning(run, say, resume=run.run_dir in begun, refill=refill, at=at) for run in runs
+        ]
+
+    if not begun or len(runs) == 1:
+        return None, beginnings(None)
+    *newer, oldest = _common_steps(runs)
+    for at in newer:
+        with contextlib.suppress(NoneGood):
+            return at, beginnings(at)
+    return oldest, beginnings(oldest)
 
 
 def _common_steps(runs: Sequence[Run]) -> list[int]:

@@ -29,7 +29,7 @@ def prepare_run_dir(run_dir: Path, *, within: Path | None = None) -> None:
                 f"`--run-dir {run_dir}` already holds a run: go on with `crl-eqx resume "
                 f"{run_dir}`, or name another directory."
             )
-        for name in ("metrics.jsonl", "checkpoints"):
+        for name in ("metrics.jsonl", "checkpoints", "best"):
             if os.path.lexists(run_dir / name):
                 raise UserError(
                     f"`--run-dir {run_dir}` holds `{name}` of a run without its {CONFIG}: name "

@@ -65,11 +65,11 @@ class CheckpointStore:
     - `replay`: whether the replay is saved, in segments; a save writes only new ones.
     """
 
-    def __init__(self, directory: Path, *, keep: int = 3, replay: bool = True):
+    def __init__(self, directory: Path | str, *, keep: int = 3, replay: bool = True):
         if keep < 1:
             raise UserError(f"`CheckpointStore(keep={keep})` must be at least 1.")
-        self.directory = directory
-        self._saved = SavedCheckpoints(directory)
+        self.directory = Path(directory)
+        self._saved = SavedCheckpoints(self.directory)
         self._keep, self._with_replay = keep, replay
         self._replay: Replay | None = None  # saved or restored last: what the next save builds on
         self._entered = False
@@ -149,11 +149,11 @@ class CheckpointStore:
 
     def _refuse_strangers(self) -> None:
         """A save drops other checkpoints, but only those this store knows as its own."""
-        if not self._entered and (steps := self.steps()):
+        if not self._entered and (others := self._saved.entries()):
             raise UserError(
-                f"`CheckpointStore({str(self.directory)!r}).save` found checkpoints (newest: step "
-                f"{steps[-1]:,}) that it did not restore: call `restore` or `adopt` first, or name "
-                f"another directory."
+                f"`CheckpointStore({str(self.directory)!r}).save` found checkpoints (newest: "
+                f"`{others[-1].name}`) that it did not restore: call `restore` or `adopt` first, "
+                f"or name another directory."
             )
 
     def _write(

@@ -127,23 +127,22 @@ class SavedCheckpoints:
                 shutil.rmtree(path, ignore_errors=True)
         if self.segments.is_symlink():
             raise OSError(errno.ELOOP, "the directory of the replay is a link", str(self.segments))
-        if any(not self._is_known(path) for path in self.entries()):
-            return
-        replays = (using, *(manifest.replay for manifest in self.good().values()))
+        replays = [using]
+        for path in self.entries():
+            try:
+                replays.append(read_manifest(path).replay)
+            except BadFile as error:
+                if not _needs_none(path, error):
+                    return
         needed = {segment.file.name for replay in replays if replay for segment in replay.segments}
         for path in self.segments.glob("*.safetensors"):
             if path.name not in needed and is_segment(path.name):
                 path.unlink(missing_ok=True)
 
-    def _is_known(self, path: Path) -> bool:
-        """Whether it is known which segments a checkpoint needs: not if it cannot be read now,
-        or is of another version."""
-        try:
-            read_manifest(path)
-        except Unreadable:
-            return False
-        except Foreign:
-            return not (path / NAME).exists()
-        except BadFile:
-            return True
-        return True
+
+def _needs_none(path: Path, error: BadFile) -> bool:
+    """Whether a checkpoint whose manifest could not be read needs no segment: it may, if only it
+    cannot be read now, or is of another version."""
+    if isinstance(error, Foreign):
+        return not (path / NAME).exists()
+    return not isinstance(error, Unreadable)

@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from jaxtyping import Array, Bool, Float, Int
 
-from ..._checks import require_count, require_number
+from ..._checks import require_count, require_number, require_repeatable
 from ..._env import AbstractGoalEnv, EnvState
 from ..._errors import first_line, keeping, UserError
 from ..._fork import not_forked
@@ -239,8 +239,8 @@ def _needed(found: Source, name: str, given: Any, own: Any) -> Any:
     call = f"GymnasiumGoalEnv({name}={value!r})"
     if name == "threshold":
         require_number(value, call, positive=True)
-    else:
-        require_count(value, call, most=LONGEST)
+        return float(value)
+    require_count(value, call, most=LONGEST)
     return value
 
 
@@ -270,7 +270,8 @@ def _sizes_of(found: Source, seen: Inspection, env: GymnasiumGoalEnv):
     try:
         states = env._state(rows)
         achieved = env._achieved(states)
-        goals = achieved[0] if env._draw_goal is None else env._draw_goal(jax.random.key(0))
+        draw = env._draw_goal
+        goals, again = (achieved[0] if draw is None else draw(jax.random.key(0)) for _ in range(2))
         goals = goals if env._desired is None else env._desired(rows)
     except (IndexError, TypeError, ValueError) as error:
         reason = first_line(error)
@@ -280,6 +281,8 @@ def _sizes_of(found: Source, seen: Inspection, env: GymnasiumGoalEnv):
             f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
             f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must match and be float32."
         )
+    if draw is not None:
+        require_repeatable(goals, again, f"`draw_goal` of `{found.call}`", "goal")
     if not np.isfinite(np.asarray(goals)).all():
         raise UserError(f"`{found.call}`: its goals are not finite, such as {np.asarray(goals)}.")
     if env._desired is None:

@@ -64,9 +64,11 @@ class Cheetah(AbstractMujocoEnv):
         physics: str | None = None,
     ):
         """`goals` are the lowest and the highest x to command, in m."""
-        if goals[0] > goals[1]:
+        low, high = goals
+        if low > high:
             raise UserError(f"`goals={goals}` must be the lowest x, then the highest.")
-        self.rules, self.goals = RULES._replace(episode_length=episode_length), goals
+        self.rules = RULES._replace(episode_length=episode_length)
+        self.goals = float(low), float(high)
         spec = load_asset("cheetah")
         add_target(spec, self.threshold)
         self.physics = select_physics(physics, spec.compile(), substeps=5)

@@ -84,6 +84,14 @@ def test_a_share_lies_between_0_and_1(share):
         hold_out(envs.make("reacher", physics="native"), share)
 
 
+def test_a_goal_that_moves_cannot_be_held_out():
+    """It could come to lie where none is to be commanded."""
+    grasp = envs.make("arm_grasp", physics="native")
+    for env in (grasp, envs.randomize(grasp, sensor_noise=0.01)):
+        with pytest.raises(UserError, match="The goals of ArmGrasp move within an episode"):
+            hold_out(env, 0.25)
+
+
 def test_one_goal_cannot_be_held_out_nor_a_task_keep_none():
     with pytest.raises(UserError, match="a single goal"):
         hold_out(envs.make("ant_u_maze_single_eval", physics="native"), 0.5)

@@ -307,6 +307,72 @@ def test_each_of_masses_friction_and_gains_changes_how_a_puck_slides():
         assert len(np.unique(ends[name][:, 0])) >= 6, name
 
 
+def task_of(draw_goal):
+    return envs.MujocoGoalEnv(
+        MjSpec.from_string(SERVO.replace("ACTUATOR", '<motor joint="slide"/>')),
+        joints=["slide"],
+        draw_goal=draw_goal,
+        threshold=0.1,
+        episode_length=5,
+        physics="native",
+    )
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_what_is_randomized_does_not_follow_from_the_goal(half):
+    """A goal may split its key too, and choose by the halves."""
+    options = jnp.array([-1.0, -0.5, 0.5, 1.0])
+    env = task_of(lambda key: jax.random.choice(jax.random.split(key)[half], options, (1,)))
+    env = randomize(env, masses=(0.5, 2.0), variants=8, action_delay=(0, 3))
+    starts = begin(env, 400)
+    for drawn, kinds in ((starts.physics.variant, 8), (starts.physics.delay, 4)):
+        pairs = {*zip(starts.goal[:, 0].tolist(), drawn.tolist(), strict=True)}
+        assert len(pairs) == 4 * kinds
+
+
+@pytest.mark.parametrize("name", ["reacher", "pusher_easy"])
+def test_friction_of_nothing_is_refused(name):
+    with pytest.raises(crl.UserError, match="`friction`: nothing in this model slides"):
+        randomize(envs.make(name, physics="native"), friction=(0.5, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("ball", "floor", "slides"),
+    [
+        ("", "", True),
+        ('condim="1"', 'condim="1"', False),
+        ('condim="1"', "", True),  # the larger counts
+        ('contype="0" conaffinity="0"', "", False),
+        ('contype="0"', "", True),
+    ],
+)
+def test_friction_counts_where_geoms_touch(ball, floor, slides):
+    xml = SERVO.replace('size="0.1"', f'size="0.1" {ball}').replace("ACTUATOR", "")
+    plane = f'<worldbody><geom type="plane" size="1 1 1" {floor}/>'
+    model = MjSpec.from_string(xml.replace("<worldbody>", plane)).compile()
+    if slides:
+        assert len(make_variants(model, SAME, (0.5, 2.0), SAME, count=2, seed=0)) == 2
+        return
+    with pytest.raises(crl.UserError, match="nothing in this model slides"):
+        make_variants(model, SAME, (0.5, 2.0), SAME, count=2, seed=0)
+
+
+def test_a_stronger_motor_is_stronger_where_its_tendon_limits_it():
+    xml = """<mujoco><worldbody><body><joint name="slide" type="slide"/><geom size="0.1"/></body>
+    </worldbody><tendon><fixed name="cord" actuatorfrclimited="true" actuatorfrcrange="-1 1">
+    <joint joint="slide" coef="1"/></fixed></tendon><actuator>MOTORS</actuator></mujoco>"""
+    motor = '<motor tendon="cord" gear="5"/>'
+    try:
+        model = MjSpec.from_string(xml.replace("MOTORS", motor)).compile()
+    except ValueError:
+        pytest.skip("this version of MuJoCo has no limits of tendons")
+    (strong,) = make_variants(model, SAME, SAME, (3.0, 3.0), count=1, seed=0)
+    np.testing.assert_allclose(strong.tendon_actfrcrange, 3 * model.tendon_actfrcrange)
+    shared = MjSpec.from_string(xml.replace("MOTORS", 2 * motor)).compile()
+    with pytest.raises(crl.UserError, match="`gains`: tendon 'cord' limits the force of 2"):
+        make_variants(shared, SAME, SAME, (0.5, 1.0), count=1, seed=0)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

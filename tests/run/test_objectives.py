@@ -10,6 +10,7 @@ from crl_eqx import cli
 from crl_eqx.config import PRESETS
 from crl_eqx.pictures import trajectories
 from crl_eqx.run import load_run, resolved, Run, train
+from crl_eqx.run_files import read_metrics
 
 from .conftest import tiny
 from .test_loop import state_of
@@ -37,6 +38,9 @@ def test_an_agent_without_a_critic_of_actions_is_evaluated_and_drawn(
     train(
         tiny(objective=objective, total_env_steps=400, diagnostics=True), tmp_path / "run", console
     )
+    first, *later = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert "health/verdict" not in first, "nothing has been collected"
+    assert all("health/verdict" in row for row in later if row["gradient_steps"])
     run, agent = load_run(tmp_path / "run")
     assert not agent.compares_actions
     words = ["evaluate", str(tmp_path / "run"), "--episodes", "2"]

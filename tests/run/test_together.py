@@ -1,9 +1,11 @@
 """Seeds trained together leave what seeds trained alone leave."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -12,13 +14,28 @@ import pytest
 
 from crl_eqx import UserError
 from crl_eqx.config import replaced
-from crl_eqx.run import CheckpointStore, load_run, train, train_together, TrainingError
+from crl_eqx.run import (
+    _resources,
+    CheckpointStore,
+    estimate,
+    load_run,
+    resolved,
+    Run,
+    train,
+    train_together,
+    TrainingError,
+)
+from crl_eqx.run._begin import check_room
 from crl_eqx.run._journal import Journal
 from crl_eqx.run._loop import Loop
 from crl_eqx.run_files import read_metrics
 
 from .conftest import flags, tiny
 from .test_loop import command, state_of, without_time
+
+
+leaves = jax.tree.leaves
+is_shape = lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def places(folder, seeds=3, **changes):
@@ -192,6 +209,8 @@ def test_a_damaged_common_checkpoint_is_skipped_and_no_row_is_lost(tmp_path, con
     good.write_bytes(damaged[good])
     outcomes = train_together(more, console, begun=[*more])
     assert [outcome.env_steps for outcome in outcomes] == [960, 960]
+    resumed = [json.loads((d / "provenance.json").read_text())["resumed"] for d in configs]
+    assert [len(times) for times in resumed] == [2, 1], "what was only tried is not recorded"
     for run_dir in configs:
         steps = [row["env_steps"] for row in read_metrics(run_dir / "metrics.jsonl")]
         assert steps == sorted(set(steps)) and len(steps) > 6
@@ -234,8 +253,6 @@ def test_what_does_not_go_together_is_told(tmp_path, console):
 
 
 def test_seeds_that_do_not_fit_in_memory_say_how_many_do(tmp_path, console, monkeypatch):
-    from crl_eqx.run import _resources, estimate, Run
-
     run = Run(tiny(), tmp_path)
     needs = estimate(run.config, run.step, run.abstract())
     monkeypatch.setattr(_resources, "free_memory", lambda: int(2.5 * needs.memory))
@@ -243,6 +260,39 @@ def test_seeds_that_do_not_fit_in_memory_say_how_many_do(tmp_path, console, monk
         UserError, match=r"Each of 3 runs needs .* are free: `--together` fits 2 of"
     ):
         train_together(places(tmp_path), console)
+
+
+def test_room_is_asked_for_once_for_all_seeds(tmp_path, console, monkeypatch):
+    """What the first has taken by then is not missing to the others."""
+    config = resolved(tiny())
+    runs = [Run(replaced(config, seed=seed), tmp_path / str(seed)) for seed in range(3)]
+    needs = estimate(config, runs[0].step, runs[0].abstract())
+    free, disk = iter([3 * needs.memory]), [3 * needs.disk - 2]
+    monkeypatch.setattr(_resources, "free_memory", lambda: next(free))
+    usage = lambda path: SimpleNamespace(free=disk[0])
+    monkeypatch.setattr(_resources.shutil, "disk_usage", usage)
+    for run in runs[1:]:  # checkpoints that are replaced leave room
+        (run.run_dir / "checkpoints").mkdir(parents=True)
+        (run.run_dir / "checkpoints" / "one").write_bytes(b"x")
+    check_room(runs, (), console.print)
+    assert not [*free]
+    disk[0] -= 1
+    monkeypatch.setattr(_resources, "free_memory", lambda: 3 * needs.memory)
+    with pytest.raises(UserError, match="Each of 3 runs needs .* of disk are free"):
+        check_room(runs, (), console.print)
+
+
+@pytest.mark.parametrize("objective", ["sac", "td3"])
+def test_slow_copies_and_averages_are_counted(objective, tmp_path):
+    size = lambda tree: sum(x.size * x.dtype.itemsize for x in filter(is_shape, leaves(tree)))
+    needs, kept = {}, ()
+    for average in (0, 100):
+        run = Run(tiny(objective=objective, policy_average=average), tmp_path)
+        state = run.abstract()
+        needs[average] = estimate(run.config, run.step, state).parameters
+        kept = state.agent, state.opt_state, state.objective_state, state.average
+    assert needs[100] == sum(map(size, kept)) and min(map(size, kept)) > 0
+    assert needs[100] - needs[0] == size(kept[-1])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a run is made of survives on disk, and nothing that is damaged is taken for it."""
 
+import errno
 import json
 import os
 import random
@@ -662,6 +663,35 @@ def test_a_store_does_not_overwrite_what_it_did_not_restore(states, directory):
     store.adopt()
     save(store, states[2])
     assert store.steps() == [int(states[2].env_steps)]
+
+
+def test_not_even_what_is_damaged(states, directory):
+    """Its networks may be whole."""
+    cut(save(CheckpointStore(directory), states[4]) / "state.safetensors")
+    before = files(directory)
+    with pytest.raises(UserError, match=r"found checkpoints \(newest: `step_\d+`\)"):
+        save(CheckpointStore(str(directory)), states[2])
+    assert files(directory) == before
+
+
+def test_a_replay_that_cannot_be_read_for_a_while_is_kept(states, directory, monkeypatch):
+    store = CheckpointStore(directory, keep=2)
+    save(store, states[2])
+    (needed,) = segments(directory)
+    other = CheckpointStore(directory, keep=2)
+    other.adopt()
+    stat = Path.stat
+
+    def stale(path, **options):
+        if path.name == needed.name:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return stat(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stale)
+        save(other, forked(states[3]))
+    assert needed in segments(directory)
+    assert (directory / "step_000000000040").is_dir()
 
 
 # What does not fit is refused, by name
