@@ -602,8 +602,8 @@ def told(*words, out=subprocess.PIPE, **variables):
         (dict(MUJOCO_GL="nosuch"), "invalid value for environment variable MUJOCO_GL: nosuch."),
     ],
 )
-def test_what_the_environment_says_wrongly_is_told_in_one_sentence(variables, sentence):
-    code, error = told("envs", "reacher", **variables)
+def test_what_the_environment_says_wrongly_is_told_in_one_sentence(variables, sentence, tmp_path):
+    code, error = told("render", "--env", "reacher", "--out", str(tmp_path), **variables)
     assert code == 2 and error.startswith(sentence) and error.count("\n") == 1
 
 
