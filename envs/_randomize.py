@@ -17,7 +17,7 @@ from .._types import Action, PRNGKey, State
 from ._mujoco import AbstractMujocoEnv
 from ._physics import AbstractPhysics
 from ._variants import make_variants, Range, SAME
-from ._wrapped import Wrapped, wrappers_key
+from ._wrapped import layers, Wrapped, wrappers_key
 
 
 @not_forked
@@ -54,10 +54,8 @@ def randomize(
     **Raises:** `UserError` if a range, a deviation or a delay makes no sense, or if `env` is
     not a MuJoCo task or is already randomized.
     """
-    inner = env
-    while isinstance(inner, Wrapped) and not isinstance(inner, Randomized):
-        inner = inner.env
-    if isinstance(inner, Randomized) or not isinstance(env, AbstractMujocoEnv):
+    plain = isinstance(env, AbstractMujocoEnv)
+    if not plain or any(isinstance(layer, Randomized) for layer in layers(env)):
         raise UserError(
             f"`randomize` needs a MuJoCo task that is not randomized, such as `make` and "
             f"`MujocoGoalEnv` give, but got a {type(env).__name__}."

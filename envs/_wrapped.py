@@ -1,5 +1,7 @@
 """A wrapper that changes part of a MuJoCo task."""
 
+from collections.abc import Iterator
+
 import equinox as eqx
 import jax
 from jaxtyping import Array, Float
@@ -14,6 +16,14 @@ def wrappers_key(key: PRNGKey) -> PRNGKey:
     """A key for draws beside those that the task itself makes from `key`. `split` makes its keys as
     `fold_in` does with 0, 1, 2, …: with a small number it would be one of the task's own."""
     return jax.random.fold_in(key, 0x57524150)
+
+
+def layers(env: AbstractMujocoEnv) -> Iterator[AbstractMujocoEnv]:
+    """The wrappers of a task, the outermost first, and last the task itself."""
+    yield env
+    while isinstance(env, Wrapped):
+        env = env.env
+        yield env
 
 
 class Wrapped(AbstractMujocoEnv):

@@ -114,8 +114,10 @@ def _table(rows: dict[str, dict[str, float]], title: str) -> Table:
     table = Table("metric", *rows, title=title)
     names = [name for name in next(iter(rows.values())) if not name.endswith("_se")]
     for name in sorted(names):
-        errors = [row.get(f"{name}_se") for row in rows.values()]
-        errors = ["" if error is None else f" ± {error:.3f}" for error in errors]
-        means = [f"{row[name]:.3f}" for row in rows.values()]
-        table.add_row(name, *(mean + error for mean, error in zip(means, errors, strict=True)))
+        table.add_row(name, *(_cell(row, name) for row in rows.values()))
     return table
+
+
+def _cell(row: dict[str, float], name: str) -> str:
+    error = row.get(f"{name}_se")
+    return f"{row[name]:.3f}" if error is None else f"{row[name]:.3f} ± {error:.3f}"

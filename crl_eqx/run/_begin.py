@@ -43,9 +43,11 @@ Say = Callable[[str], None]
 """Takes a sentence for the user."""
 
 
-def check_room(runs: Sequence[Run], begun: Collection[Path], say: Say) -> None:
+def check_room(runs: Sequence[Run], begun: Collection[Path], say: Say) -> dict[str, Any]:
     """Whether all fit that are trained together, of which those `begun` go on; says what each of
     them is.
+
+    **Returns:** what is to be recorded of it.
 
     **Raises:** `UserError` if memory or disk is short, or a run is not what it was.
     """
@@ -59,13 +61,16 @@ def check_room(runs: Sequence[Run], begun: Collection[Path], say: Say) -> None:
     abstract = run.abstract()
     needs = estimate(run.config, run.step, abstract)
     check_resources(run.config, run.step, needs, [run.run_dir for run in runs])
-    say(str(run.step.audit(abstract.agent)))
+    audit = run.step.audit(abstract.agent)
+    say(str(audit))
     say(f"{'The run' if len(runs) == 1 else f'Each of {len(runs)} runs'} {needs}.")
     if not (envs.is_gymnasium(run.config.env) or task_file(run.config.env)):
         say(f"Physics: {run.config.physics}, {_where(run.config.physics)}.")
     if run.regions is not None:
         share = run.regions.share
         say(f"Training commands {1 - share:.0%} of the goals, and never the other {share:.0%}.")
+    cost = audit.flops_per_update(run.step.batch_size)
+    return {"estimate": str(needs), "flop_per_update": cost}
 
 
 Beginning = tuple[TrainState, dict[str, Any]]
@@ -90,8 +95,9 @@ def beginning(run: Run, say: Say, *, resume: bool, refill: bool, at: int | None)
     return found
 
 
-def record(run: Run, state: TrainState, say: Say, *, resumed: bool) -> None:
-    """Writes down in the run's directory what it is and on what it runs, before it does."""
+def record(run: Run, state: TrainState, about: dict[str, Any], say: Say, *, resumed: bool) -> None:
+    """Writes down in the run's directory what it is, what is known `about` it and on what it runs,
+    before it does."""
     save_config(run.config, run.run_dir / CONFIG)
     remember(run.config, run.run_dir)  # and again below, once its files are copied
     if not resumed:  # a resumed run has its copy
@@ -102,12 +108,8 @@ def record(run: Run, state: TrainState, say: Say, *, resumed: bool) -> None:
             f"with its own copies."
         )
     remember(run.config, run.run_dir)
-    abstract = run.abstract()
-    cost = run.step.audit(abstract.agent).flops_per_update(run.step.batch_size)
-    needs = estimate(run.config, run.step, abstract)
-    about = {"estimate": str(needs), "flop_per_update": cost}
     if not resumed and run.config.network.init_from is not None:
-        about["init_from_checksum"] = checksum(state.agent)
+        about = about | {"init_from_checksum": checksum(state.agent)}
     path = run.run_dir / "provenance.json"
     record_provenance(path, task=run.config.env, about=about, report=say)
 

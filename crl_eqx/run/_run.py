@@ -214,6 +214,10 @@ class Run:
 
     def abstract(self) -> TrainState:
         """The state's shapes, without its arrays."""
+        return self._abstract
+
+    @functools.cached_property
+    def _abstract(self) -> TrainState:
         return eqx.filter_eval_shape(self._initial, None)
 
     def _initial(self, agent: Agent | None) -> TrainState:

@@ -201,7 +201,7 @@ def _begun(
     """Where all of them begin, and the metadata of its checkpoints: of several that go on the
     newest step of which all have a good one. Until it is found no run's files are changed."""
     say = lambda sentence: console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    check_room(runs, begun, say)
+    about = check_room(runs, begun, say)
     at, found = _beginnings(runs, say, begun=begun, refill=refill_replay)
     states, metadata = [state for state, _ in found], [kept for _, kept in found]
     resumed = any(metadata)
@@ -210,7 +210,7 @@ def _begun(
     for run, state, kept in zip(runs, states, metadata, strict=True):
         if at is not None:
             run.store.abandon_after(at)
-        record(run, state, say, resumed=bool(kept))
+        record(run, state, about, say, resumed=bool(kept))
     first = runs[0]
     if resumed and not first.env.resumable:
         env = first.config.env
@@ -225,18 +225,18 @@ def _beginnings(
 ) -> tuple[int | None, list[Beginning]]:
     """Where each begins, and the step that several have in common, if they go on."""
 
-    def beginnings(at: int | None) -> list[Beginning]:
+    def all_at(at: int | None) -> list[Beginning]:
         return [
             beginning(run, say, resume=run.run_dir in begun, refill=refill, at=at) for run in runs
         ]
 
     if not begun or len(runs) == 1:
-        return None, beginnings(None)
+        return None, all_at(None)
     *newer, oldest = _common_steps(runs)
     for at in newer:
         with contextlib.suppress(NoneGood):
-            return at, beginnings(at)
-    return oldest, beginnings(oldest)
+            return at, all_at(at)
+    return oldest, all_at(oldest)
 
 
 def _common_steps(runs: Sequence[Run]) -> list[int]:

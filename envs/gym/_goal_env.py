@@ -270,8 +270,8 @@ def _sizes_of(found: Source, seen: Inspection, env: GymnasiumGoalEnv):
     try:
         states = env._state(rows)
         achieved = env._achieved(states)
-        draw = env._draw_goal
-        goals, again = (achieved[0] if draw is None else draw(jax.random.key(0)) for _ in range(2))
+        draw = env._draw_goal or (lambda key: achieved[0])
+        goals, again = draw(jax.random.key(0)), draw(jax.random.key(0))
         goals = goals if env._desired is None else env._desired(rows)
     except (IndexError, TypeError, ValueError) as error:
         reason = first_line(error)
@@ -281,11 +281,10 @@ def _sizes_of(found: Source, seen: Inspection, env: GymnasiumGoalEnv):
             f"`{found.call}`: an achieved goal is {achieved.dtype}{list(achieved.shape[1:])}, and "
             f"a desired one {goals.dtype}{list(goals.shape[-1:])}; they must match and be float32."
         )
-    if draw is not None:
-        require_repeatable(goals, again, f"`draw_goal` of `{found.call}`", "goal")
     if not np.isfinite(np.asarray(goals)).all():
         raise UserError(f"`{found.call}`: its goals are not finite, such as {np.asarray(goals)}.")
     if env._desired is None:
+        require_repeatable(goals, again, f"`draw_goal` of `{found.call}`", "goal")
         return states, achieved
     if places := places_of(np.asarray(goals), np.asarray(states)):
         first, last = places[0], places[0] + goals.shape[-1] - 1
