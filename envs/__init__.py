@@ -38,4 +38,5 @@ from ._registry import (
     task_options as task_options,
     tasks as tasks,
 )
+from ._resample_goals import resample_goals as resample_goals, ResampledGoals as ResampledGoals
 from .custom import MujocoGoalEnv as MujocoGoalEnv

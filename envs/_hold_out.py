@@ -14,7 +14,7 @@ from .._errors import UserError
 from .._fork import not_forked
 from .._types import Goal, PRNGKey
 from ._mujoco import AbstractMujocoEnv, Draw
-from ._wrapped import layers, Wrapped, wrappers_key
+from ._wrapped import require_still_goals, Wrapped, wrappers_key
 
 
 Commands = Literal["seen", "unseen"]
@@ -51,11 +51,7 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     require_count(seed, f"hold_out(seed={seed!r})", least=0, most=2**32 - 1)
     if not 0 < as_number(share) < 1:
         raise UserError(f"`share={share}` must lie between 0 and 1.")
-    *_, task = layers(env)
-    if type(task).commanded is not AbstractMujocoEnv.commanded:
-        raise UserError(
-            f"The goals of {type(task).__name__} move within an episode: none can be held out."
-        )
+    require_still_goals(env, "held out")
     goals = _some_goals(env)
     anchors = _far_apart(goals)
     if len(anchors) < 2:

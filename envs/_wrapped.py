@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from .._env import EnvState
+from .._errors import UserError
 from .._types import Action, Flag, Goal, PRNGKey, State
 from ._mujoco import AbstractMujocoEnv, Draw, Rules
 from ._physics import AbstractPhysics, PhysicsState
@@ -24,6 +25,15 @@ def layers(env: AbstractMujocoEnv) -> Iterator[AbstractMujocoEnv]:
     while isinstance(env, Wrapped):
         env = env.env
         yield env
+
+
+def require_still_goals(env: AbstractMujocoEnv, wanted: str) -> None:
+    """**Raises:** `UserError`, with what cannot be done to them, if the task's goals move."""
+    *_, task = layers(env)
+    if type(task).commanded is not AbstractMujocoEnv.commanded:
+        raise UserError(
+            f"The goals of {type(task).__name__} move within an episode: none can be {wanted}."
+        )
 
 
 class Wrapped(AbstractMujocoEnv):

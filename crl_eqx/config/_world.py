@@ -14,6 +14,9 @@ class Task:
     `crl-eqx envs NAME` lists them."""
     train_env_option: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """The same for training alone, not for evaluation, such as random_starts=0.5."""
+    resample_goals: float = 0.0
+    """Chance, at every control step that ends at the goal, that training commands another: so that
+    who has arrived walks on, and does not fill the replay with standing. 0: never."""
     hold_out: float = 0.0
     """About this share of the goals is never commanded in training; evaluation reports seen and
     unseen goals apart, too."""

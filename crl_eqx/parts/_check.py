@@ -193,6 +193,7 @@ _DEMANDS = {
     "total_env_steps": _Demand("be positive and less than 2e9", lambda x: 0 < x < 2e9),
     "max_hours": _POSITIVE,
     "seed": _SEED,
+    "resample_goals": _SHARE,
     "hold_out": _Demand("be at least 0 and less than 1", lambda x: 0 <= x < 1),
     "hold_out_seed": _SEED,
     "horizon": _POSITIVE,

@@ -39,9 +39,18 @@ def make_env(
         assert isinstance(env, envs.AbstractMujocoEnv)  # as that of the regions
         env = regions.commanding(goals, env)
     chosen = config.randomization
-    if chosen == dataclasses.replace(Randomization(), variants=chosen.variants):
-        return env
-    return envs.randomize(env, **randomization_options(chosen))
+    if chosen != dataclasses.replace(Randomization(), variants=chosen.variants):
+        env = envs.randomize(env, **randomization_options(chosen))
+    return _resampled(config, env) if training and config.task.resample_goals else env
+
+
+def _resampled(config: Config, env: AbstractGoalEnv) -> AbstractGoalEnv:
+    """**Raises:** `UserError` if the task's goals cannot be drawn anew within an episode."""
+    chance = config.task.resample_goals
+    try:
+        return envs.resample_goals(env, chance)
+    except UserError as error:
+        raise UserError(f"`--resample-goals {chance:g}`, `--env {config.env}`: {error}") from error
 
 
 def randomization_options(chosen: Randomization) -> dict[str, Any]:

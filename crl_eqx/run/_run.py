@@ -178,7 +178,8 @@ class Run:
         self.env = make_env(self.task_config)
         self.regions = make_regions(self.task_config)
         training = self.env
-        if config.task.train_env_option or self.regions is not None:
+        task = config.task
+        if task.train_env_option or task.resample_goals or self.regions is not None:
             training = make_env(self.task_config, training=True, regions=self.regions)
         _check_same_sizes(training, self.env, config)
         self._collector = None
