@@ -14,7 +14,8 @@ from .._errors import UserError
 from .._fork import not_forked
 from .._types import Goal, PRNGKey
 from ._mujoco import AbstractMujocoEnv, Draw
-from ._wrapped import require_still_goals, Wrapped, wrappers_key
+from ._resample_goals import ResampledGoals
+from ._wrapped import layers, require_still_goals, Wrapped, wrappers_key
 
 
 Commands = Literal["seen", "unseen"]
@@ -41,7 +42,8 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     Only commands are held out. An agent may still pass through such a place and learn from it.
 
     **Raises:** `UserError` unless 0 < `share` < 1, or if `env` is not a MuJoCo task, has only one
-    goal, or commands others on the way, as `arm_grasp` does, whose goal follows the cube.
+    goal, or commands others on the way, as `resample_goals` does, and `arm_grasp`, whose goal
+    follows the cube.
     """
     if not isinstance(env, AbstractMujocoEnv):
         raise UserError(
@@ -52,6 +54,11 @@ def hold_out(env: AbstractGoalEnv, share: float, *, seed: int = 0) -> "HoldOut":
     if not 0 < as_number(share) < 1:
         raise UserError(f"`share={share}` must lie between 0 and 1.")
     require_still_goals(env, "held out")
+    if any(isinstance(layer, ResampledGoals) for layer in layers(env)):
+        raise UserError(
+            "`hold_out(resample_goals(env, ...), ...)` would not hold out the goals on the way: "
+            "say `resample_goals(hold_out(env, ...), ...)`."
+        )
     goals = _some_goals(env)
     anchors = _far_apart(goals)
     if len(anchors) < 2:

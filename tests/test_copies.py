@@ -37,6 +37,8 @@ def made(name):
         return envs.randomize(env, masses=(0.5, 2.0), action_delay=(0, 2), variants=3)
     if name == "held out":
         return envs.hold_out(envs.make("ant_u_maze", physics="native"), 0.5)
+    if name == "goals anew":
+        return envs.resample_goals(envs.make("ant_u_maze", physics="native"), 0.5)
     if name == "own":
         return envs.MujocoGoalEnv(
             str(resources.files("crl_eqx.envs") / "assets" / "reacher.xml"),
@@ -57,7 +59,7 @@ KINDS = ["point_u_maze", "ant", "ant_u_maze", "ant_ball", "humanoid", "arm_push_
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", [*KINDS, "randomized", "held out", "own"])
+@pytest.mark.parametrize("name", [*KINDS, "randomized", "held out", "goals anew", "own"])
 def test_a_copied_task_is_equal_plays_the_same_episodes_and_is_compiled_no_second_time(way, name):
     env = made(name)
     other = WAYS[way](env)

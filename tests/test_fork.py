@@ -24,6 +24,7 @@ calls = {
     "make": lambda: envs.make("ant"),
     "randomize": lambda: envs.randomize(env, masses=(0.5, 2.0)),
     "hold_out": lambda: envs.hold_out(env, 0.5),
+    "resample_goals": lambda: envs.resample_goals(env, 0.5),
     "AbstractMujocoEnv.reset": lambda: env.reset(key=key),
     "AbstractMujocoEnv.step": lambda: env.step(None, None),
     "evaluate": lambda: crl_eqx.evaluate(policy, env, 2, key=key),

@@ -10,7 +10,7 @@ from fractions import Fraction
 import gymnasium, jax, jax.numpy as jnp, mujoco, numpy as np
 import crl_eqx
 from crl_eqx import energy, envs, nn
-from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize
+from crl_eqx.envs import MujocoGoalEnv, hold_out, randomize, resample_goals
 from crl_eqx.objectives import CRL, Goals
 from crl_eqx.store import load_agent, save_agent
 from crl_eqx.envs.gym import GymnasiumGoalEnv, ToGymnasium, ToGymnasiumVector
@@ -113,6 +113,8 @@ calls = [
     (lambda: randomize(env, gains=("a", "b")), "gains=('a', 'b')"),
     (lambda: randomize(env, sensor_noise="loud"), "sensor_noise='loud'"),
     (lambda: randomize(env, action_delay=2), "action_delay=2"),
+    (lambda: resample_goals(env, "often"), "chance=often"),
+    (lambda: resample_goals(None, 0.5), "but got a NoneType"),
     (lambda: hold_out(env, "half"), "share=half"),
     (lambda: hold_out(env, 0.5).commanding("unsen"), "HoldOut.commanding('unsen')"),
     (lambda: hold_out(env, 0.5, seed=1.5), "seed=1.5"),

@@ -10,6 +10,7 @@ import pytest
 from crl_eqx import envs, UserError
 from crl_eqx.cli._train import parse_config
 from crl_eqx.config import Config, differences, load_config, PRESETS, replaced, save_config
+from crl_eqx.envs import HoldOut, Randomized, ResampledGoals
 from crl_eqx.objectives import Goals
 from crl_eqx.parts import idle, make_agent, make_optimizers, make_train_step, resolved
 from crl_eqx.run import check, check_needs, make_env, Run
@@ -117,6 +118,7 @@ def test_budget_evaluation_and_logging_are_no_difference():
         ({"randomize_masses": (1.2, 0.8)}, r"`--randomize-masses 1.2 0.8` must be two positive"),
         ({"randomize_gains": (0.0, 0.8)}, r"`--randomize-gains 0.0 0.8` must be two positive"),
         ({"sensor_noise": -0.1}, r"`--sensor-noise -0.1` must be 0 or positive"),
+        ({"resample_goals": 1.5}, r"`--resample-goals 1.5` must lie in \[0, 1\]"),
         ({"action_delay": (2, 1)}, r"`--action-delay 2 1` must be two numbers of control steps"),
         ({"variants": 0}, r"`--variants 0` must lie in 1 to 10,000"),
         ({"kernel": "triton"}, r"`--kernel triton` does not support a CPU: it needs a GPU"),
@@ -252,6 +254,30 @@ def test_options_for_training_alone_win_there_and_are_not_evaluated():
     assert (trained.episode_length, trained.maze.random_starts) == (50, 0.5)
     assert (judged.episode_length, judged.maze.random_starts) == (50, 0.1)
     assert make_env(config, "point_u_maze_eval").maze.random_starts == 0.1
+
+
+def test_goals_are_drawn_anew_in_training_alone_and_of_those_that_it_commands(tmp_path):
+    run = Run(tiny(resample_goals=0.1, hold_out=0.3, sensor_noise=0.1), tmp_path)
+    assert isinstance(run.step.env, ResampledGoals) and run.step.env.chance == 0.1
+    assert not isinstance(run.env, ResampledGoals)
+    inner = run.step.env.env
+    assert isinstance(inner, Randomized) and isinstance(inner.env, HoldOut)
+
+
+@pytest.mark.parametrize(
+    ("env", "says"),
+    [
+        ("arm_grasp", "`--resample-goals 0.1`, `--env arm_grasp`: The goals of ArmGrasp move"),
+        ("gym:Pendulum-v1", "`--resample-goals 0.1`, `--env gym:Pendulum-v1`: .* needs a MuJoCo"),
+    ],
+)
+def test_goals_that_cannot_be_drawn_anew(env, says):
+    choices = dict(goal_indices=(0,), goal_low=(1.0,), goal_high=(1.0,), goal_threshold=0.1)
+    others = choices if envs.is_gymnasium(env) else {}
+    if others:
+        pytest.importorskip("gymnasium")
+    with pytest.raises(UserError, match=says):
+        make_env(tiny(env=env, resample_goals=0.1, **others), training=True)
 
 
 def test_a_run_collects_in_one_task_and_judges_in_the_other(tmp_path):
