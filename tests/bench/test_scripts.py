@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import crl_eqx as crl
 from crl_eqx import envs
 from crl_eqx.config import save_config
 from crl_eqx.run._deterministic import XLA_FLAG
@@ -145,6 +147,19 @@ def test_a_planner_reaches_a_goal_that_is_near(bench):
     words = dict(tries=1, seed=0, samples=16, horizon=0.3, hold=0.06, spread=None, keep=None)
     (row,) = script.tries("reacher", argparse.Namespace(**words))
     assert row["reached"] and row["nearest_distance"] < 0.05 and row["steps"] < 1000
+
+
+def test_an_agent_that_does_not_move_stands_still(bench):
+    env = envs.make("point_u_maze", physics="native", episode_length=20)
+    agent = crl.Agent.create(env, depth=4, width=8, key=jax.random.key(0))
+    (_, moving), *_ = bench("standstills").measure(agent, env, 4, seed=0)
+    assert moving == {"arrive": 0, "end early": 0, "stand still": 0, "other": 1}
+    idle = jax.tree.map(lambda x: 0 * x if eqx.is_inexact_array(x) else x, agent)
+    (_, shares), (where, told) = bench("standstills").measure(idle, env, 4, seed=0)
+    assert shares == {"arrive": 0, "end early": 0, "stand still": 1, "other": 0}
+    assert where == "standing still" and told["policy_std"] > 0.1
+    assert told["uniform_beyond_own"] == pytest.approx(0, abs=1e-9)
+    assert told["energy_std_over_actions"] == pytest.approx(0, abs=1e-9)
 
 
 def test_random_steps_and_births_in_success_are_counted(bench):
