@@ -70,7 +70,8 @@ class Agent(eqx.Module):
         - `depth`: Dense layers in the residual blocks of every network, a multiple of 4;
             `actor_depth` and `critic_depth` override it.
         - `repr_size`, `energy`: of a contrastive critic: numbers in a representation, and how
-            representations are compared, default [`crl_eqx.energy.NegL2`][].
+            representations are compared, default [`crl_eqx.energy.NegL2`][]; no other critic
+            takes an energy.
         - `normalize`: whether states and goals are normalised by their running moments.
         - `initial_alpha`: where the entropy temperature starts; 0 stays 0, whatever the optimiser.
         - `**network`: further keywords of [`crl_eqx.nn.ResidualMLP`][], such as `width`.
@@ -79,13 +80,19 @@ class Agent(eqx.Module):
         require_key(key, "Agent.create(env, key=...)")
         require_flag(normalize, f"Agent.create(normalize={normalize!r})")
         require_energy(energy, "Agent.create")
-        require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha})")
+        require_number(initial_alpha, f"Agent.create(initial_alpha={initial_alpha!r})")
         depths = dict(depth=depth, actor_depth=actor_depth, critic_depth=critic_depth)
         for name, value in depths.items():
             if value is not None:
-                check_depth(value, f"Agent.create({name}={value})")
+                check_depth(value, f"Agent.create({name}={value!r})")
+        require_count(repr_size, f"Agent.create(repr_size={repr_size!r})")
         if energy is not None:
-            energy.check_size(repr_size, f"Agent.create(repr_size={repr_size})")
+            if critic != "contrastive":
+                raise UserError(
+                    f"`Agent.create(critic={critic!r}, energy={energy!r})`: only a contrastive "
+                    f"critic has an energy."
+                )
+            energy.check_size(repr_size, f"Agent.create(repr_size={repr_size!r})")
         actor_depth = depth if actor_depth is None else actor_depth
         critic_depth = depth if critic_depth is None else critic_depth
         encoder = lambda in_size, out_size, key: Encoder(
@@ -147,6 +154,8 @@ class Agent(eqx.Module):
             raise UserError(
                 f"`Agent.act(candidates={candidates})` needs a `key` to draw more than one."
             )
+        if key is not None:
+            require_key(key, "Agent.act(..., key=...)")
         policy = self.policy(state, goal)
         if key is None:
             return policy.mode()

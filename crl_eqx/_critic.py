@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from ._checks import require_key, require_kind
+from ._checks import require_count, require_key, require_kind
 from ._fork import not_forked
 from ._types import Action, Goal, PRNGKey, Repr, State
 from .energy import AbstractEnergy, NegL2, require_energy
@@ -59,7 +59,7 @@ class Critic(AbstractCritic):
     energy: AbstractEnergy = NegL2()
 
     def __check_init__(self):
-        require_energy(self.energy, type(self).__name__)
+        require_energy(self.energy, type(self).__name__, optional=False)
 
     @classmethod
     @not_forked
@@ -80,8 +80,9 @@ class Critic(AbstractCritic):
         require_energy(energy, "Critic.create")
         require_kind(data, AbstractData, "Critic.create(data)", "`Trajectories`, or other data")
         require_key(key, "Critic.create(data, key=...)")
+        require_count(repr_size, f"Critic.create(repr_size={repr_size!r})")
         if energy is not None:
-            energy.check_size(repr_size, f"Critic.create(repr_size={repr_size})")
+            energy.check_size(repr_size, f"Critic.create(repr_size={repr_size!r})")
         sa_key, g_key = jax.random.split(key)
         batch = example_batch(data)
         size = batch.state.shape[-1] + batch.action.shape[-1]

@@ -94,6 +94,7 @@ def fit(
     # Contrasts need two.
     require_count(batch_size, f"fit(batch_size={batch_size!r})", least=2)
     _check_sizes(critic, data)
+    data.require_samples("fit(critic, data)")
     objective = CRL() if objective is None else objective
     require_kind(objective, CRL, f"fit(objective={objective!r})", "a `CRL`, whose critic this is")
     if optimizer is not None:

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import PyTree
 
 from ._agent import Agent
-from ._checks import require_kind
+from ._checks import require_kind, require_number
 from ._errors import UserError
 from ._flat import Elementwise, Layout
 from ._fork import not_forked
@@ -45,6 +45,13 @@ def adam(
     max_grad_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """The paper's Adam, with decoupled weight decay and global-norm clipping as options."""
+    call = "adam({name}={value!r})".format
+    if not callable(learning_rate):
+        require_number(learning_rate, call(name="learning_rate", value=learning_rate))
+    require_number(weight_decay, call(name="weight_decay", value=weight_decay))
+    if max_grad_norm is not None:
+        named = call(name="max_grad_norm", value=max_grad_norm)
+        require_number(max_grad_norm, named, positive=True)
     clip = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
     step = (
         optax.adamw(learning_rate, weight_decay=weight_decay)
@@ -80,6 +87,12 @@ def init_optimizers(optimizers: Optimizers, agent: Agent, objective: AbstractObj
                 f"`{type(objective).__name__}` trains {', '.join(objective.trains)}: an optimiser "
                 f"for `{name}` is missing among {', '.join(optimizers) or 'none'}."
             )
+        require_kind(
+            optimizers[name],
+            optax.GradientTransformation,
+            f"init_optimizers({{{name!r}: {optimizers[name]!r}}}, ...)",
+            "an optimiser of Optax, as `adam()`",
+        )
     groups = trainable(agent, objective)
     return {name: optimizers[name].init(group) for name, group in groups.items()}
 

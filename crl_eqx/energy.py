@@ -39,9 +39,10 @@ class AbstractEnergy(eqx.Module):
         del repr_size, call
 
 
-def require_energy(energy: Any, call: str) -> None:
-    """**Raises:** `UserError` unless `energy`, an argument of `call`, is one, or None."""
-    if energy is not None and not isinstance(energy, AbstractEnergy):
+def require_energy(energy: Any, call: str, *, optional: bool = True) -> None:
+    """**Raises:** `UserError` unless `energy`, an argument of `call`, is one, or None where that
+    stands for the default."""
+    if not isinstance(energy, AbstractEnergy) and not (optional and energy is None):
         raise UserError(
             f"`{call}(energy={energy!r})` must be one of `crl_eqx.energy`, such as `NegL2()`."
         )
@@ -68,7 +69,8 @@ def _pairwise_squared_l2(
     x_, y_ = x - centre, y - centre
     squares = _squared_norm(x_)[:, None] + _squared_norm(y_)[None, :] - 2 * _dots(x_, y_)
     k = min(x.shape[0], y.shape[0])
-    return with_diagonal(jnp.where(squares > 0, squares, 0.0), _squared_norm(x[:k] - y[:k]))
+    clamped = jnp.where(squares <= 0, 0.0, squares)  # NaN stays, and is no distance of 0
+    return with_diagonal(clamped, _squared_norm(x[:k] - y[:k]))
 
 
 class NegL2(AbstractEnergy):

@@ -100,6 +100,8 @@ def flatnce(logits: Logits) -> Scalar:
     ??? cite
         [Simpler, Faster, Stronger: Breaking the log-K Curse](https://arxiv.org/abs/2107.01152)
     """
+    if logits.shape[0] == 1:
+        return jnp.zeros(())  # nothing to tell it from
     c = jax.nn.logsumexp(-_gaps(logits), axis=1, where=~_mask(logits))
     return jnp.mean(jnp.exp(c - jax.lax.stop_gradient(c)))
 

@@ -139,6 +139,12 @@ def test_the_gradients_of_both_faces_agree(name):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("energy", [NegL2(), NegSquaredL2(), Dot(), MRN()])
+def test_a_goal_that_is_no_number_is_never_taken_for_one_that_is_reached(energy):
+    goals = jnp.arange(8.0).reshape(4, 2).at[3].set(jnp.nan)
+    assert np.isnan(energy.pairwise(jnp.ones((2, 2)), goals)[:, 3]).all()
+
+
 @pytest.mark.parametrize("name", ["neg_l2", "neg_squared_l2", "mrn"])
 def test_distances_do_not_change_when_everything_is_moved(name):
     energy, _ = CASES[name]

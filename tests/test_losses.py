@@ -109,6 +109,12 @@ def test_the_loss_equals_a_loop_in_float64(name, n, scale, seed):
     assert jnp.isfinite(grad).all()
 
 
+@each
+def test_a_single_pair_has_nothing_to_be_told_from(name):
+    value, grad = jitted[name](jnp.ones((1, 1)))
+    assert jnp.isfinite(value) and jnp.isfinite(grad).all()
+
+
 @pytest.mark.parametrize("name", [name for name in losses.ALL if name != "flatnce"])
 def test_the_gradient_equals_finite_differences_of_the_loop(name):
     logits = draw(3).astype(np.float64)

@@ -68,7 +68,32 @@ def many(make):
 own(), fit(), step(), many(Pendulum)  # what is right is taken
 step(updates_per_env_step=np.float32(0.1)), step(updates_per_env_step=Fraction(1, 3))
 assert own(levels=zip(["easy"], [0.3])).rules.levels == (("easy", 0.3),)
-PPO = crl_eqx.objectives.PPO(env.success)
+objectives = crl_eqx.objectives
+PPO = objectives.PPO(env.success)
+EMPTY = step().buffer.stored(step().init(agent, key=key).buffer)
+ring = crl_eqx.TrajectoryBuffer(9, 2)
+
+
+def steps(**parts):
+    usual = dict(
+        state=jnp.zeros((3, 2, 4)),
+        action=jnp.zeros((3, 2, 2)),
+        goal=jnp.zeros((3, 2, 4)),
+        episode=jnp.zeros((3, 2), int),
+    )
+    return crl_eqx.replay.Transition(**usual | parts)
+
+
+def losses_of(objective):
+    """With goals that nobody commanded."""
+    batch = crl_eqx.Trajectories(np.zeros((2, 5, 10)), np.zeros((2, 5, 2)), achieved_goal=place)
+    return objective(agent, None, batch.sample((4,), key=key), key=key)
+
+
+place = lambda state: state[..., :3]
+held = ring.init(jax.tree.map(lambda x: x[0, 0], steps()))
+ring.insert(held, steps())
+losses_of(CRL(goals=Goals(future=0.5, random=0.5)))
 PAIR = crl_eqx.Together(step()).stack([step().init(agent, key=key) for _ in range(2)])
 calls = [
     (lambda: crl_eqx.Critic.create(data, width=0, key=key), "width=0"),
@@ -215,6 +240,39 @@ calls = [
     (lambda: nn.Stacked(lambda key: nn.ResidualBlock(8, key=key), 0, key=key), "num_blocks=0"),
     (lambda: crl_eqx.Together(step()).one(PAIR, 2), "Together.one(states, 2)"),
     (lambda: crl_eqx.Together(step()).only(PAIR, [0, 5]), "Together.only(states, [0, 5])"),
+    (lambda: crl_eqx.fit(critic, EMPTY, num_updates=1, key=key), "fit(critic, data)"),
+    (lambda: ring.insert(held, steps(state=jnp.zeros((3, 2, 1)))), "`state` [3, 2, 1]"),
+    (lambda: ring.insert(held, steps(episode=jnp.zeros((3, 2)))), "`episode` of float32"),
+    (lambda: ring.insert(held, steps(terminated=jnp.zeros((3, 2), bool))), "no `terminated`"),
+    (lambda: ring.insert(held, jax.tree.map(lambda x: x[0, 0], steps())), "`state` [4]"),
+    (lambda: objectives.SAC(env.success, goals=0.5), "SAC(goals=0.5)"),
+    (lambda: objectives.TD3(env.success, goals=None), "TD3(goals=None)"),
+    (lambda: objectives.CLearning(env.achieved_goal, goals="all"), "CLearning(goals='all')"),
+    (lambda: objectives.SAC(None), "SAC(success=None)"),
+    (lambda: objectives.TD3(3), "TD3(success=3)"),
+    (lambda: objectives.PPO(None), "PPO(success=None)"),
+    (lambda: objectives.CLearning(None), "CLearning(achieved_goal=None)"),
+    (lambda: CRL(target_entropy_per_action=jnp.nan), "target_entropy_per_action=nan"),
+    (lambda: CRL(target_entropy_per_action="x"), "CRL(target_entropy_per_action='x')"),
+    (lambda: losses_of(CRL(goals=Goals(future=0.5, commanded=0.5))), "Goals(commanded=0.5)"),
+    (lambda: losses_of(CRL(goals=Goals(commanded=1.0))), "Goals(commanded=1)"),
+    (lambda: crl_eqx.Trajectories(rows, achieved_goal=lambda s: s.foo), "cannot be computed"),
+    (lambda: crl_eqx.Agent.create(env, depth="4", key=key), "depth='4'"),
+    (lambda: crl_eqx.Agent.create(env, energy=energy.MRN(), repr_size="64", key=key), "'64'"),
+    (lambda: crl_eqx.Agent.create(env, critic="value", energy=energy.Dot(), key=key), "'value'"),
+    (lambda: crl_eqx.Agent.create(env, depth=4, activation=None, key=key), "activation=None"),
+    (lambda: crl_eqx.Critic(None, None, None), "Critic(energy=None)"),
+    (lambda: agent.act(jnp.zeros(10), jnp.zeros(3), key=0), "Agent.act(..., key=...)"),
+    (lambda: data.sample((16,), key=0), "Trajectories.sample(..., key=...)"),
+    (lambda: nn.Encoder(3, key=0), "ResidualMLP(..., key=...)"),
+    (lambda: nn.Linear(0, 3, key=key), "Linear(in_size=0)"),
+    (lambda: nn.ResidualBlock(0, key=key), "ResidualBlock(width=0)"),
+    (lambda: nn.Stacked(nn.ResidualBlock, 1, compute="xla", key=key), "Stacked(compute='xla')"),
+    (lambda: crl_eqx.adam("x"), "adam(learning_rate='x')"),
+    (lambda: crl_eqx.adam(-1.0), "adam(learning_rate=-1.0)"),
+    (lambda: crl_eqx.adam(max_grad_norm=-1.0), "adam(max_grad_norm=-1.0)"),
+    (lambda: crl_eqx.adam(weight_decay=-1.0), "adam(weight_decay=-1.0)"),
+    (lambda: crl_eqx.init_optimizers({"actor": 1}, agent, objectives.GCBC()), "{'actor': 1}"),
 ]
 # No mistakes: kept as they come, lists could not be hashed, and arrays not be compared.
 spans = [3.0, 8.0], (3, 8), np.array([3.0, 8.0])

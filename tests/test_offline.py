@@ -103,6 +103,17 @@ def test_data_without_a_shape_or_a_future_is_refused(arguments, message):
         Trajectories(*arguments)
 
 
+def test_what_lies_beyond_the_lengths_may_be_anything_and_is_never_drawn():
+    states = np.ones((2, 6, 3))
+    states[0, 4:], states[1, 2:] = np.nan, np.inf
+    data = Trajectories(states, states[..., :1], lengths=[4, 2])
+    batch = data.sample((64,), key=jax.random.key(0))
+    for numbers in (batch.state, batch.action, batch.future_goal):
+        np.testing.assert_array_equal(numbers, 1.0)
+    with pytest.raises(UserError, match=r"at \[0, 4, 0\] it holds nan"):
+        Trajectories(states, lengths=[5, 2])
+
+
 def test_a_ragged_list_is_padded_inside():
     rng = np.random.default_rng(0)
     states = [rng.normal(size=(n, 2)) for n in (5, 3, 8)]

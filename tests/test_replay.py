@@ -296,5 +296,5 @@ def test_steps_of_other_environments_than_the_buffer_s_are_refused():
     for _ in range(3):
         reference.take([False])
     buffer, state = empty(8, 4)
-    with pytest.raises(UserError, match=r"num_envs=4.*must begin with \[3, 4\]"):
+    with pytest.raises(UserError, match=r"num_envs=4.*`state` .*must be \[3, 4, "):
         buffer.insert(state, reference.chunk(0, 3))

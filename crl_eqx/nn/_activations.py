@@ -27,14 +27,15 @@ _ALIASES = {"silu": "swish"}
 def as_stored(activation: Activation) -> Activation:
     """The name of one of `ACTIVATIONS`, given as its name or itself; any other function as it is.
 
-    **Raises:** `UserError` for any other name.
+    **Raises:** `UserError` for any other name, and for what is no function.
     """
     if isinstance(activation, str):
         name = _ALIASES.get(activation, activation)
-        if name not in ACTIVATIONS:
-            known = ", ".join(ACTIVATIONS)
-            raise UserError(f"`activation={activation!r}`: there are {known}, and any function.")
-        return name
+        if name in ACTIVATIONS:
+            return name
+    if not callable(activation):
+        known = ", ".join(ACTIVATIONS)
+        raise UserError(f"`activation={activation!r}`: there are {known}, and any function.")
     return next((name for name, known in ACTIVATIONS.items() if known is activation), activation)
 
 

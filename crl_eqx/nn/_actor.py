@@ -28,14 +28,11 @@ class TanhNormal(eqx.Module):
     def sample_and_log_prob(self, *, key: PRNGKey) -> tuple[Action, Float[Array, "*batch"]]:
         """A reparametrised action and its log-density.
 
-        The density is taken at u, before squashing, so that it stays finite where tanh saturates:
-        log(1 - tanh²u) = 2 (log 2 - u - softplus(-2u)).
+        The density is taken at u, before squashing, so that it stays finite where tanh saturates.
         """
         noise = jax.random.normal(key, self.mean.shape)
         u = self.mean + jnp.exp(self.log_std) * noise
-        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
-        log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
-        return jnp.tanh(u), jnp.sum(log_normal - log_slope, axis=-1)
+        return jnp.tanh(u), jnp.sum(self._log_normal(noise) - _log_slope(u), axis=-1)
 
     def sample_unsquashed(self, *, key: PRNGKey) -> Action:
         """u itself, before the tanh."""
@@ -43,9 +40,7 @@ class TanhNormal(eqx.Module):
 
     def unsquashed_log_prob(self, u: Action) -> Float[Array, "*batch"]:
         """The log-density of u itself: where tanh saturates, u cannot be told from tanh(u)."""
-        noise = (u - self.mean) * jnp.exp(-self.log_std)
-        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
-        return jnp.sum(log_normal, axis=-1)
+        return jnp.sum(self._log_normal(self._noise(u)), axis=-1)
 
     def unsquashed_entropy(self) -> Float[Array, "*batch"]:
         """Of u, in nats."""
@@ -59,10 +54,20 @@ class TanhNormal(eqx.Module):
         """
         edge = 1.0 - 1e-6
         u = jnp.arctanh(jnp.clip(action, -edge, edge))
-        noise = (u - self.mean) * jnp.exp(-self.log_std)
-        log_normal = -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
-        log_slope = 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
-        return jnp.sum(log_normal - log_slope, axis=-1)
+        return jnp.sum(self._log_normal(self._noise(u)) - _log_slope(u), axis=-1)
+
+    def _noise(self, u: Action) -> Action:
+        """The standard normal numbers that give u."""
+        return (u - self.mean) * jnp.exp(-self.log_std)
+
+    def _log_normal(self, noise: Action) -> Action:
+        """The log-density of each component of u."""
+        return -0.5 * jnp.square(noise) - self.log_std - 0.5 * jnp.log(2 * jnp.pi)
+
+
+def _log_slope(u: Action) -> Action:
+    """log(1 - tanh²u), exact for any u."""
+    return 2 * (jnp.log(2.0) - u - jax.nn.softplus(-2 * u))
 
 
 @final
@@ -85,7 +90,7 @@ class Actor(eqx.Module):
         key: PRNGKey,
         **network: Unpack[NetworkOptions],
     ):
-        check_depth(depth, f"Actor(depth={depth})")
+        check_depth(depth, f"Actor(depth={depth!r})")
         sizes = state_size + goal_size, 2 * action_size
         self.network = ResidualMLP(*sizes, depth=depth, key=key, **network)
 

@@ -27,7 +27,7 @@ class Encoder(eqx.Module):
         key: PRNGKey,
         **network: Unpack[NetworkOptions],
     ):
-        check_depth(depth, f"Encoder(depth={depth})")
+        check_depth(depth, f"Encoder(depth={depth!r})")
         require_count(repr_size, f"Encoder(repr_size={repr_size!r})")
         self.network = ResidualMLP(in_size, repr_size, depth=depth, key=key, **network)
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import require_count, require_key
 from .._types import PRNGKey
 from ..kernels._norm_swish import EPSILON, unit
 from ._activations import activate, Activation, as_stored
@@ -29,6 +30,9 @@ class Linear(eqx.Module):
     bias: Float[Array, " out"]
 
     def __init__(self, in_size: int, out_size: int, *, key: PRNGKey):
+        for name, size in dict(in_size=in_size, out_size=out_size).items():
+            require_count(size, f"Linear({name}={size!r})")
+        require_key(key, "Linear(..., key=...)")
         bound = in_size**-0.5
         self.weight = jax.random.uniform(key, (in_size, out_size), minval=-bound, maxval=bound)
         self.bias = jnp.zeros(out_size)
@@ -43,7 +47,7 @@ def layer_norm(
     scale: Float[Array, " width"],
     offset: Float[Array, " width"],
     *,
-    epsilon: float = 1e-6,
+    epsilon: float = EPSILON,
 ) -> Float[Array, "*batch width"]:
     """What [`crl_eqx.nn.LayerNorm`][] computes."""
     return unit(x, epsilon)[0] * jnp.broadcast_to(scale, x.shape) + jnp.broadcast_to(
@@ -62,7 +66,7 @@ class LayerNorm(eqx.Module):
     offset: Float[Array, " width"]
     epsilon: float = eqx.field(static=True)
 
-    def __init__(self, width: int, *, epsilon: float = 1e-6):
+    def __init__(self, width: int, *, epsilon: float = EPSILON):
         self.scale = jnp.ones(width)
         self.offset = jnp.zeros(width)
         self.epsilon = epsilon

@@ -3,13 +3,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._checks import require_count, require_key
 from .._types import PRNGKey
 from ..kernels import TowerParams
+from ..kernels.residual_tower._reference import LAYERS_PER_BLOCK
 from ._activations import activate, Activation, as_stored
 from ._layers import layer_norm as normalised, Linear
-
-
-LAYERS_PER_BLOCK = 4
 
 
 class ResidualBlock(eqx.Module):
@@ -42,6 +41,8 @@ class ResidualBlock(eqx.Module):
         activation: Activation = "swish",
         key: PRNGKey,
     ):
+        require_count(width, f"ResidualBlock(width={width!r})")
+        require_key(key, "ResidualBlock(..., key=...)")
         keys = jax.random.split(key, LAYERS_PER_BLOCK)
         self.weights = jnp.stack([Linear(width, width, key=key).weight for key in keys])
         zeros, ones = jnp.zeros(width), jnp.ones(width)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._checks import require_count, require_flag, require_kind, require_whole
+from .._checks import require_count, require_flag, require_key, require_kind, require_whole
 from .._errors import UserError
 from .._types import PRNGKey
 from ..kernels import AUTO, Compute
@@ -68,12 +68,13 @@ class ResidualMLP(eqx.Module):
         key: PRNGKey,
     ):
         call = type(self).__name__
-        check_depth(depth, f"{call}(depth={depth})")
+        check_depth(depth, f"{call}(depth={depth!r})")
         for name, size in dict(in_size=in_size, out_size=out_size, width=width).items():
             require_count(size, f"{call}({name}={size!r})")
         for name, choice in dict(residual=residual, layer_norm=layer_norm).items():
             require_flag(choice, f"{call}({name}={choice!r})")
         require_kind(compute, Compute, f"{call}(compute={compute!r})", "a `crl_eqx.nn.Compute`")
+        require_key(key, f"{call}(..., key=...)")
         first_key, trunk_key, head_key = jax.random.split(key, 3)
         self.first = Layer(
             in_size, width, layer_norm=layer_norm, activation=activation, key=first_key

@@ -5,7 +5,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
-from .._checks import require_count
+from .._checks import require_count, require_key, require_kind
 from .._types import PRNGKey
 from ..kernels import (
     AUTO,
@@ -65,6 +65,8 @@ class Stacked(eqx.Module, Generic[M]):
         key: PRNGKey,
     ):
         require_count(num_blocks, f"Stacked(num_blocks={num_blocks!r})")
+        require_kind(compute, Compute, f"Stacked(compute={compute!r})", "a `crl_eqx.nn.Compute`")
+        require_key(key, "Stacked(..., key=...)")
         self.blocks = eqx.filter_vmap(make_block)(jax.random.split(key, num_blocks))
         self.num_blocks = num_blocks
         self.compute = compute

@@ -2,9 +2,11 @@ import abc
 from typing import Any, ClassVar, TypeAlias
 
 import equinox as eqx
+import jax
 from jaxtyping import Array, Bool, PyTree
 
 from .._agent import Agent, CriticKind
+from .._checks import as_number, fits_float32
 from .._errors import UserError
 from .._types import Count, PRNGKey, Scalar, State
 
@@ -73,6 +75,20 @@ def require_critic(agent: Agent, kind: type, objective: AbstractObjective) -> No
         raise UserError(
             f"`{type(objective).__name__}` trains a {kind.__name__}, and this agent has {has}: "
             f"`Agent.create(env, critic={objective.critic!r})` makes its agents."
+        )
+
+
+def require_of_task(value: Any, call: str, example: str) -> None:
+    """**Raises:** `UserError` unless `value`, which its user wrote in `call`, is a function."""
+    if not callable(value):
+        raise UserError(f"`{call}` must be a function of the task, such as `{example}`.")
+
+
+def require_entropy(value: Any, owner: str) -> None:
+    """**Raises:** `UserError` unless `target_entropy_per_action` of `owner` is a number."""
+    if not isinstance(value, jax.Array) and not fits_float32(as_number(value)):
+        raise UserError(
+            f"`{owner}(target_entropy_per_action={value!r})` must be a finite number of float32."
         )
 
 

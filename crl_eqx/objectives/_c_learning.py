@@ -11,9 +11,15 @@ from .._critic import QFunctions
 from .._errors import UserError
 from .._types import Goal, PRNGKey, Scalar, State
 from ..replay import Batch
-from ._base import AbstractObjective, Metrics, require_next_state
+from ._base import (
+    AbstractObjective,
+    Metrics,
+    require_entropy,
+    require_next_state,
+    require_of_task,
+)
 from ._crl import frozen, stop
-from ._goals import Goals
+from ._goals import Goals, require_goals
 from ._targets import polyak, q_functions, q_values, soft_policy_loss
 
 
@@ -73,6 +79,10 @@ class CLearning(AbstractObjective):
     def __check_init__(self):
         if self.variant not in ("td", "nce"):
             raise UserError(f'`CLearning(variant={self.variant!r})` must be "td" or "nce".')
+        call = f"CLearning(achieved_goal={self.achieved_goal!r})"
+        require_of_task(self.achieved_goal, call, "env.achieved_goal")
+        require_goals(self.goals, "CLearning")
+        require_entropy(self.target_entropy_per_action, "CLearning")
         require_share(self.discount, f"CLearning(discount={self.discount!r})")
         require_share(self.polyak_rate, f"CLearning(polyak_rate={self.polyak_rate!r})")
         require_number(self.max_weight, f"CLearning(max_weight={self.max_weight!r})", positive=True)
@@ -89,12 +99,12 @@ class CLearning(AbstractObjective):
     def __call__(
         self, agent: Agent, state: QFunctions, batch: Batch, *, key: PRNGKey
     ) -> tuple[Scalar, Metrics]:
-        next_state, terminated = require_next_state(batch, "CLearning")
         goal_key, next_key, action_key = jax.random.split(key, 3)
         fixed = frozen(agent)
         others = jnp.roll(batch.future_goal, 1, axis=0)
         negative = q_values(agent, batch.state, batch.action, others)
         if self.variant == "td":
+            next_state, terminated = require_next_state(batch, "CLearning")
             reached = self.achieved_goal(next_state)
             positive = q_values(agent, batch.state, batch.action, reached)
             weight = self._weight(fixed, state, next_state, others, key=next_key)

@@ -15,8 +15,8 @@ from .._types import Goal, PRNGKey, Repr, Scalar, State
 from ..energy import AbstractEnergy
 from ..nn import call_together, crl_passes
 from ..replay import Batch
-from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic
-from ._goals import Goals
+from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic, require_entropy
+from ._goals import Goals, require_goals
 
 
 stop = jax.lax.stop_gradient
@@ -80,7 +80,8 @@ class CRL(AbstractObjective):
         )
         call = f"CRL(logsumexp_penalty={self.logsumexp_penalty!r})"
         require_number(self.logsumexp_penalty, call)
-        require_kind(self.goals, Goals, f"CRL(goals={self.goals!r})", "a `Goals`")
+        require_goals(self.goals, "CRL")
+        require_entropy(self.target_entropy_per_action, "CRL")
 
     def passes(self, network: str) -> float:
         return crl_passes(network, commanded=self.goals.commanded > 0)
@@ -125,18 +126,19 @@ class CRL(AbstractObjective):
         used again: the goals, and how their representations follow from those."""
         if self.goals.future == 1:
             return goal, lambda agent, g_repr: g_repr
+        told = self.goals.commanded_of(batch) if self.goals.commanded else None
         if self.goals.commanded == 1:
-            return batch.goal, lambda agent, g_repr: _g_repr(agent, batch.goal)
+            return told, lambda agent, g_repr: _g_repr(agent, told)
         drawn = jax.random.uniform(key, (*goal.shape[:-1], 1))
         random, future = self.goals.random, self.goals.future
         rolled, commanded = drawn < random, drawn >= random + future
         roll = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
-        if self.goals.commanded == 0:
+        if told is None:
             return roll(goal), lambda agent, g_repr: roll(g_repr)
         # ψ of the commanded goals is computed on top, for all rows: shapes are fixed.
         pick = lambda x, other: jnp.where(commanded, other, roll(x))
-        of_policy = lambda agent, g_repr: pick(g_repr, _g_repr(agent, batch.goal))
-        return pick(goal, batch.goal), of_policy
+        of_policy = lambda agent, g_repr: pick(g_repr, _g_repr(agent, told))
+        return pick(goal, told), of_policy
 
     def actor_loss(
         self, agent: Agent, state: State, policy: Any, g_repr: Repr, *, key: PRNGKey

@@ -1,15 +1,21 @@
 """Which goals a policy trains on."""
 
 import math
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .._checks import require_share
+from .._checks import require_kind, require_share
 from .._errors import UserError
 from .._types import Goal, PRNGKey
 from ..replay import Batch
+
+
+def require_goals(goals: Any, owner: str) -> None:
+    """**Raises:** `UserError` unless `goals`, an argument of `owner`, is a `Goals`."""
+    require_kind(goals, Goals, f"{owner}(goals={goals!r})", "a `Goals`")
 
 
 class Goals(eqx.Module):
@@ -46,4 +52,15 @@ class Goals(eqx.Module):
         drawn = jax.random.uniform(key, (*batch.state.shape[:-1], 1))
         rolled = jnp.roll(batch.future_goal, 1, axis=0)
         goal = jnp.where(drawn < self.random, rolled, batch.future_goal)
-        return jnp.where(drawn >= self.random + self.future, batch.goal, goal)
+        if not self.commanded:  # data in memory have no such goals
+            return goal
+        return jnp.where(drawn >= self.random + self.future, self.commanded_of(batch), goal)
+
+    def commanded_of(self, batch: Batch) -> Goal:
+        """The goals that were commanded. **Raises:** `UserError` if the data have none."""
+        if batch.goal.shape != batch.future_goal.shape:
+            raise UserError(
+                f"`Goals(commanded={self.commanded:g})` needs data with the goals that were "
+                f"commanded, and these have none."
+            )
+        return batch.goal

@@ -13,7 +13,7 @@ from .._critic import ValueFunction
 from .._errors import UserError
 from .._types import Action, Goal, PRNGKey, Scalar, State
 from ..replay import Transition
-from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic
+from ._base import AbstractObjective, Metrics, ObjectiveState, require_critic, require_of_task
 from ._crl import stop
 from ._sac import Success
 
@@ -101,6 +101,7 @@ class PPO(AbstractObjective):
     entropy_weight: float = eqx.field(static=True, default=0.003)
 
     def __check_init__(self):
+        require_of_task(self.success, f"PPO(success={self.success!r})", "env.success")
         require_share(self.discount, f"PPO(discount={self.discount!r})")
         require_share(self.gae_lambda, f"PPO(gae_lambda={self.gae_lambda!r})")
         require_number(self.clip_range, f"PPO(clip_range={self.clip_range!r})", positive=True)

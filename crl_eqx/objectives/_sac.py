@@ -11,9 +11,15 @@ from .._checks import require_share
 from .._critic import QFunctions
 from .._types import Flag, Goal, PRNGKey, Scalar, State
 from ..replay import Batch
-from ._base import AbstractObjective, Metrics, require_next_state
+from ._base import (
+    AbstractObjective,
+    Metrics,
+    require_entropy,
+    require_next_state,
+    require_of_task,
+)
 from ._crl import frozen, stop
-from ._goals import Goals
+from ._goals import Goals, require_goals
 from ._targets import polyak, q_functions, q_values, soft_policy_loss
 
 
@@ -68,6 +74,9 @@ class SAC(AbstractObjective):
     goals: Goals = Goals(future=0.8, commanded=0.2)
 
     def __check_init__(self):
+        require_of_task(self.success, f"SAC(success={self.success!r})", "env.success")
+        require_goals(self.goals, "SAC")
+        require_entropy(self.target_entropy_per_action, "SAC")
         require_share(self.discount, f"SAC(discount={self.discount!r})")
         require_share(self.polyak_rate, f"SAC(polyak_rate={self.polyak_rate!r})")
 

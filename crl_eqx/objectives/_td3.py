@@ -10,9 +10,9 @@ from .._checks import require_count, require_number, require_share
 from .._critic import QFunctions
 from .._types import Count, PRNGKey, Scalar
 from ..replay import Batch
-from ._base import AbstractObjective, Metrics, require_next_state
+from ._base import AbstractObjective, Metrics, require_next_state, require_of_task
 from ._crl import frozen, stop
-from ._goals import Goals
+from ._goals import Goals, require_goals
 from ._sac import backup, Success
 from ._targets import polyak, q_functions, q_values
 
@@ -63,6 +63,8 @@ class TD3(AbstractObjective):
     goals: Goals = Goals(future=0.8, commanded=0.2)
 
     def __check_init__(self):
+        require_of_task(self.success, f"TD3(success={self.success!r})", "env.success")
+        require_goals(self.goals, "TD3")
         require_share(self.discount, f"TD3(discount={self.discount!r})")
         require_share(self.polyak_rate, f"TD3(polyak_rate={self.polyak_rate!r})")
         require_number(self.target_noise, f"TD3(target_noise={self.target_noise!r})")

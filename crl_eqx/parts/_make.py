@@ -193,12 +193,12 @@ def make_energy(learning: Learning) -> AbstractEnergy:
 
 
 def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
-    network = config.network
+    network, critic = config.network, KINDS[config.objective.objective].critic
     return Agent.create(
         env,
-        critic=KINDS[config.objective.objective].critic,
+        critic=critic,
         repr_size=network.repr_size,
-        energy=make_energy(config.learning),
+        energy=make_energy(config.learning) if critic == "contrastive" else None,
         depth=network.depth,
         actor_depth=network.actor_depth,
         critic_depth=network.critic_depth,

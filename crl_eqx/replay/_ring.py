@@ -1,5 +1,6 @@
 """The replay buffer: a ring that knows its episodes and draws futures in O(batch)."""
 
+import dataclasses
 from typing import TypeAlias
 
 import equinox as eqx
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-from .._checks import require_count, require_discount, require_flag
+from .._checks import require_count, require_discount, require_flag, require_key
 from .._errors import UserError
 from .._fork import not_forked
 from .._types import Count, PRNGKey
@@ -87,14 +88,7 @@ class TrajectoryBuffer(eqx.Module):
     @not_forked
     def insert(self, state: BufferState, steps: Transition) -> BufferState:
         """Appends `steps`, `[time, num_envs, ...]`, in place of the oldest ones."""
-        length = steps.episode.shape[0]
-        for leaf in jax.tree.leaves(steps):
-            if leaf.shape[:2] != (length, self.num_envs):
-                raise UserError(
-                    f"`TrajectoryBuffer(num_envs={self.num_envs}).insert` was given an array "
-                    f"{list(leaf.shape)}: it must begin with [{length}, {self.num_envs}], the "
-                    f"steps and the environments."
-                )
+        length = self._num_steps(state, steps)
         if length > self.capacity:
             raise UserError(
                 f"`TrajectoryBuffer(capacity={self.capacity}).insert` was given {length} steps at "
@@ -111,6 +105,30 @@ class TrajectoryBuffer(eqx.Module):
             state.last_time.at[episode_rows, envs].max(episode_times),
             state.inserted + length,
         )
+
+    def _num_steps(self, state: BufferState, steps: Transition) -> int:
+        """How many `steps` of each environment there are. **Raises:** `UserError` unless they are
+        such as the ring was made for."""
+        call = f"`TrajectoryBuffer(num_envs={self.num_envs}).insert`"
+        length = jnp.shape(steps.episode)[0] if jnp.ndim(steps.episode) else 1
+        for field in dataclasses.fields(Transition):
+            ring, new = getattr(state.steps, field.name), getattr(steps, field.name)
+            if (ring is None) != (new is None):
+                has = "has no" if ring is None else "needs a"
+                raise UserError(f"{call}: this ring {has} `{field.name}`, as its `init` was told.")
+            if ring is None:
+                continue
+            wanted = (length, self.num_envs, *ring.shape[2:])
+            if jnp.shape(new) != wanted:
+                raise UserError(
+                    f"{call} was given `{field.name}` {list(jnp.shape(new))}: it must be "
+                    f"{list(wanted)}, steps and environments first."
+                )
+            if not jnp.can_cast(new.dtype, ring.dtype, "same_kind"):
+                raise UserError(
+                    f"{call} was given `{field.name}` of {new.dtype}: this ring holds {ring.dtype}."
+                )
+        return length
 
     def size(self, state: BufferState) -> Count:
         """Steps stored per environment."""
@@ -198,8 +216,17 @@ class StoredSteps(AbstractData):
     buffer: TrajectoryBuffer
     state: BufferState
 
+    def require_samples(self, call: str) -> None:
+        found = self.buffer.can_sample(self.state)
+        if not isinstance(found, jax.core.Tracer) and not found:
+            raise UserError(
+                f"`{call}` was given a ring that holds no step with a later one in its episode: "
+                f"collect first."
+            )
+
     @not_forked
     def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
+        require_key(key, "StoredSteps.sample(..., key=...)")
         places = self.buffer.places(self.state, shape, key=key)
         return self.buffer.gather(self.state, places)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._checks import require_discount
+from .._checks import require_discount, require_key
 from .._errors import first_line, UserError
 from .._fork import not_forked
 from .._types import PRNGKey
@@ -18,7 +18,8 @@ from ._transition import AbstractData, AchievedGoal, Batch, whole_state
 
 
 def _numbers(value: Any, name: str) -> np.ndarray:
-    """As NumPy's float32. **Raises:** `UserError` in the caller's words, with `name`."""
+    """As NumPy's float32, finite or not. **Raises:** `UserError` in the caller's words, with
+    `name`."""
     if np.ma.is_masked(value):
         raise UserError(
             f"`Trajectories({name})` has masked numbers: leave those steps out, and say `lengths`."
@@ -30,7 +31,11 @@ def _numbers(value: Any, name: str) -> np.ndarray:
     if array.dtype.kind not in "fiub" and array.dtype != jnp.bfloat16:
         raise UserError(f"`Trajectories({name})` must hold real numbers, not {array.dtype}.")
     with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
+        return array.astype(np.float32)
+
+
+def _require_finite(array: np.ndarray, name: str) -> np.ndarray:
+    """**Raises:** `UserError` in the caller's words, with `name`, unless all numbers are finite."""
     bad = np.argwhere(~np.isfinite(array))
     if len(bad):
         raise UserError(
@@ -43,7 +48,8 @@ def _numbers(value: Any, name: str) -> np.ndarray:
 def _padded(parts: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
     """`[n, t, size]` out of n arrays `[their own length, size]`, zeros after their ends, and their
     lengths."""
-    arrays = [_numbers(part, f"{name}[{i}]") for i, part in enumerate(parts)]
+    named = [(part, f"{name}[{i}]") for i, part in enumerate(parts)]
+    arrays = [_require_finite(_numbers(part, name), name) for part, name in named]
     for i, array in enumerate(arrays):
         if array.ndim != 2 or array.shape[1] != arrays[0].shape[-1]:
             raise UserError(
@@ -93,7 +99,8 @@ class Trajectories(AbstractData):
 
     - `states`: `[n, t, state]`, or a list of n arrays `[length, state]`, whose lengths may differ.
     - `actions`: `[n, t, action]` or such a list, or None: then φ takes the state alone.
-    - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them.
+    - `lengths`: `[n]`, how many steps of each trajectory are real; default all of them. What lies
+        beyond is not looked at.
     - `discount`: of the distribution of futures, in (0, 1].
     - `achieved_goal`: the part of a state that is a goal, default all of it.
 
@@ -157,7 +164,11 @@ class Trajectories(AbstractData):
                 )
         if whole.max(initial=0) < 2:
             raise UserError("`Trajectories`: no trajectory has two steps, so none has a future.")
-        self.states, self.actions = jnp.asarray(states), jnp.asarray(actions)
+        # What lies beyond is never drawn, and often NaN.
+        real = (np.arange(t) < whole[:, None])[..., None]
+        states, actions = np.where(real, states, 0), np.where(real, actions, 0)
+        self.states = jnp.asarray(_require_finite(states, "states"))
+        self.actions = jnp.asarray(_require_finite(actions, "actions"))
         self.lengths = jnp.asarray(whole, jnp.int32)
         self.discount, self.achieved_goal = float(discount), achieved_goal
         self._check_goals()
@@ -180,8 +191,9 @@ class Trajectories(AbstractData):
             goals = eqx.filter_jit(lambda goal, states: goal(states))(
                 self.achieved_goal, self.states
             )
-        except (TypeError, ValueError, IndexError) as error:
-            raise UserError(f"{call} cannot be computed: {first_line(error)}") from error
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
+            told = first_line(error).rstrip(".")
+            raise UserError(f"{call} cannot be computed: {told}.") from error
         if getattr(goals, "shape", ())[:-1] != self.states.shape[:-1]:
             found = list(getattr(goals, "shape", ()))
             raise UserError(
@@ -192,6 +204,7 @@ class Trajectories(AbstractData):
 
     @not_forked
     def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
+        require_key(key, "Trajectories.sample(..., key=...)")
         step_key, future_key = jax.random.split(key)
         steps_before = jnp.cumsum(jnp.maximum(self.lengths - 1, 0))
         index = jax.random.randint(step_key, shape, 0, steps_before[-1])

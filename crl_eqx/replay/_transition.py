@@ -61,3 +61,8 @@ class AbstractData(eqx.Module):
     def sample(self, shape: tuple[int, ...], *, key: PRNGKey) -> Batch:
         """`shape` steps, uniform over those that have a future, each with a goal that a state of
         its own future achieves."""
+
+    def require_samples(self, call: str) -> None:
+        """**Raises:** `UserError`, which names `call`, if there is no such step, as far as can be
+        told: not within a transformation. By default there is one."""
+        del call
