@@ -59,6 +59,9 @@ class ResampledGoals(Wrapped):
     chance: float = eqx.field(static=True)
     """Of another goal, at every control step that ends at the present one."""
 
+    def __init__(self, env: AbstractMujocoEnv, chance: float):
+        self.env, self.chance = env, chance
+
     def reset(self, *, key: PRNGKey) -> EnvState:
         inner = self.env.reset(key=key)
         # Folded twice: other wrappers draw from `wrappers_key(key)` itself.

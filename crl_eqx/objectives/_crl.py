@@ -126,15 +126,16 @@ class CRL(AbstractObjective):
         used again: the goals, and how their representations follow from those."""
         if self.goals.future == 1:
             return goal, lambda agent, g_repr: g_repr
-        told = self.goals.commanded_of(batch) if self.goals.commanded else None
         if self.goals.commanded == 1:
+            told = self.goals.commanded_of(batch)
             return told, lambda agent, g_repr: _g_repr(agent, told)
         drawn = jax.random.uniform(key, (*goal.shape[:-1], 1))
         random, future = self.goals.random, self.goals.future
         rolled, commanded = drawn < random, drawn >= random + future
         roll = lambda x: jnp.where(rolled, jnp.roll(x, 1, axis=0), x)
-        if told is None:
+        if self.goals.commanded == 0:
             return roll(goal), lambda agent, g_repr: roll(g_repr)
+        told = self.goals.commanded_of(batch)
         # ψ of the commanded goals is computed on top, for all rows: shapes are fixed.
         pick = lambda x, other: jnp.where(commanded, other, roll(x))
         of_policy = lambda agent, g_repr: pick(g_repr, _g_repr(agent, told))

@@ -217,8 +217,11 @@ class StoredSteps(AbstractData):
     state: BufferState
 
     def require_samples(self, call: str) -> None:
-        found = self.buffer.can_sample(self.state)
-        if not isinstance(found, jax.core.Tracer) and not found:
+        try:
+            found = bool(self.buffer.can_sample(self.state))
+        except jax.errors.TracerBoolConversionError:  # within a transformation nobody can tell
+            return
+        if not found:
             raise UserError(
                 f"`{call}` was given a ring that holds no step with a later one in its episode: "
                 f"collect first."
