@@ -99,7 +99,8 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
         "success",
         "far goals",
     ):
-        table.add_column(column, no_wrap=column == "task")
+        # A task of one's own has a long name, which may break; a number cut off is another one.
+        table.add_column(column, no_wrap=column != "task", overflow="fold")
     for task in tasks:
         table.add_row(
             task.name,

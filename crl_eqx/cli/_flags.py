@@ -4,6 +4,7 @@ import contextlib
 import difflib
 import io
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -61,6 +62,11 @@ def program() -> str:
         return "crl-eqx"
     called = sys.argv[0]
     return called if Path(called).name == "crl-eqx" else "python -m crl_eqx"
+
+
+def quoted(path: Path) -> str:
+    """As a word of a command that a shell will read."""
+    return shlex.quote(str(path))
 
 
 def whole_flag(flag: str, word: str) -> int:

@@ -51,7 +51,9 @@ def generalize(arguments: Sequence[str], console: Console) -> int:
 
 
 def _line(found: Measured) -> str:
-    rate = f"success {found.success_rate:.2f} ± {found.success_rate_se:.2f}"
+    rate = f"success {found.success_rate:.2f}"
+    if found.episodes > 1:  # one says nothing of its error
+        rate += f" ± {found.success_rate_se:.2f}"
     return (
         f"{found.part:<9}{found.what:<24}{found.value:<26}{rate}, {found.time_at_goal:.0f} steps "
         f"at the goal, {found.episodes} episodes"

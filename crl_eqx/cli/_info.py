@@ -42,10 +42,14 @@ def info(arguments: Sequence[str], console: Console) -> int:
             say("made with: " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()))
             say("hardware:  " + ", ".join(f"{k} {v}" for k, v in facts["hardware"].items()))
     rows = read_metrics(run / "metrics.jsonl")
+    store = CheckpointStore(run / "checkpoints")
     if rows:
-        say(f"reached:   {rows[-1]['env_steps']:,} of {config.total_env_steps:,} environment steps")
+        reached = max([rows[-1]["env_steps"], *store.steps()])
+        say(f"reached:   {reached:,} of {config.total_env_steps:,} environment steps")
         if spent := time_spent(rows[-1]):
             say(f"time:      {spent}")
+        if evaluated := [row for row in rows if "eval/success_rate" in row]:
+            say(f"evaluated: at {evaluated[-1]['env_steps']:,} environment steps")
         for name, value in sorted(_latest(rows, "eval").items()):
             if not name.endswith("_se"):
                 say(f"  {name:<40}{value:.3f}")
@@ -54,7 +58,6 @@ def info(arguments: Sequence[str], console: Console) -> int:
         if why := failure_in(rows):
             say(f"broke off: {why}")
         say(f"health:    {health.get('health/verdict', 'not measured')}. {reason}".rstrip())
-    store = CheckpointStore(run / "checkpoints")
     say("checkpoints: " + (", ".join(f"{step:,}" for step in store.steps()) or "none"))
     for path, why in store.damaged().items():
         say(f"The checkpoint `{path}` cannot be used: {why}.")

@@ -276,7 +276,7 @@ def _axes(words: Sequence[str]) -> dict[str, tuple[Any, ...]]:
         if name not in kinds or any(
             typing.get_origin(kind) is tuple for kind in _kinds(kinds[name])
         ):
-            near = [flag(known)[2:] for known in kinds if name in known]
+            near = [flag(known)[2:] for known in kinds if name in known and known != name]
             hint = f"; there are {', '.join(near)}" if near else ""
             raise UserError(
                 f"`--over {word}`: `{said}` is no choice of `crl-eqx train` in which the runs of a "

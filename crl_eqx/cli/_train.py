@@ -31,7 +31,7 @@ from ..run import (
     train as train_run,
 )
 from ..run_files import default_run_dir, read_metrics, require_trust
-from ._flags import parse, program
+from ._flags import parse, program, quoted
 
 
 REFILL = "--refill-replay"
@@ -225,7 +225,7 @@ def _train_sweep(
     if code not in (0, FAILURE):
         return code
     if set(sweep.axes) != {"seed"} or sweep.variants:  # a mean over them would mean nothing
-        say = f"all runs         {program()} report {run_dir}"
+        say = f"all runs         {program()} report {quoted(run_dir)}"
         console.print(say, highlight=False, soft_wrap=True)
         return code
     try:
@@ -246,25 +246,32 @@ def finish_run(
     where the run is one of several."""
     say = lambda sentence: console.print(sentence, highlight=False, soft_wrap=True)
     run = outcome.run_dir
-    again = f"{program()} resume {whole or run}"
+    again = f"{program()} resume {quoted(whole or run)}"
     if outcome.exit_code:
         say(f"Stopped and saved at {outcome.env_steps:,} environment steps. Go on: {again}")
         return outcome.exit_code
+    rows = read_metrics(run / "metrics.jsonl")
     if outcome.success_rate is not None:
+        # A resumed run that had nothing left to do has not evaluated again.
+        counts = [row["eval_episodes"] for row in rows if "eval_episodes" in row]
+        episodes = counts[-1] if counts else config.evaluation.eval_episodes
         say(
-            f"success rate {outcome.success_rate:.3f} over {config.evaluation.eval_episodes} fresh "
+            f"success rate {outcome.success_rate:.3f} over {episodes} fresh "
             f"episodes after {outcome.env_steps:,} environment steps"
         )
-    if (rows := read_metrics(run / "metrics.jsonl")) and (spent := time_spent(rows[-1])):
+    if rows and (spent := time_spent(rows[-1])):
         say(f"time             {spent}")
-    more = f"--total-env-steps {2 * config.total_env_steps}"
-    if outcome.reason is not None and outcome.env_steps < config.total_env_steps:
-        why, more = outcome.reason
-        say(f"stopped early    {why}")
+    more, reason = [], outcome.reason
+    if outcome.env_steps >= config.total_env_steps:
+        more.append(f"--total-env-steps {2 * config.total_env_steps}")
+    elif reason is not None:
+        say(f"stopped early    {reason.why}")
+    if reason is not None:  # without this it would end at once
+        more.append(reason.go_on)
     if not draw_run(config, run, say):
-        say(f"Try again: {program()} render {run}")
+        say(f"Try again: {program()} render {quoted(run)}")
     say(f"metrics          {run / 'metrics.jsonl'}")
     say(f"checkpoint       {run / 'checkpoints'}")
-    say(f"go on            {again} {more}")
-    say(f"replay           {program()} render {run}")
+    say(f"go on            {' '.join([again, *more])}")
+    say(f"replay           {program()} render {quoted(run)}")
     return 0

@@ -83,7 +83,7 @@ def _width(config: Config) -> Variants:
 
 def _networks(config: Config) -> Variants:
     actor, critic = _depths(config)
-    if actor == critic == SHALLOW:
+    if SHALLOW in (actor, critic):
         return {}
     return {
         "deep_actor_alone": {"actor_depth": actor, "critic_depth": SHALLOW},

@@ -44,7 +44,12 @@ class Forecast:
 
     @property
     def evaluations(self) -> int:
-        return 1 + -(-self.config.total_env_steps // self.config.evaluation.eval_every)
+        return 1 + -(-self.config.total_env_steps // self._eval_every)
+
+    @property
+    def _eval_every(self) -> int:
+        """Environment steps from one evaluation to the next: there is at most one an unroll."""
+        return max(self.config.evaluation.eval_every, self.env_steps_per_unroll)
 
     @property
     def update_ms(self) -> float:
@@ -53,7 +58,7 @@ class Forecast:
 
     def steps_within(self, hours: float) -> int:
         """Environment steps that a budget allows."""
-        every = self.config.evaluation.eval_every / self.env_steps_per_unroll
+        every = self._eval_every / self.env_steps_per_unroll
         each = self.unroll + self.evaluation / every
         left = 3600 * hours - self.compiling - self.evaluation
         return max(0, int(left / each)) * self.env_steps_per_unroll

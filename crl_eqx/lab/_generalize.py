@@ -62,8 +62,8 @@ def generalize(
     seed: int = 1,
     report: Callable[[Measured], None] = lambda measured: None,
 ) -> tuple[Measured, ...]:
-    """Plays a run's agent where it was not trained, writes `generalization.json` there, and returns
-    what it found.
+    """Plays a run's agent where it was not trained, and returns what it found, which it also
+    writes into the run's `generalization.json`, in place of what that held of the same parts.
 
     **Arguments:**
 
@@ -86,15 +86,15 @@ def generalize(
     play = _Player(run, agent, episodes, jax.random.key(seed))
     makers = dict(distance=_by_distance, path=_by_path, goals=_by_goals, dynamics=_by_dynamics)
     found = []
-    for part in parts:
+    kept = [other for other in read_generalization(run_dir) if other.part not in parts]
+    for part in dict.fromkeys(parts):
         for measured in makers[part](run, play):
             report(measured)
             found.append(measured)
     if not found:
         raise UserError(f"`{run_dir}`: {run.config.env} has nothing of {', '.join(parts)}.")
-    replace_file(
-        run_dir / GENERALIZATION, msgspec.json.format(msgspec.json.encode(found), indent=2)
-    )
+    text = msgspec.json.format(msgspec.json.encode([*kept, *found]), indent=2)
+    replace_file(run_dir / GENERALIZATION, text)
     return tuple(found)
 
 

@@ -11,14 +11,25 @@ from pathlib import Path
 import numpy as np
 
 from .._errors import UserError
-from .._verdict import GOOD_VERDICTS
-from ..config import differences, experiment_flags, PRESETS, replaced
+from .._verdict import GOOD_VERDICTS, VERDICTS
+from ..config import (
+    CHANGEABLE,
+    choice_of,
+    Config,
+    differences,
+    experiment_flags,
+    flag,
+    flat,
+    OTHER_RUNS,
+    PRESETS,
+    replaced,
+)
 from ..parts import idle
 from ..store._files import replace_file
 from ._conclusions import conclusions, span
 from ._generalize import Measured, read_generalization
 from ._page import as_page
-from ._results import direction, Group, METRIC, read_results, Result, Results
+from ._results import differing, direction, Group, METRIC, read_results, Result, Results
 from ._statistics import Band, band, ENOUGH, interval
 
 
@@ -70,13 +81,15 @@ def compare(*run_dirs: Path, out: Path, metric: str = METRIC) -> tuple[Path, Pat
 
 
 def _read(run_dirs: Sequence[Path], out: Path | None, metric: str) -> tuple[Results, Path]:
+    if not metric.startswith(("eval/", "eval_")) or metric.endswith("_se"):
+        raise UserError(
+            f"`{metric}` is nothing that evaluations measure: choose one such as "
+            f"`eval/success_rate` or `eval_split/final_distance`."
+        )
     results = read_results(*run_dirs)
     _require_distinct_seeds(results)
-    measured = [row[metric] for run in results.runs for row in run.rows if metric in row]
-    if not measured:
+    if not any(metric in row for run in results.runs for row in run.rows):
         raise UserError(f"`{run_dirs[0]}`: no run has measured `{metric}` yet.")
-    if not all(isinstance(value, int | float) for value in measured):
-        raise UserError(f"`{metric}` is no number: choose one that can be compared.")
     if out is None and len(run_dirs) > 1:
         raise UserError("`report(out=None)` goes with one directory; say where to write it.")
     return results, run_dirs[0] if out is None else out
@@ -106,7 +119,7 @@ def _told(axes: Sequence[str]) -> str:
 def _sections(results: Results, folder: Path, metric: str, price: float) -> Iterator[str]:
     begun = results.runs
     done = sum(run.done for run in begun)
-    episodes = results.config.evaluation.eval_episodes
+    episodes = span([run.eval_episodes for run in begun])
     yield f"# {results.config.env}: {_name(metric)} by {_told(results.axes)}"
     yield (
         f"{done} of {len(results.planned)} runs are complete, {len(begun)} were begun. Scores are "
@@ -115,6 +128,7 @@ def _sections(results: Results, folder: Path, metric: str, price: float) -> Iter
         f"range."
     )
     yield "## What to conclude"
+    yield from _mixed(results)
     yield from conclusions(results, metric)
     yield "## Scores"
     yield _table(results.groups, metric, price)
@@ -159,7 +173,9 @@ def _health(results: Sequence[Result]) -> str:
     bad = {verdict: count for verdict, count in counts.items() if verdict not in GOOD_VERDICTS}
     if not total:
         return "not measured"
-    return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items()) or "healthy"
+    if bad:
+        return ", ".join(f"{v} in {n} of {total} rows" for v, n in bad.items())
+    return next(verdict for verdict in VERDICTS if verdict in counts)
 
 
 def _bands(groups: Sequence[Group], curve: Callable[[Result], np.ndarray]) -> dict[str, Band]:
@@ -283,7 +299,10 @@ def _generalization(groups: Sequence[Group]) -> Iterator[str]:
 
 def _commands(results: Results) -> Iterator[str]:
     runs, base = results.planned, results.config
-    changes = {name: differences(base, config) for name, config in runs.items()}
+    changes = {
+        name: [*differences(base, config), *_otherwise(base, config, results.axes)]
+        for name, config in runs.items()
+    }
     lines = [f"{name}: {', '.join(changed)}" for name, changed in changes.items() if changed]
     # What the first run has for others to differ in, such as a temperature, it does not take alone.
     alone = replaced(base, **idle(base))
@@ -294,6 +313,26 @@ def _commands(results: Results) -> Iterator[str]:
     if lines:
         yield "What the others change:"
         yield "```\n" + "\n".join(lines) + "\n```"
+
+
+def _mixed(results: Results) -> Iterator[str]:
+    """Groups of a sweep that was gone on with, whose runs are not equal but for their seed."""
+    for group in results.groups:
+        configs = [run.config for run in group.results]
+        names = {name for name in differing(configs) if name not in (*results.axes, *OTHER_RUNS)}
+        if names and configs:
+            told = ", ".join(sorted(name.replace("_", " ") for name in names))
+            yield f"The runs of **{group.label}** differ in more than their seed: {told}."
+
+
+def _otherwise(base: Config, config: Config, axes: Sequence[str]) -> Iterator[str]:
+    """What sets groups apart although it may change on resuming, and so is no `differences`."""
+    named = {name: group for group, name, _ in flat(base)}
+    for axis in axes:
+        if named.get(axis) in CHANGEABLE:
+            before, after = choice_of(base, axis), choice_of(config, axis)
+            if before != after:
+                yield f"{flag(axis)} {before} -> {after}"
 
 
 def _csv(results: Results, metric: str) -> str:

@@ -21,6 +21,8 @@ from ..config import (
     flag,
     flat,
     load_config,
+    OTHER_RUNS,
+    replaced,
     SWEEP,
 )
 from ..parts import resolved
@@ -83,6 +85,12 @@ class Result:
     @property
     def env_steps(self) -> int:
         return int(self.rows[-1]["env_steps"]) if self.rows else 0
+
+    @property
+    def eval_episodes(self) -> int:
+        """Of its last evaluation."""
+        told = (row["eval_episodes"] for row in reversed(self.rows) if "eval_episodes" in row)
+        return int(next(told, self.config.evaluation.eval_episodes))
 
     @property
     def gradient_steps(self) -> int:
@@ -208,10 +216,11 @@ def read_results(*run_dirs: Path) -> Results:
     else:
         _require_one_task(planned.values())
         names = {place: place.as_posix() for place in planned}
-        axes = _differing([*planned.values()])
+        made = {place: _as_made(place, config) for place, config in planned.items()}
+        axes = differing([*made.values()])
         choices = {
             place: {axis: choice_of(config, axis) for axis in axes}
-            for place, config in planned.items()
+            for place, config in made.items()
         }
     groups: dict[str, tuple[dict[str, Any], list[Path]]] = {}
     for place in planned:
@@ -228,6 +237,14 @@ def read_results(*run_dirs: Path) -> Results:
         ),
         {names[place]: config for place, config in planned.items()},
     )
+
+
+def _as_made(place: Path, planned: Config) -> Config:
+    """A run's own configuration, which is resolved where its sweep's is not, such as in the length
+    of its schedule; what it begins with is told as it was planned, for every seed alike."""
+    begun = (place / CONFIG).is_file()
+    own = load_config(place / CONFIG) if begun else resolved(planned)
+    return replaced(own, **{name: choice_of(planned, name) for name in OTHER_RUNS})
 
 
 def _require_its_own_place(run: Result, choices: Mapping[str, Any], place: Path) -> None:
@@ -254,7 +271,7 @@ def _require_one_task(configs: Collection[Config]) -> None:
         )
 
 
-def _differing(configs: Sequence[Config]) -> list[str]:
+def differing(configs: Sequence[Config]) -> list[str]:
     """Choices of the experiment in which they differ, without the seed."""
     columns = zip(*(flat(config) for config in configs), strict=True)
     return [

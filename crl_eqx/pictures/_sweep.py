@@ -107,12 +107,14 @@ def comparison(
 
 
 def block_map(axes: Any, steps: Sequence[int], values: Float[np.ndarray, "time blocks"]) -> Any:
-    """Blocks upwards, time to the right; the logarithm as colour. **Returns:** the image."""
+    """Blocks upwards, time to the right; the logarithm as colour. **Returns:** the mesh."""
     logs = np.log10(np.maximum(values, 1e-12)).T
-    extent = (steps[0], max(steps[-1], steps[0] + 1), 0.5, len(logs) + 0.5)
+    # Rows need not be equally far apart: each is shown until the next.
+    last = steps[-1] - steps[-2] if len(steps) > 1 else 1
+    edges = [*steps, steps[-1] + last]
     axes.xaxis.set_major_formatter(short_numbers())
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    return axes.imshow(logs, aspect="auto", origin="lower", extent=extent, cmap="magma")
+    return axes.pcolormesh(edges, np.arange(len(logs) + 1) + 0.5, logs, cmap="magma")
 
 
 def gradient_map(

@@ -117,6 +117,8 @@ class Journal:
         **Returns:** what has to be told: a verdict that lasts and is nothing good.
         """
         row: dict[str, Any] = {**counters, **self._meter.take(counters["env_steps"]), **found}
+        if found:
+            row["eval_episodes"] = self.run.config.evaluation.eval_episodes
         if health:
             row |= self._judged(health, row)
         self._writers.write(row)

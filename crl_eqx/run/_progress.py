@@ -42,11 +42,12 @@ class Reporter:
 
     def phase(self, name: str) -> None:
         """Enters a phase: compiling, prefilling, training, evaluating, saving, drawing."""
+        self._part = None
+        if "compiling" in (name, self._phase):
+            self._marks.clear()  # the pace to come is another
         if name == self._phase:
             return
-        if self._phase == "compiling":
-            self._marks.clear()  # the pace to come is another
-        self._phase, self._part = name, None
+        self._phase = name
         if self._bar is not None:
             self._bar.update(self._task, description=name)
         elif name == "compiling" or self._due():

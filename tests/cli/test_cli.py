@@ -332,6 +332,7 @@ def test_info_tells_what_the_run_is(trained, capsys):
     assert cli.run(["info", str(trained)]) == 0
     told = capsys.readouterr().out
     assert '"depth": 4' in told and "jax" in told and "checkpoints:" in told
+    assert "evaluated: at " in told
 
 
 def test_envs_lists_every_task_and_draws_one(capsys, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from crl_eqx import cli
+from crl_eqx.config import replaced
 from crl_eqx.lab import Forecast, forecast
 from crl_eqx.run import estimate, Run, train
 
@@ -48,6 +49,13 @@ def test_times_add_up():
     assert "1,000,000 environment steps would take 5.5 min (4.67 min to 7.17 min), 33% of" in told
     late = plain(config=dataclasses.replace(found.config, max_hours=0.05))
     assert "`--max-hours 0.05` allows 500,000 of the steps" in str(late)
+
+
+def test_there_is_at_most_one_evaluation_an_unroll():
+    often = plain(config=replaced(plain().config, eval_every=100))  # in unrolls of 10,000 steps
+    assert often.evaluations == 101
+    # Each unroll of 2 s and its evaluation of 10 s, of an hour less compiling and the first one.
+    assert often.steps_within(1.0) == (3600 - 30) // 12 * 10_000
 
 
 def test_what_would_take_too_long_is_timed_in_part_and_the_rest_in_proportion(monkeypatch):

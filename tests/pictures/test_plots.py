@@ -175,3 +175,8 @@ def test_one_block_has_one_mark():
     block_map(axes, [0, 100], np.ones((2, 1)))
     low, high = axes.get_ylim()
     assert [mark for mark in axes.get_yticks() if low <= mark <= high] == [1]
+
+
+def test_rows_of_a_map_lie_at_their_own_steps():
+    mesh = block_map(Figure().subplots(), [0, 10, 100], np.ones((3, 2)))
+    np.testing.assert_allclose(mesh.get_coordinates()[0, :, 0], [0, 10, 100, 190])

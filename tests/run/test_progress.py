@@ -34,6 +34,20 @@ def test_a_compilation_is_announced_before_it_begins(told, clock):
     assert lines() == ["compiling   0/1,000 steps"]
 
 
+def test_one_compilation_after_another_begins_anew(told, clock):
+    """All first phases are called so: an evaluation that is over is told no more."""
+    reporter, lines = told
+    reporter.phase("compiling")
+    reporter.update(10)
+    clock[0] += 50
+    reporter.part(0.98)
+    assert lines()[-1].endswith("evaluation 98%")
+    reporter.phase("compiling")
+    clock[0] += 50
+    reporter.update(20)
+    assert lines()[-1] == "compiling   20/1,000 steps"
+
+
 def test_the_pace_is_that_of_the_last_minute_and_leaves_compiling_out(told, clock):
     reporter, lines = told
     reporter.phase("compiling")
