@@ -99,11 +99,10 @@ def _table(tasks: Sequence[suite.Task]) -> Table:
         "success",
         "far goals",
     ):
-        # A task of one's own has a long name, which may break; a number cut off is another one.
-        table.add_column(column, no_wrap=column != "task", overflow="fold")
+        table.add_column(column, no_wrap=column == "task")
     for task in tasks:
         table.add_row(
-            task.name,
+            task.name.rpartition("/")[2],  # with its folders one's own would leave no room
             f"{task.state_size}",
             f"{task.action_size}",
             f"{task.goal_size}",
