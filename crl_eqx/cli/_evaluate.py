@@ -82,7 +82,7 @@ def evaluate(arguments: Sequence[str], console: Console) -> int:
             tasks[f"{name}, {goals} goals"] = make_env(
                 run.task_config, regions=run.regions, goals=goals
             )
-    policy = make_acting(options.acting, options.candidates)
+    policy = make_acting(run.config, options.acting, options.candidates)
     rows = {}
     for name, env in tasks.items():
         _check_sizes(name, env, run)

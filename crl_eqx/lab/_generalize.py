@@ -130,7 +130,7 @@ class _Player:
     key: PRNGKey
 
     def episodes(self, env: AbstractGoalEnv) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        acting = make_acting("deterministic", self.run.config.data.candidates)
+        acting = make_acting(self.run.config, "deterministic")
         found = _episodes(acting, self.agent, env, self.number, self.key)
         distance, success, time = map(np.asarray, found)
         return distance, success, time

@@ -72,7 +72,7 @@ def check_parts(config: Config) -> None:
     env = _stand_in_task(config)
     try:
         envs.check_randomization(**randomization_options(config.randomization))
-        make_acting(config.evaluation.eval_acting, config.data.candidates)
+        make_acting(config, config.evaluation.eval_acting)
         make = lambda key: make_agent(config, env, key=key)
         eqx.filter_eval_shape(make, jax.random.key(0))
         step = stand_in_step(config)

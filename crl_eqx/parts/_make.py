@@ -213,8 +213,13 @@ def make_agent(config: Config, env: AbstractGoalEnv, *, key: PRNGKey) -> Agent:
     )
 
 
-def make_acting(name: ActingName, candidates: int) -> Acting:
+def make_acting(config: Config, name: ActingName, candidates: int | None = None) -> Acting:
+    """How the run's agent acts, by default with the run's own number of candidates."""
+    chosen = config.objective
+    candidates = config.data.candidates if candidates is None else candidates
     match name:
+        case "stochastic" if chosen.objective == "td3":  # which trains no spread of its own
+            return noisy(chosen.exploration_noise)
         case "stochastic":
             return stochastic
         case "deterministic":
@@ -231,7 +236,7 @@ def make_collecting(config: Config) -> Acting:
         return noisy(chosen.exploration_noise, deterministic_share=data.deterministic_share)
     if data.deterministic_share:
         return partly_deterministic(data.deterministic_share)
-    return make_acting(data.collect_acting, data.candidates)
+    return make_acting(config, data.collect_acting)
 
 
 def make_train_step(

@@ -58,7 +58,7 @@ def draw_pictures(
             refuse_link(place)
         require_writable(place, ELSEWHERE)
     plot_key, video_key = jax.random.split(jax.random.key(seed))
-    act = make_acting(acting, run.config.data.candidates)
+    act = make_acting(run.config, acting)
     title = f"{run.config.env}: {acting} policy"
     path = plots / "trajectories.png"
     drawn = trajectories(run.env, agent, path, acting=act, key=plot_key, title=title)

@@ -228,7 +228,7 @@ class Run:
 
     def _make_evaluators(self) -> dict[str, PiecewiseEvaluation]:
         evaluation = self.config.evaluation
-        acting = make_acting(evaluation.eval_acting, self.config.data.candidates)
+        acting = make_acting(self.config, evaluation.eval_acting)
         splits = {"eval": self.env}
         if self.regions is not None:
             for goals in ("seen", "unseen"):

@@ -7,12 +7,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from crl_eqx import envs, UserError
+from crl_eqx import envs, stochastic, UserError
+from crl_eqx._acting import noisy
 from crl_eqx.cli._train import parse_config
 from crl_eqx.config import Config, differences, load_config, PRESETS, replaced, save_config
 from crl_eqx.envs import HoldOut, Randomized, ResampledGoals
 from crl_eqx.objectives import Goals
-from crl_eqx.parts import idle, make_agent, make_optimizers, make_train_step, resolved
+from crl_eqx.parts import (
+    idle,
+    make_acting,
+    make_agent,
+    make_collecting,
+    make_optimizers,
+    make_train_step,
+    resolved,
+)
 from crl_eqx.run import check, check_needs, make_env, Run
 from crl_eqx.run._begin import resumed_config
 
@@ -278,6 +287,13 @@ def test_goals_that_cannot_be_drawn_anew(env, says):
         pytest.importorskip("gymnasium")
     with pytest.raises(UserError, match=says):
         make_env(tiny(env=env, resample_goals=0.1, **others), training=True)
+
+
+def test_a_policy_that_trains_no_spread_acts_with_the_noise_it_explores_with():
+    acting = lambda **changes: make_acting(tiny(**changes), "stochastic")
+    config = dict(objective="td3", exploration_noise=0.3, deterministic_share=0.0)
+    assert acting(**config) is make_collecting(tiny(**config)) is noisy(0.3)
+    assert acting(objective="sac") is stochastic
 
 
 def test_a_run_collects_in_one_task_and_judges_in_the_other(tmp_path):
