@@ -72,7 +72,9 @@ def parse_config(
     like = _Flags(**choices)
     given = parse(flags, command, arguments, default=like, description=about)
     seeds = given.seed
-    if not 0 < len(set(seeds)) == len(seeds):
+    if not seeds:
+        raise UserError("`--seed` needs a number, or several.")
+    if len(set(seeds)) < len(seeds):
         raise UserError(f"`--seed {' '.join(map(str, seeds))}` must name distinct seeds.")
     choices = {f.name: getattr(given, f.name) for f in dataclasses.fields(Config)}
     choices["seed"] = seeds[0]

@@ -28,7 +28,7 @@ from ..config import (
     SWEEP,
 )
 from ..envs._layout import Part, parts
-from ..parts import KINDS, make_agent, make_task
+from ..parts import KINDS, make_agent, make_task, sizes
 from ..store import CheckpointStore
 
 
@@ -144,8 +144,14 @@ def _task_of_shorter_states(call: str, of: Config, config: Config) -> AbstractGo
     assert isinstance(theirs, envs.AbstractMujocoEnv) and isinstance(ours, envs.AbstractMujocoEnv)
     begin, whole = (_named_parts(env) for env in (theirs, ours))
     longer = len(begin) < len(whole) and begin == whole[: len(begin)]
-    alike = (theirs.action_size, theirs.goal_size) == (ours.action_size, ours.goal_size)
-    return theirs if longer and alike else None
+    if longer and sizes(theirs)[1:] == sizes(ours)[1:]:
+        return theirs
+    if sizes(theirs) != sizes(ours):
+        raise UserError(
+            f"`{call}` is a run of {of.env}, whose state, action and goal sizes {sizes(theirs)} "
+            f"are not those of {config.env}, {sizes(ours)}."
+        )
+    return None
 
 
 def _named_parts(env: envs.AbstractMujocoEnv) -> list[tuple[str, Part]]:

@@ -84,6 +84,7 @@ def trained(tmp_path_factory):
         ("train --env nowhere.py:task", "there is no file `nowhere.py`"),
         ("train --seed -5", "`--seed -5` must lie in 0 to"),
         ("train --seed 1 1", "`--seed 1 1` must name distinct seeds"),
+        ("train --seed --preset laptop", "`--seed` needs a number, or several"),
         ("train --updates-per-env-step nan", "`--updates-per-env-step nan` must be"),
         ("train --hold-out 1", "`--hold-out 1.0` must be at least 0 and less than 1"),
         ("train --env ant_u_maze_single_eval --hold-out 0.5", "There is a single goal"),
