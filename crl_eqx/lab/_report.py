@@ -320,7 +320,7 @@ def _mixed(results: Results) -> Iterator[str]:
     for group in results.groups:
         configs = [run.config for run in group.results]
         names = {name for name in differing(configs) if name not in (*results.axes, *OTHER_RUNS)}
-        if names and configs:
+        if names:
             told = ", ".join(sorted(name.replace("_", " ") for name in names))
             yield f"The runs of **{group.label}** differ in more than their seed: {told}."
 
