@@ -154,11 +154,10 @@ class Agent(eqx.Module):
             raise UserError(
                 f"`Agent.act(candidates={candidates})` needs a `key` to draw more than one."
             )
-        if key is not None:
-            require_key(key, "Agent.act(..., key=...)")
         policy = self.policy(state, goal)
         if key is None:
             return policy.mode()
+        require_key(key, "Agent.act(..., key=...)")
         if candidates == 1:
             return policy.sample(key=key)
         actions = jax.vmap(lambda key: policy.sample(key=key))(jax.random.split(key, candidates))

@@ -45,13 +45,11 @@ def adam(
     max_grad_norm: float | None = None,
 ) -> optax.GradientTransformation:
     """The paper's Adam, with decoupled weight decay and global-norm clipping as options."""
-    call = "adam({name}={value!r})".format
     if not callable(learning_rate):
-        require_number(learning_rate, call(name="learning_rate", value=learning_rate))
-    require_number(weight_decay, call(name="weight_decay", value=weight_decay))
+        require_number(learning_rate, f"adam(learning_rate={learning_rate!r})")
+    require_number(weight_decay, f"adam(weight_decay={weight_decay!r})")
     if max_grad_norm is not None:
-        named = call(name="max_grad_norm", value=max_grad_norm)
-        require_number(max_grad_norm, named, positive=True)
+        require_number(max_grad_norm, f"adam(max_grad_norm={max_grad_norm!r})", positive=True)
     clip = [] if max_grad_norm is None else [optax.clip_by_global_norm(max_grad_norm)]
     step = (
         optax.adamw(learning_rate, weight_decay=weight_decay)

@@ -25,6 +25,7 @@ from ..run import (
     check,
     check_needs,
     draw_run,
+    episodes_played,
     Outcome,
     resumed_config,
     time_spent,
@@ -254,11 +255,8 @@ def finish_run(
         return outcome.exit_code
     rows = read_metrics(run / "metrics.jsonl")
     if outcome.success_rate is not None:
-        # A resumed run that had nothing left to do has not evaluated again.
-        counts = [row["eval_episodes"] for row in rows if "eval_episodes" in row]
-        episodes = counts[-1] if counts else config.evaluation.eval_episodes
         say(
-            f"success rate {outcome.success_rate:.3f} over {episodes} fresh "
+            f"success rate {outcome.success_rate:.3f} over {episodes_played(rows, config)} fresh "
             f"episodes after {outcome.env_steps:,} environment steps"
         )
     if rows and (spent := time_spent(rows[-1])):

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -64,13 +64,14 @@ def file_name(env: str) -> str:
     return re.sub(r"[^\w.-]", "_", env)
 
 
-def differences(old: Config, new: Config) -> list[str]:
-    """What makes `new` a different experiment from `old`, as `--depth 4 -> 8`."""
+def differences(old: Config, new: Config, also: Collection[str] = ()) -> list[str]:
+    """What makes `new` a different experiment from `old`, as `--depth 4 -> 8`; `also` names choices
+    that are told although they may change on resuming."""
     pairs = zip(flat(old), flat(new), strict=True)
     return [
         f"{flag(name)} {before} -> {after}"
         for (group, name, before), (_, _, after) in pairs
-        if before != after and group not in CHANGEABLE
+        if before != after and (group not in CHANGEABLE or name in also)
     ]
 
 

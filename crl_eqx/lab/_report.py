@@ -12,18 +12,7 @@ import numpy as np
 
 from .._errors import UserError
 from .._verdict import GOOD_VERDICTS, VERDICTS
-from ..config import (
-    CHANGEABLE,
-    choice_of,
-    Config,
-    differences,
-    experiment_flags,
-    flag,
-    flat,
-    OTHER_RUNS,
-    PRESETS,
-    replaced,
-)
+from ..config import differences, experiment_flags, OTHER_RUNS, PRESETS, replaced
 from ..parts import idle
 from ..store._files import replace_file
 from ._conclusions import conclusions, span
@@ -299,10 +288,7 @@ def _generalization(groups: Sequence[Group]) -> Iterator[str]:
 
 def _commands(results: Results) -> Iterator[str]:
     runs, base = results.planned, results.config
-    changes = {
-        name: [*differences(base, config), *_otherwise(base, config, results.axes)]
-        for name, config in runs.items()
-    }
+    changes = {name: differences(base, config, results.axes) for name, config in runs.items()}
     lines = [f"{name}: {', '.join(changed)}" for name, changed in changes.items() if changed]
     # What the first run has for others to differ in, such as a temperature, it does not take alone.
     alone = replaced(base, **idle(base))
@@ -323,16 +309,6 @@ def _mixed(results: Results) -> Iterator[str]:
         if names:
             told = ", ".join(sorted(name.replace("_", " ") for name in names))
             yield f"The runs of **{group.label}** differ in more than their seed: {told}."
-
-
-def _otherwise(base: Config, config: Config, axes: Sequence[str]) -> Iterator[str]:
-    """What sets groups apart although it may change on resuming, and so is no `differences`."""
-    named = {name: group for group, name, _ in flat(base)}
-    for axis in axes:
-        if named.get(axis) in CHANGEABLE:
-            before, after = choice_of(base, axis), choice_of(config, axis)
-            if before != after:
-                yield f"{flag(axis)} {before} -> {after}"
 
 
 def _csv(results: Results, metric: str) -> str:

@@ -26,7 +26,7 @@ from ..config import (
     SWEEP,
 )
 from ..parts import resolved
-from ..run import evaluated, failure_in, reason_to_stop
+from ..run import episodes_played, evaluated, failure_in, reason_to_stop
 from ..run_files import read_metrics, read_provenance
 from ._sweep import load_sweep, Sweep, VARIANT
 
@@ -89,8 +89,7 @@ class Result:
     @property
     def eval_episodes(self) -> int:
         """Of its last evaluation."""
-        told = (row["eval_episodes"] for row in reversed(self.rows) if "eval_episodes" in row)
-        return int(next(told, self.config.evaluation.eval_episodes))
+        return episodes_played(self.rows, self.config)
 
     @property
     def gradient_steps(self) -> int:

@@ -28,7 +28,11 @@ from ._begin import (
 from ._deterministic import ask_for_determinism as ask_for_determinism
 from ._export import description as description, export_policy as export_policy
 from ._finish import draw_run as draw_run
-from ._journal import evaluated as evaluated, failure_in as failure_in
+from ._journal import (
+    episodes_played as episodes_played,
+    evaluated as evaluated,
+    failure_in as failure_in,
+)
 from ._loop import Outcome as Outcome
 from ._meter import time_spent as time_spent
 from ._other_run import other_runs as other_runs, require_comparing as require_comparing

@@ -10,6 +10,7 @@ import numpy as np
 from .._errors import TrainingError, UserError
 from .._train_state import TrainState
 from .._verdict import Evaluated, GOOD_VERDICTS, MEASURES, verdict
+from ..config import Config
 from ..run_files import Writers
 from ._meter import Meter
 from ._run import Run
@@ -24,6 +25,13 @@ def failure_in(rows: Sequence[Mapping[str, Any]]) -> str | None:
     """Why the run that wrote these rows broke off, if it did and has not gone on since: its numbers
     were not finite."""
     return rows[-1].get(_FAILED) if rows else None
+
+
+def episodes_played(rows: Sequence[Mapping[str, Any]], config: Config) -> int:
+    """Of the last evaluation in these rows: a run resumed with nothing left to do has not played as
+    many as it was asked for."""
+    told = (row["eval_episodes"] for row in reversed(rows) if "eval_episodes" in row)
+    return int(next(told, config.evaluation.eval_episodes))
 
 
 def evaluated(row: Mapping[str, Any]) -> Evaluated:
